@@ -1,0 +1,142 @@
+//! Canonical JSON (RFC 8785): the one spelling of a value that is hashed, decided, stored and delivered.
+
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use thiserror::Error;
+
+/// The largest integer that every JSON reader keeps exactly: 2^53.
+pub const MAX_SAFE_INTEGER: u64 = 1 << 53;
+
+/// A JSON text or value that has no canonical form here.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CanonicalError {
+    /// Not JSON, or a key that stands twice.
+    #[error("not valid JSON: {0}")]
+    Syntax(String),
+    /// An integer that a reader with 64-bit floating point numbers would change.
+    #[error("the number `{0}` is beyond 2^53 and would not survive: write it as a string")]
+    UnsafeInteger(String),
+}
+
+/// The RFC 8785 bytes of `value`.
+pub fn canonical_bytes(value: &Value) -> Result<Vec<u8>, CanonicalError> {
+    check_numbers(value)?;
+    serde_json_canonicalizer::to_vec(value).map_err(|error| CanonicalError::Syntax(error.to_string()))
+}
+
+/// Reads JSON, refusing keys that stand twice and integers beyond 2^53.
+pub fn parse_strict(text: &[u8]) -> Result<Value, CanonicalError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let value = Strict
+        .deserialize(&mut deserializer)
+        .and_then(|value| deserializer.end().map(|()| value))
+        .map_err(|error| CanonicalError::Syntax(error.to_string()))?;
+    check_numbers(&value)?;
+    Ok(value)
+}
+
+fn check_numbers(value: &Value) -> Result<(), CanonicalError> {
+    match value {
+        Value::Number(number) => {
+            let unsafe_integer = match (number.as_u64(), number.as_i64()) {
+                (Some(n), _) => n > MAX_SAFE_INTEGER,
+                (None, Some(n)) => n.unsigned_abs() > MAX_SAFE_INTEGER,
+                (None, None) => false,
+            };
+            if unsafe_integer { Err(CanonicalError::UnsafeInteger(number.to_string())) } else { Ok(()) }
+        }
+        Value::Array(items) => items.iter().try_for_each(check_numbers),
+        Value::Object(fields) => fields.values().try_for_each(check_numbers),
+        Value::Null | Value::Bool(_) | Value::String(_) => Ok(()),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Strict;
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
+        Ok(Value::Bool(v))
+    }
+
+    fn visit_i64<E>(self, v: i64) -> Result<Value, E> {
+        Ok(Value::Number(v.into()))
+    }
+
+    fn visit_u64<E>(self, v: u64) -> Result<Value, E> {
+        Ok(Value::Number(v.into()))
+    }
+
+    fn visit_f64<E: de::Error>(self, v: f64) -> Result<Value, E> {
+        Number::from_f64(v).map(Value::Number).ok_or_else(|| E::custom("a number must be finite"))
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
+        Ok(Value::String(v.to_owned()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(Strict)? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut fields = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            if fields.contains_key(&key) {
+                return Err(de::Error::custom(format_args!("the key `{key}` stands twice")));
+            }
+            let value = map.next_value_seed(Strict)?;
+            fields.insert(key, value);
+        }
+        Ok(Value::Object(fields))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_stands_twice_is_refused_at_any_depth() {
+        assert!(parse_strict(br#"{"a":1,"a":2}"#).is_err());
+        assert!(parse_strict(br#"{"a":[{"b":1,"b":2}]}"#).is_err());
+    }
+
+    #[test]
+    fn integers_beyond_two_to_the_53_are_refused() {
+        assert!(parse_strict(b"9007199254740992").is_ok());
+        assert_eq!(parse_strict(b"9007199254740993"), Err(CanonicalError::UnsafeInteger("9007199254740993".into())));
+        assert!(parse_strict(b"-9007199254740993").is_err());
+    }
+
+    #[test]
+    fn canonical_bytes_sort_keys_and_are_stable() {
+        let value = parse_strict(br#" {"b": 1.0, "a": "\u00e9"} "#);
+        let bytes = value.and_then(|v| canonical_bytes(&v));
+        assert_eq!(bytes, Ok("{\"a\":\"é\",\"b\":1}".as_bytes().to_vec()));
+    }
+}

@@ -1,0 +1,51 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Limits;
+
+/// How a directory is opened for a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Reading only.
+    ReadOnly,
+    /// Reading and changing.
+    ReadWrite,
+}
+
+impl Access {
+    /// The word in files and output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Access::ReadOnly => "read-only",
+            Access::ReadWrite => "read-write",
+        }
+    }
+}
+
+/// One directory that the sandbox opens.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DirGrant {
+    /// The absolute path on the host.
+    pub host: String,
+    /// The absolute path that the component sees.
+    pub guest: String,
+    /// What it may do there.
+    pub access: Access,
+}
+
+/// What the sandbox opens for one step: the intersection of what the capability asks for and what the operator grants to
+/// its capability and principals. It is journaled with the decision, and the undo of the step runs under the same one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    /// Directories; each guest path stands once.
+    pub filesystem: Vec<DirGrant>,
+    /// Configuration values by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+    /// The limits of each call.
+    pub limits: Limits,
+}
