@@ -50,18 +50,18 @@ pub enum TargetState {
         /// Modification time in nanoseconds since 1970, where the content was not digested.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         mtime_ns: Option<String>,
-        /// The inode, where the content was not digested.
+        /// The inode, in decimal, where the content was not digested.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        inode: Option<u64>,
+        inode: Option<String>,
     },
     /// A directory; device and inode where it was moved.
     Directory {
-        /// The device, if the directory was moved.
+        /// The device, in decimal, if the directory was moved.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        device: Option<u64>,
-        /// The inode, if the directory was moved.
+        device: Option<String>,
+        /// The inode, in decimal, if the directory was moved.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        inode: Option<u64>,
+        inode: Option<String>,
     },
     /// A symbolic link and what it says.
     Link {
