@@ -1,0 +1,797 @@
+//! The core under a small simulator: random runs, outcomes, crashes, votes and operators, driven only by what `next` says.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::event::*;
+use super::*;
+use crate::types::{
+    Action, CapabilityId, Digest, Duration, Effect, EffectKind, EffectStatus, Failure, Grant, PayloadRef, Principal,
+    Retry, Risk, RunId, Salt, StepName, Target, TargetState, Timestamp, code, sha256,
+};
+
+fn name(text: &str) -> StepName {
+    StepName::parse(text).unwrap()
+}
+
+fn user(text: &str) -> Principal {
+    Principal::parse(text).unwrap()
+}
+
+fn payload(text: &str) -> PayloadRef {
+    PayloadRef::new(&Salt([0; 16]), text.as_bytes())
+}
+
+fn digest() -> Digest {
+    sha256(b"component")
+}
+
+fn spec(step: &str, depends_on: &[&str]) -> StepSpec {
+    StepSpec {
+        name: name(step),
+        capability: Some(CapabilityId::parse("test.write").unwrap()),
+        component: Some(digest()),
+        effect: EffectKind::Reversible,
+        idempotent: true,
+        risk: Risk::Medium,
+        step_risk: None,
+        agent: None,
+        depends_on: depends_on.iter().map(|d| name(d)).collect(),
+        retry: Retry { max_attempts: 3, ..Retry::default() },
+        timeout: None,
+        compensation: None,
+    }
+}
+
+fn submitted(mode: Mode, steps: Vec<StepSpec>) -> Event {
+    Event::RunSubmitted(Box::new(RunSubmitted {
+        run: RunId::parse("01920000-0000-7000-8000-000000000001").unwrap(),
+        name: "test".into(),
+        version: None,
+        principal: user("agent:a"),
+        mode,
+        steps,
+        workflow: payload("w"),
+        inputs: payload("i"),
+        templates: None,
+        engine: "0".into(),
+        max_parallel: 8,
+        deadline: None,
+        idle_timeout: Duration::from_secs(600),
+        settle_timeout: Duration::from_secs(10),
+        undo_window: Duration::from_secs(1_000),
+        run_key: None,
+    }))
+}
+
+/// A run that a test leads by hand.
+struct Run {
+    entries: Vec<Entry>,
+    state: State,
+    now: u64,
+}
+
+impl Run {
+    fn new(mode: Mode, steps: Vec<StepSpec>) -> Run {
+        let first = Entry { seq: 1, at: Timestamp(1), event: submitted(mode, steps) };
+        let state = State::begin(&first).unwrap();
+        let mut run = Run { entries: vec![first], state, now: 1 };
+        run.owner();
+        run
+    }
+
+    fn try_push(&mut self, event: Event) -> Result<(), Illegal> {
+        let entry = Entry { seq: self.state.seq + 1, at: Timestamp(self.now), event };
+        let before = self.state.clone();
+        match self.state.apply(&entry) {
+            Ok(()) => {
+                self.entries.push(entry);
+                Ok(())
+            }
+            Err(error) => {
+                assert_eq!(before.seq, self.state.seq);
+                self.state = before;
+                Err(error)
+            }
+        }
+    }
+
+    fn push(&mut self, event: Event) {
+        self.try_push(event).unwrap();
+    }
+
+    fn owner(&mut self) {
+        let epoch = self.state.epoch() + 1;
+        self.push(Event::Owner(Owner { epoch, owner: format!("p{epoch}"), boot: "b".into() }));
+    }
+
+    fn next(&self) -> Vec<Command> {
+        next(&self.state, Timestamp(self.now), &BTreeSet::new())
+    }
+
+    fn decide(&mut self, step: &str, action: Action) {
+        let decision = self.decision(step, action);
+        self.push(decision);
+    }
+
+    fn decision(&self, step: &str, action: Action) -> Event {
+        Event::Decision(Box::new(Decision {
+            step: name(step),
+            action,
+            base: action,
+            rule: None,
+            risk: Risk::Medium,
+            escalated: false,
+            reason: None,
+            policy: digest(),
+            input: Some(payload(step)),
+            grant: Grant::default(),
+            approval: (action == Action::RequireApproval).then(|| ApprovalRequest {
+                id: format!("{step}-{}", self.state.seq),
+                approvers: vec!["user:*".into()],
+                quorum: 1,
+                expires: Timestamp(self.now + 1_000),
+            }),
+            compensation: None,
+        }))
+    }
+
+    fn vote(&mut self, step: &str, by: &str, approve: bool) -> Result<(), Illegal> {
+        let index = self.state.index(step).unwrap();
+        let request = self.state.step(index).unwrap().request().map_or(String::new(), |r| r.id.clone());
+        self.try_push(Event::Vote(Vote { step: name(step), request, by: user(by), approve, reason: "r".into() }))
+    }
+
+    fn intent(&mut self, step: &str) {
+        let attempt = self.step(step).attempts + 1;
+        let event = intent(step, attempt);
+        self.push(event);
+    }
+
+    fn step(&self, step: &str) -> &Step {
+        self.state.step(self.state.index(step).unwrap()).unwrap()
+    }
+
+    fn result(&mut self, step: &str, outcome: Outcome, let_out: bool) {
+        let attempt = self.step(step).open.as_ref().map_or(self.step(step).attempts + 1, |o| o.number);
+        self.push(result(step, attempt, outcome, let_out, None));
+    }
+
+    /// A step that takes effect and succeeds.
+    fn done(&mut self, step: &str) {
+        self.decide(step, Action::Allow);
+        self.intent(step);
+        self.result(step, Outcome::Succeeded, true);
+    }
+
+    fn rollback(&mut self) {
+        let command = self.next().into_iter().find_map(|c| match c {
+            Command::StartRollback(cause) => Some(cause),
+            _ => None,
+        });
+        self.push(Event::RollbackStarted(RollbackStarted { cause: command.expect("the run turns back") }));
+    }
+
+    fn undo(&mut self, step: &str, outcome: UndoOutcome) {
+        let attempt = self.step(step).undo.attempts + 1;
+        self.push(undo_intent(step, attempt));
+        self.push(undo_result(step, attempt, outcome));
+    }
+
+    fn close(&mut self) -> RunState {
+        match self.next().as_slice() {
+            [Command::Close(closed)] => self.push(Event::RunClosed(closed.clone())),
+            other => panic!("{other:?}"),
+        }
+        self.state.shown()
+    }
+}
+
+fn target(step: &str) -> Target {
+    Target::File { host: format!("/h/{step}"), guest: format!("/g/{step}") }
+}
+
+fn intent(step: &str, attempt: u32) -> Event {
+    Event::Intent(Box::new(Intent {
+        step: name(step),
+        attempt,
+        key: "k".into(),
+        component: digest(),
+        undo: Some(payload(&format!("undo {attempt}"))),
+        target: target(step),
+        before: TargetState::Absent,
+    }))
+}
+
+fn evidence(step: &str, let_out: bool) -> Evidence {
+    let effect =
+        Effect { kind: "fs.create".into(), target: target(step), to: None, status: EffectStatus::Done, bytes: 1 };
+    let record = TargetRecord {
+        target: target(step),
+        before: TargetState::Absent,
+        after: TargetState::File { len: 1, sha256: None, mtime_ns: None, inode: None },
+    };
+    match let_out {
+        true => {
+            Evidence { let_out, targets: vec![record], effects: vec![effect], effects_total: 1, ..Evidence::default() }
+        }
+        false => Evidence::default(),
+    }
+}
+
+fn result(step: &str, attempt: u32, outcome: Outcome, let_out: bool, retry_at: Option<u64>) -> Event {
+    let failure = Failure { retryable: true, ..Failure::new("unavailable", "not now") };
+    Event::Result(Box::new(StepResult {
+        step: name(step),
+        attempt,
+        outcome,
+        output: (outcome == Outcome::Succeeded).then(|| payload("out")),
+        error: (outcome != Outcome::Succeeded).then_some(failure),
+        evidence: evidence(step, let_out),
+        log: None,
+        retry_at: retry_at.map(Timestamp),
+        compensation: None,
+    }))
+}
+
+fn undo_intent(step: &str, attempt: u32) -> Event {
+    Event::UndoIntent(UndoIntent { step: name(step), attempt, key: "u".into(), component: digest() })
+}
+
+fn undo_result(step: &str, attempt: u32, outcome: UndoOutcome) -> Event {
+    Event::UndoResult(Box::new(UndoResult {
+        step: name(step),
+        attempt,
+        outcome,
+        checked: outcome == UndoOutcome::Undone,
+        error: (outcome != UndoOutcome::Undone).then(|| Failure::new("broken", "it broke")),
+        evidence: Evidence::default(),
+        log: None,
+        retry_at: None,
+    }))
+}
+
+fn operator(verb: Verb, step: Option<&str>) -> Event {
+    Event::Operator(Operator { verb, by: user("user:op"), reason: "because".into(), step: step.map(name) })
+}
+
+#[test]
+fn a_run_whose_steps_all_succeed_is_completed() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &["a"])]);
+    assert_eq!(run.next(), [Command::Decide { step: 0 }]);
+    run.done("a");
+    assert_eq!(run.next(), [Command::Decide { step: 1 }]);
+    run.done("b");
+    assert_eq!(run.close(), RunState::Completed);
+    assert!(run.next().is_empty());
+}
+
+#[test]
+fn no_effect_without_an_intent_and_no_intent_without_permission() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
+    assert!(run.try_push(intent("a", 1)).unwrap_err().why.contains("not permitted"));
+    run.decide("a", Action::RequireApproval);
+    assert!(run.try_push(intent("a", 1)).is_err());
+    run.vote("a", "user:b", true).unwrap();
+    assert!(
+        run.try_push(result("a", 1, Outcome::Succeeded, true, None)).unwrap_err().why.contains("without an INTENT")
+    );
+    assert!(run.try_push(intent("a", 2)).is_err());
+    run.intent("a");
+    assert!(run.try_push(intent("a", 2)).is_err());
+}
+
+#[test]
+fn a_step_that_succeeded_is_never_executed_again() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &[])]);
+    run.done("a");
+    assert!(run.try_push(intent("a", 2)).is_err());
+    assert!(run.try_push(result("a", 2, Outcome::Succeeded, false, None)).is_err());
+    run.owner();
+    assert!(run.try_push(intent("a", 2)).is_err());
+    assert_eq!(run.next(), [Command::Decide { step: 1 }]);
+}
+
+#[test]
+fn a_denial_fails_the_step_cleanly_and_turns_a_workflow_back() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &["a"])]);
+    run.done("a");
+    run.decide("b", Action::Deny);
+    run.rollback();
+    assert_eq!(run.next(), [Command::Undo { step: 0, attempt: 1 }]);
+    run.undo("a", UndoOutcome::Undone);
+    assert_eq!(run.close(), RunState::RolledBack);
+    assert_eq!(run.state.shown_step(1).0, StepState::Failed);
+}
+
+#[test]
+fn a_clean_failure_leaves_an_open_run_open() {
+    let mut run = Run::new(Mode::Open, vec![]);
+    let submit = |s: &str| Event::StepSubmitted(Box::new(StepSubmitted { step: spec(s, &[]), inputs: payload("i") }));
+    run.push(submit("a"));
+    run.decide("a", Action::Deny);
+    run.push(submit("b"));
+    run.done("b");
+    assert_eq!(run.state.shown(), RunState::Running);
+    assert_eq!(run.state.ancestors(1), BTreeSet::from([0]));
+    run.push(Event::Sealed(Sealed {}));
+    assert!(run.try_push(submit("c")).is_err());
+    assert_eq!(run.close(), RunState::Completed);
+}
+
+#[test]
+fn an_open_run_that_is_idle_for_too_long_rolls_back() {
+    let mut run = Run::new(Mode::Open, vec![]);
+    assert_eq!(run.next(), [Command::WaitUntil(Timestamp(600_001))]);
+    run.now = 600_001;
+    assert_eq!(run.next(), [Command::StartRollback(Cause::Idle)]);
+}
+
+#[test]
+fn an_approval_is_bound_to_its_request_its_time_and_its_voters() {
+    let mut agent = spec("a", &[]);
+    agent.agent = Some(user("agent:writer"));
+    let mut run = Run::new(Mode::Sealed, vec![agent]);
+    run.decide("a", Action::RequireApproval);
+    assert_eq!(run.state.shown(), RunState::Paused);
+    for requester in ["agent:a", "agent:writer"] {
+        assert!(run.vote("a", requester, true).unwrap_err().why.contains("cannot vote"), "{requester}");
+    }
+    assert!(run.vote("a", "agent:other", true).unwrap_err().why.contains("approvers"));
+    let old = run.step("a").request().unwrap().id.clone();
+    run.decide("a", Action::RequireApproval);
+    let stale = Vote { step: name("a"), request: old, by: user("user:b"), approve: true, reason: "r".into() };
+    assert!(run.try_push(Event::Vote(stale)).unwrap_err().why.contains("replaced"));
+    run.vote("a", "user:b", true).unwrap();
+    assert!(run.vote("a", "user:c", true).unwrap_err().why.contains("has been decided"));
+    assert_eq!(run.next(), [Command::Execute { step: 0, attempt: 1 }]);
+}
+
+#[test]
+fn a_vote_after_expiry_is_refused_even_if_no_process_ran_meanwhile() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
+    run.decide("a", Action::RequireApproval);
+    run.now += 1_000;
+    assert!(run.vote("a", "user:b", true).unwrap_err().why.contains("expired"));
+    assert_eq!(run.next(), [Command::Expire { step: 0 }]);
+}
+
+#[test]
+fn a_rejection_fails_the_step_and_a_vote_after_cancel_is_refused() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &[])]);
+    run.decide("a", Action::RequireApproval);
+    run.decide("b", Action::RequireApproval);
+    run.push(operator(Verb::Cancel, None));
+    assert!(run.vote("b", "user:b", true).is_err());
+    assert!(matches!(run.next().as_slice(), [Command::StartRollback(Cause::Cancelled { .. })]));
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
+    run.decide("a", Action::RequireApproval);
+    run.vote("a", "user:b", false).unwrap();
+    run.rollback();
+    assert_eq!(run.close(), RunState::RolledBack);
+}
+
+#[test]
+fn a_step_that_only_waits_never_runs_through_unasked() {
+    let mut gate = spec("gate", &[]);
+    gate.capability = None;
+    gate.effect = EffectKind::None;
+    let mut run = Run::new(Mode::Sealed, vec![gate]);
+    let allow = run.decision("gate", Action::Allow);
+    assert!(run.try_push(allow).is_err());
+    run.decide("gate", Action::RequireApproval);
+    assert!(run.try_push(result("gate", 0, Outcome::Succeeded, false, None)).is_err());
+    run.vote("gate", "user:b", true).unwrap();
+    assert_eq!(run.next(), [Command::Settle { step: 0 }]);
+    run.push(result("gate", 0, Outcome::Succeeded, false, None));
+    assert_eq!(run.close(), RunState::Completed);
+}
+
+#[test]
+fn undos_run_in_reverse_order_of_intent() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &[]), spec("c", &[])]);
+    for step in ["b", "a"] {
+        run.decide(step, Action::Allow);
+        run.intent(step);
+    }
+    run.result("b", Outcome::Succeeded, true);
+    run.result("a", Outcome::Succeeded, true);
+    run.push(operator(Verb::Cancel, None));
+    run.rollback();
+    assert!(run.try_push(undo_intent("b", 1)).unwrap_err().why.contains("later step"));
+    run.undo("a", UndoOutcome::Undone);
+    assert!(run.try_push(undo_intent("a", 2)).is_err());
+    run.undo("b", UndoOutcome::Undone);
+    assert_eq!(run.close(), RunState::RolledBack);
+}
+
+#[test]
+fn no_intent_follows_the_first_undo() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &[])]);
+    run.done("a");
+    run.decide("b", Action::Allow);
+    run.push(operator(Verb::Cancel, None));
+    run.rollback();
+    run.push(undo_intent("a", 1));
+    assert!(run.try_push(intent("b", 1)).unwrap_err().why.contains("undoing has begun"));
+}
+
+#[test]
+fn a_running_attempt_is_joined_before_anything_is_undone() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &[])]);
+    run.done("a");
+    run.decide("b", Action::Allow);
+    run.intent("b");
+    run.push(operator(Verb::Cancel, None));
+    run.rollback();
+    assert!(run.try_push(undo_intent("a", 1)).unwrap_err().why.contains("running"));
+    let running = BTreeSet::from([1]);
+    assert_eq!(next(&run.state, Timestamp(run.now), &running), [Command::WaitUntil(Timestamp(run.now + 10_000))]);
+    assert_eq!(next(&run.state, Timestamp(run.now + 10_000), &running), [Command::Interrupt { step: 1 }]);
+    run.result("b", Outcome::Unclear, true);
+    assert_eq!(run.next(), [Command::Undo { step: 1, attempt: 1 }]);
+}
+
+#[test]
+fn a_failed_undo_makes_the_run_stuck_and_spares_only_its_ancestors() {
+    let steps = vec![spec("root", &[]), spec("free", &[]), spec("child", &["root"])];
+    let mut run = Run::new(Mode::Sealed, steps);
+    for step in ["root", "free", "child"] {
+        run.done(step);
+    }
+    run.push(operator(Verb::Cancel, None));
+    assert!(run.try_push(Event::RunClosed(RunClosed { state: Closed::Completed, residue: vec![] })).is_err());
+    run.rollback();
+    run.undo("child", UndoOutcome::NotRestored);
+    assert_eq!(run.next(), [Command::Undo { step: 1, attempt: 1 }]);
+    run.undo("free", UndoOutcome::Undone);
+    assert_eq!(run.state.shown(), RunState::Stuck);
+    assert!(run.next().is_empty());
+    assert!(run.try_push(undo_intent("root", 1)).is_err());
+    assert!(run.try_push(Event::RunClosed(RunClosed { state: Closed::RolledBack, residue: vec![] })).is_err());
+    assert!(run.try_push(operator(Verb::ResolveLeft, Some("root"))).is_err());
+    run.push(operator(Verb::RepairRetry { component: None }, Some("child")));
+    run.undo("child", UndoOutcome::Failed);
+    run.push(operator(Verb::ResolveUndone, Some("child")));
+    run.undo("root", UndoOutcome::Undone);
+    assert_eq!(run.close(), RunState::RolledBackWithResidue);
+    assert_eq!(run.state.closed.as_ref().unwrap().residue[0].what, ResidueKind::UndoneByHand);
+}
+
+#[test]
+fn an_irreversible_step_is_residue() {
+    let mut irreversible = spec("send", &[]);
+    irreversible.effect = EffectKind::Irreversible;
+    irreversible.idempotent = false;
+    let mut run = Run::new(Mode::Sealed, vec![irreversible.clone(), spec("b", &[])]);
+    run.done("send");
+    run.decide("b", Action::Deny);
+    run.rollback();
+    assert_eq!(run.close(), RunState::RolledBackWithResidue);
+    assert_eq!(run.state.closed.as_ref().unwrap().residue[0].what, ResidueKind::Happened);
+    let mut run = Run::new(Mode::Sealed, vec![irreversible]);
+    run.decide("send", Action::Allow);
+    run.intent("send");
+    run.owner();
+    run.rollback();
+    assert_eq!(run.close(), RunState::RolledBackWithResidue);
+    assert_eq!(run.state.closed.as_ref().unwrap().residue[0].what, ResidueKind::PossiblyHappened);
+}
+
+#[test]
+fn after_five_deaths_of_the_host_the_step_rolls_back() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
+    run.decide("a", Action::Allow);
+    for death in 1..=5 {
+        assert_eq!(run.next(), [Command::Execute { step: 0, attempt: death }]);
+        run.intent("a");
+        run.owner();
+    }
+    assert_eq!(run.step("a").counted, 0);
+    run.rollback();
+    assert_eq!(run.next(), [Command::Undo { step: 0, attempt: 1 }]);
+}
+
+#[test]
+fn the_record_in_force_is_that_of_the_first_attempt_that_was_not_clean() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
+    run.decide("a", Action::Allow);
+    run.intent("a");
+    run.push(result("a", 1, Outcome::Clean, false, Some(5)));
+    assert_eq!(run.step("a").record, None);
+    run.intent("a");
+    run.push(Event::UndoAppended(UndoAppended { step: name("a"), attempt: 2, undo: payload("id") }));
+    run.push(result("a", 2, Outcome::Unclear, true, Some(5)));
+    run.intent("a");
+    run.result("a", Outcome::Succeeded, true);
+    assert_eq!(run.step("a").record, Some(payload("undo 2")));
+    assert_eq!(run.step("a").appended, [payload("id")]);
+    assert_eq!(run.step("a").order, Some(2));
+}
+
+#[test]
+fn only_failures_that_may_pass_are_tried_again() {
+    let step = |idempotent| {
+        let mut run = Run::new(Mode::Sealed, vec![StepSpec { idempotent, ..spec("a", &[]) }]);
+        run.decide("a", Action::Allow);
+        run
+    };
+    let retryable = |c: &str| Failure { retryable: true, ..Failure::new(c, "m") };
+    let cases = [
+        (false, Outcome::Clean, retryable("unavailable"), true),
+        (false, Outcome::Clean, Failure::new("unavailable", "m"), false),
+        (false, Outcome::Unclear, retryable("unavailable"), false),
+        (true, Outcome::Unclear, retryable("unavailable"), true),
+        (true, Outcome::Unclear, Failure::new("unavailable", "m"), false),
+        (false, Outcome::Clean, Failure::new(code::TIMEOUT, "m"), false),
+        (true, Outcome::Unclear, Failure::new(code::TRAP, "m"), true),
+        (true, Outcome::Clean, retryable(code::INVALID_INPUT), false),
+        (true, Outcome::Clean, retryable(code::NO_UNDO), false),
+        (true, Outcome::Clean, Failure::new(code::OUT_OF_FUEL, "m"), false),
+    ];
+    for (idempotent, outcome, error, expected) in cases {
+        let run = step(idempotent);
+        let due = retry_at(&run.state, run.step("a"), outcome, &error, Timestamp(7), 0);
+        assert_eq!(due.is_some(), expected, "{idempotent} {outcome:?} {error}");
+    }
+    let run = step(true);
+    let asks = Failure { retry_after_ms: Some(90_000), ..retryable("rate-limited") };
+    assert_eq!(retry_at(&run.state, run.step("a"), Outcome::Clean, &asks, Timestamp(0), 0), Some(Timestamp(30_000)));
+}
+
+#[test]
+fn a_completed_run_can_be_undone_within_its_window_only() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
+    run.done("a");
+    run.close();
+    let mut late = Run { entries: run.entries.clone(), state: run.state.clone(), now: 2_000_000 };
+    assert!(late.try_push(operator(Verb::Undo, None)).unwrap_err().why.contains("window"));
+    run.owner();
+    run.push(operator(Verb::Undo, None));
+    run.rollback();
+    run.undo("a", UndoOutcome::Undone);
+    assert_eq!(run.close(), RunState::RolledBack);
+    assert!(run.try_push(operator(Verb::Undo, None)).is_err());
+}
+
+#[test]
+fn a_killed_run_names_what_it_leaves() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &[])]);
+    run.done("a");
+    run.push(operator(Verb::Kill, None));
+    assert_eq!(next(&run.state, Timestamp(run.now), &BTreeSet::from([1])), [Command::Interrupt { step: 1 }]);
+    assert_eq!(run.close(), RunState::Killed);
+    assert_eq!(run.state.closed.as_ref().unwrap().residue[0].what, ResidueKind::NotUndone);
+}
+
+#[test]
+fn passing_the_deadline_rolls_back() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
+    run.state.submitted.deadline = Some(Timestamp(50));
+    assert!(run.next().contains(&Command::WaitUntil(Timestamp(50))));
+    run.now = 50;
+    assert_eq!(run.next(), [Command::StartRollback(Cause::Deadline)]);
+}
+
+#[test]
+fn steps_in_a_circle_and_names_that_stand_twice_are_refused() {
+    for steps in [
+        vec![spec("a", &["b"]), spec("b", &["a"])],
+        vec![spec("a", &["a"])],
+        vec![spec("a", &[]), spec("a", &[])],
+        vec![spec("a", &["x"])],
+    ] {
+        assert!(State::begin(&Entry { seq: 1, at: Timestamp(1), event: submitted(Mode::Sealed, steps) }).is_err());
+    }
+}
+
+#[test]
+fn keys_are_short_and_differ_by_step_and_use() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &[])]);
+    run.decide("a", Action::Allow);
+    run.decide("b", Action::Allow);
+    let keys: BTreeSet<String> = ["a", "b"]
+        .iter()
+        .flat_map(|s| [KeyUse::Execute, KeyUse::Undo].map(|u| key(&run.state, run.step(s), u)))
+        .collect();
+    assert_eq!(keys.len(), 4);
+    assert!(
+        keys.iter()
+            .all(|k| k.len() <= 64 && k.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
+    );
+}
+
+/// Draws what happens next.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+/// Drives a random run to rest with whatever can happen on the way; returns it with the order in which effects took place.
+fn simulate(seed: u64) -> Run {
+    let mut dice = Dice(seed | 1);
+    let count = 1 + dice.roll(7) as usize;
+    let names: Vec<String> = (0..count).map(|i| format!("s{i}")).collect();
+    let specs = (0..count)
+        .map(|i| {
+            let parents: Vec<&str> = (0..i).filter(|_| dice.roll(3) == 0).map(|p| names[p].as_str()).collect();
+            let mut step = spec(&names[i], &parents);
+            step.idempotent = dice.roll(3) > 0;
+            if dice.roll(8) == 0 {
+                step.effect = EffectKind::Irreversible;
+            }
+            step
+        })
+        .collect();
+    let mut run = Run::new(Mode::Sealed, specs);
+    let mut running: BTreeSet<StepIndex> = BTreeSet::new();
+    for _ in 0..2_000 {
+        if run.state.phase == Phase::Closed {
+            break;
+        }
+        run.now += dice.roll(40);
+        match dice.roll(60) {
+            0 => {
+                running.clear();
+                run.owner();
+            }
+            1 => drop(run.try_push(operator(Verb::Cancel, None))),
+            2 if dice.roll(4) == 0 => drop(run.try_push(operator(Verb::Kill, None))),
+            _ => {}
+        }
+        let waiting: Vec<String> = run.state.awaiting_approval().map(|(_, s)| s.spec.name.to_string()).collect();
+        for step in waiting {
+            if dice.roll(3) == 0 {
+                drop(run.vote(&step, "user:v", dice.roll(5) > 0));
+            }
+        }
+        let commands = next(&run.state, Timestamp(run.now), &running);
+        // Something that runs gets on by itself, at its own pace.
+        if let Some(step) = running.iter().copied().nth(dice.roll(8) as usize) {
+            advance(&mut run, &mut dice, step, &mut running);
+            continue;
+        }
+        for command in commands.into_iter().take(1 + dice.roll(3) as usize) {
+            obey(&mut run, &mut dice, command, &mut running);
+        }
+    }
+    run
+}
+
+fn obey(run: &mut Run, dice: &mut Dice, command: Command, running: &mut BTreeSet<StepIndex>) {
+    let label = |run: &Run, step: StepIndex| run.state.step(step).unwrap().spec.name.to_string();
+    match command {
+        Command::Decide { step } => {
+            let step = label(run, step);
+            let action = match dice.roll(20) {
+                0 => Action::Deny,
+                1..=4 => Action::RequireApproval,
+                _ => Action::Allow,
+            };
+            run.decide(&step, action);
+        }
+        Command::Execute { step, .. } | Command::Interrupt { step } => {
+            if !running.insert(step) {
+                advance(run, dice, step, running);
+            }
+        }
+        Command::Settle { .. } => unreachable!("no step only waits"),
+        Command::Expire { step } => {
+            let step = label(run, step);
+            let failure = Failure::new(code::EXPIRED, "nobody answered");
+            let Event::Result(mut expired) = result(&step, 0, Outcome::Clean, false, None) else { unreachable!() };
+            expired.error = Some(failure);
+            run.push(Event::Result(expired));
+        }
+        Command::StartRollback(cause) => run.push(Event::RollbackStarted(RollbackStarted { cause })),
+        Command::Undo { step, attempt } => {
+            let step = label(run, step);
+            match dice.roll(12) {
+                0 if attempt == 1 => run.push(undo_result(&step, 0, UndoOutcome::ChangedSince)),
+                _ => {
+                    run.push(undo_intent(&step, attempt));
+                    running.insert(run.state.index(&step).unwrap());
+                }
+            }
+        }
+        Command::Close(closed) => run.push(Event::RunClosed(closed)),
+        Command::WaitUntil(moment) => run.now = run.now.max(moment.0),
+    }
+}
+
+/// Lets what is in flight for a step come one event further.
+fn advance(run: &mut Run, dice: &mut Dice, index: StepIndex, running: &mut BTreeSet<StepIndex>) {
+    let step = run.state.step(index).unwrap().clone();
+    let label = step.spec.name.to_string();
+    if let Some(attempt) = step.undo.open {
+        let outcome = match dice.roll(10) {
+            0 => UndoOutcome::NotRestored,
+            1..=3 => UndoOutcome::Failed,
+            _ => UndoOutcome::Undone,
+        };
+        let Event::UndoResult(mut undone) = undo_result(&label, attempt, outcome) else { unreachable!() };
+        if outcome == UndoOutcome::Failed {
+            let error = undone.error.as_ref().unwrap();
+            undone.retry_at = undo_retry_at(&step, error, Timestamp(run.now), dice.0);
+        }
+        run.push(Event::UndoResult(undone));
+        running.remove(&index);
+        return;
+    }
+    if step.open.is_none() && dice.roll(3) > 0 {
+        run.intent(&label);
+        return;
+    }
+    let attempt = step.open.as_ref().map_or(step.attempts + 1, |o| o.number);
+    let let_out = step.open.is_some() && dice.roll(5) > 0;
+    let outcome = match (dice.roll(4), let_out) {
+        (0, true) => Outcome::Unclear,
+        (0, false) => Outcome::Clean,
+        _ => Outcome::Succeeded,
+    };
+    let Event::Result(mut ended) = result(&label, attempt, outcome, let_out, None) else { unreachable!() };
+    if let Some(error) = &ended.error {
+        ended.retry_at = retry_at(&run.state, &step, outcome, error, Timestamp(run.now), dice.0);
+    }
+    run.push(Event::Result(ended));
+    running.remove(&index);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_run_comes_to_rest_and_its_events_say_how(seed in any::<u64>()) {
+        let run = simulate(seed);
+        let shown = run.state.shown();
+        prop_assert!(shown.is_rest(), "seed {seed} ended {shown:?}");
+        prop_assert_eq!(&fold(&run.entries).unwrap(), &run.state);
+        if shown == RunState::RolledBack {
+            prop_assert_eq!(run.state.steps_to_undo().count(), 0);
+        }
+        let mut allowed = BTreeSet::new();
+        let mut open_undo: Option<StepName> = None;
+        let mut undone = BTreeSet::new();
+        for entry in &run.entries {
+            match &entry.event {
+                Event::Decision(e) if e.action != Action::Deny => drop(allowed.insert(e.step.clone())),
+                Event::Intent(e) => prop_assert!(allowed.contains(&e.step)),
+                Event::UndoIntent(e) => {
+                    prop_assert!(open_undo.is_none());
+                    prop_assert!(!undone.contains(&e.step), "an undo ran again after its result");
+                    open_undo = Some(e.step.clone());
+                }
+                Event::UndoResult(e) => {
+                    open_undo = None;
+                    if e.outcome == UndoOutcome::Undone {
+                        undone.insert(e.step.clone());
+                    }
+                }
+                Event::Owner(_) => open_undo = None,
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_is_read_back_as_it_was_written(seed in any::<u64>()) {
+        for entry in &simulate(seed).entries {
+            let text = serde_json::to_string(entry).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<Entry>(&text).unwrap(), entry);
+        }
+    }
+
+    #[test]
+    fn a_run_with_events_removed_or_swapped_is_never_accepted_as_it_stands(seed in any::<u64>(), at in any::<prop::sample::Index>()) {
+        let mut entries = simulate(seed).entries;
+        entries.remove(at.index(entries.len().max(2) - 1));
+        prop_assert!(fold(&entries).is_err());
+    }
+}
