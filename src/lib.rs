@@ -11,4 +11,5 @@
 //! | [`saga`] | events, `state = fold(events)`, the next commands | no |
 
 pub mod document;
+pub mod policy;
 pub mod types;
