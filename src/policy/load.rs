@@ -6,7 +6,7 @@ mod grants;
 use std::collections::HashMap;
 
 use crate::document::{
-    Diagnostic, Diagnostics, MapReader, Node, Source, Span, integer, list, parse, string, strings, suggest,
+    Diagnostic, Diagnostics, MapReader, Node, Source, Span, duration, integer, list, parse, string, strings, suggest,
 };
 use crate::types::{Action, CapabilityId, Duration, Principal, Risk, sha256};
 
@@ -168,12 +168,11 @@ fn read_approval(node: &Node, groups: &Groups, all: &mut Diagnostics) -> Approva
         }
     }
     if let Some(node) = reader.optional("expires") {
-        match string(node, "`expires`", all).map(Duration::parse) {
-            Some(Ok(Duration(0))) => {
+        match duration(node, "`expires`", all) {
+            Some(Duration(0)) => {
                 all.push(Diagnostic::error("wrong-value", node.span, "`expires` must be longer than nothing"));
             }
-            Some(Ok(expires)) => terms.expires = expires,
-            Some(Err(error)) => all.push(Diagnostic::error("wrong-value", node.span, error.to_string())),
+            Some(expires) => terms.expires = expires,
             None => {}
         }
     }

@@ -1,4 +1,4 @@
-use crate::document::{Diagnostic, Diagnostics, MapReader, Node, integer, list, string};
+use crate::document::{Diagnostic, Diagnostics, MapReader, Node, duration, integer, list, string};
 use crate::types::{Access, DirGrant, Duration, LimitOverrides, LimitUnit, Limits, Permission};
 
 use super::super::grant::{GrantEntry, GrantedConfig, GrantedDir, normalise};
@@ -23,7 +23,8 @@ fn read_entry(node: &Node, base_dir: &str, groups: &Groups, all: &mut Diagnostic
     }
     let granted = ["filesystem", "config", "limits"].map(|key| reader.optional(key));
     let [filesystem, config, limits] = granted;
-    if granted.iter().all(Option::is_none) {
+    let refused = ["network", "secrets"].iter().any(|key| reader.optional(key).is_some());
+    if granted.iter().all(Option::is_none) && !refused {
         let message = "the grant opens nothing";
         let help = "add `filesystem`, `config` or `limits`";
         all.push(Diagnostic::error("no-effect", reader.span(), message).help(help));
@@ -120,11 +121,11 @@ fn read_limits(node: &Node, all: &mut Diagnostics) -> LimitOverrides {
         let value = match unit {
             LimitUnit::Count => integer(node, &what, all),
             LimitUnit::Bytes => read_bytes(node, &what, all),
-            LimitUnit::Time => read_time(node, &what, all),
+            LimitUnit::Time => duration(node, &what, all).map(|length| length.0),
         };
         let Some(value) = value else { continue };
         let refused = if value == 0 {
-            Some((format!("`{name}` must be more than nothing"), "leave the capability out of the rules to forbid it"))
+            Some((format!("`{name}` must be more than nothing"), "write at least 1 of its unit, or remove it"))
         } else if value > default {
             let message = format!("`{name}` is above its default of {}", written(default, unit));
             Some((message, "a grant can only lower a limit: remove it"))
@@ -163,16 +164,6 @@ fn read_bytes(node: &Node, what: &str, all: &mut Diagnostics) -> Option<u64> {
         all.push(Diagnostic::error("wrong-value", node.span, message).help(help));
     }
     parsed
-}
-
-fn read_time(node: &Node, what: &str, all: &mut Diagnostics) -> Option<u64> {
-    match Duration::parse(string(node, what, all)?) {
-        Ok(duration) => Some(duration.0),
-        Err(error) => {
-            all.push(Diagnostic::error("wrong-value", node.span, error.to_string()));
-            None
-        }
-    }
 }
 
 fn written(value: u64, unit: LimitUnit) -> String {
