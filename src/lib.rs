@@ -10,5 +10,7 @@
 //! | [`policy`] | a YAML document becomes decisions and grants | no |
 //! | [`saga`] | events, `state = fold(events)`, the next commands | no |
 
+pub mod document;
+pub mod policy;
 pub mod saga;
 pub mod types;
