@@ -11,3 +11,4 @@
 //! | [`saga`] | events, `state = fold(events)`, the next commands | no |
 
 pub mod types;
+pub mod workflow;

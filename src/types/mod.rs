@@ -11,6 +11,7 @@ mod grant;
 mod id;
 mod limits;
 mod permission;
+mod retry;
 mod target;
 mod time;
 
@@ -22,6 +23,7 @@ pub use grant::{Access, DirGrant, Grant};
 pub use id::{CapabilityId, IdError, Principal, RunId, StepName};
 pub use limits::{LimitOverrides, LimitUnit, Limits};
 pub use permission::{Permission, PermissionError};
+pub use retry::Retry;
 pub use target::{Effect, EffectStatus, Target, TargetState};
 pub use time::{Duration, DurationError, Timestamp};
 
