@@ -10,5 +10,6 @@
 //! | [`policy`] | a YAML document becomes decisions and grants | no |
 //! | [`saga`] | events, `state = fold(events)`, the next commands | no |
 
+pub mod document;
 pub mod types;
 pub mod workflow;
