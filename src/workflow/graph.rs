@@ -14,7 +14,6 @@ pub struct Cycle(pub Vec<usize>);
 /// A graph without cycles.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Graph {
-    parents: Vec<Vec<usize>>,
     order: Vec<usize>,
     ancestors: Vec<u64>,
     words: usize,
@@ -22,18 +21,16 @@ pub struct Graph {
 
 impl Graph {
     /// The graph in which step `i` depends on the steps `parents[i]`. A parent that is no step is ignored.
-    pub fn new(mut parents: Vec<Vec<usize>>) -> Result<Graph, Cycle> {
-        let count = parents.len();
-        parents.iter_mut().for_each(|own| own.retain(|&parent| parent < count));
-        let order = topological_order(&parents)?;
+    pub fn new(parents: &[Vec<usize>]) -> Result<Graph, Cycle> {
+        let order = topological_order(parents)?;
         let words = parents.len().div_ceil(64);
         let mut ancestors = vec![0u64; parents.len() * words];
         for &step in &order {
-            for &parent in parents.get(step).into_iter().flatten() {
+            for &parent in parents.get(step).into_iter().flatten().filter(|&&parent| parent < parents.len()) {
                 inherit(&mut ancestors, words, step, parent);
             }
         }
-        Ok(Graph { parents, order, ancestors, words })
+        Ok(Graph { order, ancestors, words })
     }
 
     /// The steps in an order in which each comes after all that it depends on; otherwise as in the file.
@@ -41,14 +38,9 @@ impl Graph {
         &self.order
     }
 
-    /// What `step` depends on directly.
-    pub fn parents(&self, step: usize) -> &[usize] {
-        self.parents.get(step).map_or(&[], Vec::as_slice)
-    }
-
     /// Whether `step` depends on `ancestor`, directly or through others.
     pub fn is_ancestor(&self, ancestor: usize, step: usize) -> bool {
-        ancestor.max(step) < self.parents.len()
+        ancestor.max(step) < self.order.len()
             && self
                 .ancestors
                 .get(step * self.words + ancestor / 64)
@@ -57,13 +49,13 @@ impl Graph {
 
     /// All that `step` depends on, directly or through others, in the order of the file.
     pub fn ancestors(&self, step: usize) -> impl Iterator<Item = usize> + '_ {
-        (0..self.parents.len()).filter(move |&ancestor| self.is_ancestor(ancestor, step))
+        (0..self.order.len()).filter(move |&ancestor| self.is_ancestor(ancestor, step))
     }
 }
 
 impl std::fmt::Debug for Graph {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Graph").field("parents", &self.parents).finish_non_exhaustive()
+        f.debug_struct("Graph").field("order", &self.order).finish_non_exhaustive()
     }
 }
 
@@ -142,9 +134,8 @@ mod tests {
 
     #[test]
     fn steps_without_an_order_keep_that_of_the_file() {
-        let graph = Graph::new(vec![vec![2], vec![], vec![], vec![0]]).unwrap();
+        let graph = Graph::new(&[vec![2], vec![], vec![], vec![0]]).unwrap();
         assert_eq!(graph.order(), [1, 2, 0, 3]);
-        assert_eq!(graph.parents(3), [0]);
         assert_eq!(graph.ancestors(3).collect::<Vec<_>>(), [0, 2]);
         assert!(!graph.is_ancestor(1, 3));
         assert!(!graph.is_ancestor(3, 3));
@@ -152,26 +143,26 @@ mod tests {
 
     #[test]
     fn questions_about_steps_that_do_not_exist_are_answered_with_no() {
-        let graph = Graph::new(vec![vec![], vec![0, 99]]).unwrap();
+        let graph = Graph::new(&[vec![], vec![0, 99]]).unwrap();
         assert!(graph.is_ancestor(0, 1));
         for (ancestor, step) in [(99, 1), (0, 99), (2, 1)] {
             assert!(!graph.is_ancestor(ancestor, step));
         }
-        assert!(graph.parents(99).is_empty());
-        assert!(Graph::new(Vec::new()).unwrap().order().is_empty());
+        assert!(Graph::new(&[]).unwrap().order().is_empty());
     }
 
     #[test]
     fn a_cycle_is_told_from_its_first_step_in_the_file() {
-        assert_eq!(Graph::new(vec![vec![], vec![3], vec![1], vec![2, 0]]), Err(Cycle(vec![1, 3, 2])));
-        assert_eq!(Graph::new(vec![vec![0]]), Err(Cycle(vec![0])));
+        assert_eq!(Graph::new(&[vec![], vec![3], vec![1], vec![2, 0]]), Err(Cycle(vec![1, 3, 2])));
+        assert_eq!(Graph::new(&[vec![0]]), Err(Cycle(vec![0])));
         // A step that merely waits for a cycle is not part of it.
-        assert_eq!(Graph::new(vec![vec![1], vec![2], vec![1]]), Err(Cycle(vec![1, 2])));
+        assert_eq!(Graph::new(&[vec![1], vec![2], vec![1]]), Err(Cycle(vec![1, 2])));
     }
 
     #[test]
     fn ten_thousand_steps_in_a_chain_know_all_their_ancestors() {
-        let graph = Graph::new((0..10_000usize).map(|i| i.checked_sub(1).into_iter().collect()).collect()).unwrap();
+        let parents: Vec<Vec<usize>> = (0..10_000usize).map(|i| i.checked_sub(1).into_iter().collect()).collect();
+        let graph = Graph::new(&parents).unwrap();
         assert!(graph.is_ancestor(0, 9_999));
         assert!(!graph.is_ancestor(9_999, 0));
         assert_eq!(graph.ancestors(9_999).count(), 9_999);
@@ -199,7 +190,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_order_respects_every_dependency(parents in random_graph()) {
-            let graph = Graph::new(parents.clone()).unwrap();
+            let graph = Graph::new(&parents).unwrap();
             let mut place = vec![usize::MAX; parents.len()];
             for (i, &step) in graph.order().iter().enumerate() {
                 place[step] = i;
@@ -211,7 +202,7 @@ mod tests {
 
         #[test]
         fn ancestors_are_exactly_what_a_walk_reaches(parents in random_graph()) {
-            let graph = Graph::new(parents.clone()).unwrap();
+            let graph = Graph::new(&parents).unwrap();
             for step in 0..parents.len() {
                 let mut reached = std::collections::BTreeSet::new();
                 let mut todo = parents[step].clone();
@@ -230,7 +221,7 @@ mod tests {
                 proptest::collection::vec(proptest::collection::vec(0..n, 0..3), n)
             })
         ) {
-            if let Err(Cycle(path)) = Graph::new(parents.clone()) {
+            if let Err(Cycle(path)) = Graph::new(&parents) {
                 prop_assert!(!path.is_empty());
                 for (i, &step) in path.iter().enumerate() {
                     prop_assert!(parents[step].contains(&path[(i + 1) % path.len()]));

@@ -16,10 +16,13 @@
 
 use std::io;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::types::canonical_bytes;
+
+/// The name under which a document refers to the inputs of its workflow. No step can have it.
+pub const INPUTS: &str = "inputs";
 
 /// A parsed text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +63,7 @@ pub enum TemplateProblem {
     #[error("`{{{{` is never closed")]
     Unclosed,
     /// Something that is not a dotted name.
-    #[error("`{0}` is not a reference")]
+    #[error("`{{{{{0}}}}}` is not a reference")]
     NotAReference(String),
 }
 
@@ -177,7 +180,7 @@ impl Template {
             let len = inside.chars().count() + 4;
             let name = inside.trim();
             if !is_reference(name) {
-                let problem = TemplateProblem::NotAReference(name.to_owned());
+                let problem = TemplateProblem::NotAReference(shortened(inside));
                 return Err(TemplateError { problem, offset, len });
             }
             let path = name.split('.').map(str::to_owned).collect();
@@ -276,13 +279,22 @@ impl Reference {
         self.path.is_empty()
     }
 
-    /// What the names after the first one lead to inside `value`.
-    pub fn find<'v>(&self, value: &'v Value) -> Option<&'v Value> {
-        self.fields().iter().try_fold(value, |value, field| match value {
-            Value::Object(fields) => fields.get(field),
-            Value::Array(items) => array_place(field).and_then(|place| items.get(place)),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
-        })
+    /// What it leads to, given the inputs of the workflow and the output of each step that has one.
+    pub fn find<'v>(
+        &self,
+        inputs: &'v Map<String, Value>,
+        output: impl Fn(&str) -> Option<&'v Value>,
+    ) -> Option<&'v Value> {
+        match (self.root(), self.fields()) {
+            (INPUTS, [name, rest @ ..]) => inputs.get(name).and_then(|value| descend(value, rest)),
+            (INPUTS, []) => None,
+            (step, fields) => output(step).and_then(|value| descend(value, fields)),
+        }
+    }
+
+    /// Whether it leads to an input of the workflow, and so to a value that is known before anything runs.
+    pub fn is_input(&self) -> bool {
+        self.root() == INPUTS
     }
 
     /// The spelling of `value` inside other text.
@@ -332,6 +344,23 @@ pub(super) fn literal(text: &str) -> String {
     text.replace("{{", "{{{{")
 }
 
+/// What `names` lead to inside `value`.
+fn descend<'v>(value: &'v Value, names: &[String]) -> Option<&'v Value> {
+    names.iter().try_fold(value, |value, name| match value {
+        Value::Object(fields) => fields.get(name),
+        Value::Array(items) => array_place(name).and_then(|place| items.get(place)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    })
+}
+
+/// What a message shows of a text that may be long.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}... ", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}
+
 fn is_part(part: &str) -> bool {
     !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
@@ -348,7 +377,8 @@ mod tests {
     use serde_json::json;
 
     fn resolve(text: &str, root: &Value) -> Result<Value, ResolveError> {
-        let lookup = |reference: &Reference| root.get(reference.root()).and_then(|value| reference.find(value));
+        let inputs = root["inputs"].as_object().cloned().unwrap_or_default();
+        let lookup = |reference: &Reference| reference.find(&inputs, |step| root.get(step));
         Template::parse(text).unwrap().resolve(&lookup, &mut Budget::new(1_000))
     }
 
@@ -359,7 +389,7 @@ mod tests {
         assert_eq!(resolve("{{inputs.list}}", &root), Ok(json!([{"x": null}])));
         assert_eq!(resolve("{{ inputs.list.0.x }}", &root), Ok(json!(null)));
         assert_eq!(resolve("{{\tinputs.o\n}}", &root), Ok(json!({"a": 1})));
-        assert_eq!(resolve("{{ inputs }}", &root), Ok(root["inputs"].clone()));
+        assert_eq!(resolve("{{ step }}", &json!({"step": {"a": 1}})), Ok(json!({"a": 1})));
     }
 
     #[test]
@@ -382,7 +412,17 @@ mod tests {
     #[test]
     fn a_reference_that_leads_nowhere_is_an_error() {
         let root = json!({"s": {"list": [1], "text": "abc"}});
-        for reference in ["s.none", "s.list.1", "s.list.00", "s.list.x", "s.text.0", "t", "s.list.99999999999999999999"] {
+        for reference in [
+            "inputs",
+            "inputs.x",
+            "s.none",
+            "s.list.1",
+            "s.list.00",
+            "s.list.x",
+            "s.text.0",
+            "t",
+            "s.list.99999999999999999999",
+        ] {
             let error = resolve(&format!("{{{{{reference}}}}}"), &root).unwrap_err();
             assert_eq!(error, ResolveError::Missing { reference: reference.to_owned() });
             assert!(error.help().contains("input"));
@@ -424,6 +464,9 @@ mod tests {
             assert_eq!((error.offset, error.len), (offset, len), "{text}");
             assert!(error.problem.help().contains("without logic"));
         }
+        assert_eq!(Template::parse("{{ a b }}").unwrap_err().to_string(), "`{{ a b }}` is not a reference");
+        let long = format!("{{{{{}}}}}", "é ".repeat(500));
+        assert!(Template::parse(&long).unwrap_err().to_string().len() < 200);
         let error = Template::parse("{{{{ {{ a }").unwrap_err();
         assert_eq!((error.to_string(), error.offset), ("`{{` is never closed".to_owned(), 5));
         assert!(error.problem.help().contains("close it"));
@@ -442,7 +485,8 @@ mod tests {
     #[test]
     fn references_know_their_names_and_their_place() {
         let template = Template::parse("é{{ a.b.0 }} {{c}}").unwrap();
-        let found: Vec<_> = template.references().map(|r| (r.to_string(), r.root().to_owned(), r.start(), r.len())).collect();
+        let found: Vec<_> =
+            template.references().map(|r| (r.to_string(), r.root().to_owned(), r.start(), r.len())).collect();
         assert_eq!(found, [("a.b.0".into(), "a".into(), 1, 11), ("c".into(), "c".into(), 13, 5)]);
         assert!(!template.is_whole() && Template::parse("{{ a }}").unwrap().is_whole());
     }
