@@ -277,6 +277,7 @@ fn ten_thousand_steps_in_a_chain_and_two_hundred_side_by_side_load() {
         chain.push_str(&format!("  - {{name: s{i}, capability: io.fs.delete{inputs}}}\n"));
     }
     let workflow = load(&chain);
+    assert!(format!("{:?}", workflow.graph).starts_with("Graph { order: [0, 1,"));
     assert!(workflow.graph.is_ancestor(0, 9_999) && !workflow.graph.is_ancestor(9_999, 0));
     let mut wide = String::from("name: w\nsteps:\n  - {name: root, capability: io.fs.delete}\n");
     for i in 0..200 {
@@ -299,6 +300,21 @@ fn a_document_full_of_mistakes_is_not_read_to_its_end() {
         .map(|i| format!("  - {{name: s{i}, capability: io.fs.delete, inputs: {{path: \"{{{{ t{i} }}}}\"}}}}\n"))
         .collect();
     assert!(refused(&format!("name: w\nsteps:\n{references}"), json!({})).len() < 110);
+}
+
+#[test]
+fn a_text_of_many_references_is_read_in_one_go() {
+    let text = |reference: &str| {
+        format!(
+            "name: w\ninputs: {{ a: 1 }}\nsteps:\n  - {{name: s, capability: data.json.query, inputs: {{x: \"{}\"}}}}\n",
+            reference.repeat(100_000)
+        )
+    };
+    let workflow = load(&text("{{ a }}"));
+    let known = workflow.steps[0].inputs.known(&workflow.inputs, 1 << 20).unwrap().unwrap();
+    assert_eq!(known["x"].as_str().unwrap().len(), 100_000);
+    assert!(refused(&text("{{ b }}"), json!({})).len() < 110);
+    assert!(load_with(&"{{}}: 1\n".repeat(100_000), json!({})).is_err());
 }
 
 #[test]

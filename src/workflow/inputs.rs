@@ -163,7 +163,7 @@ fn read_text(text: &str, node: &Node, diagnostics: &mut Diagnostics) -> Kind {
             Kind::Literal(value)
         }
         Ok(template) => {
-            let spans = template.references().map(|r| node.inner_span(r.start(), r.len())).collect();
+            let spans = places(node, &template);
             Kind::Text(template, spans)
         }
         Err(error) => {
@@ -172,4 +172,15 @@ fn read_text(text: &str, node: &Node, diagnostics: &mut Diagnostics) -> Kind {
             Kind::Literal(Value::Null)
         }
     }
+}
+
+/// The place of each reference; that of the whole text, where it is not written in one piece.
+fn places(node: &Node, template: &Template) -> Vec<Span> {
+    // Asked twice and not for each reference, because the answer takes a look at all of the text.
+    let (first, second) = (node.inner_span(0, 1), node.inner_span(1, 1));
+    let place = |reference: &Reference| match reference.place() {
+        _ if first == second => node.span,
+        (start, len) => Span { line: first.line, column: first.column + start, len },
+    };
+    template.references().map(place).collect()
 }

@@ -318,10 +318,15 @@ fn bind(
     diagnostics: &mut Diagnostics,
 ) {
     inputs.bind(&mut |reference: &mut Reference, span: Span, alone: bool| {
+        if diagnostics.iter().len() > ENOUGH {
+            return;
+        }
         if let Err(error) = scope.bind(reference, span, alone, usable) {
             diagnostics.push(error);
         }
-        if let (true, Some(name)) = (reference.is_input(), reference.fields().first()) {
+        if let (true, Some(name)) = (reference.is_input(), reference.fields().first())
+            && !used.borrow().contains(name)
+        {
             used.borrow_mut().insert(name.clone());
         }
     });
@@ -378,11 +383,14 @@ fn read_request(root: &Node, reader: &mut StepReader<'_>, earlier: Earlier<'_>) 
 fn explain_braces(diagnostics: Diagnostics) -> Diagnostics {
     let source = diagnostics.source().clone();
     let mut explained = Diagnostics::new(source.clone());
-    for diagnostic in diagnostics.iter().cloned() {
+    for (index, diagnostic) in diagnostics.iter().cloned().enumerate() {
         let start = diagnostic.span.column.saturating_sub(2);
-        let braces = source.line(diagnostic.span.line).chars().skip(start).take(2).eq("{{".chars());
+        let braces = || source.line(diagnostic.span.line).chars().skip(start).take(2).eq("{{".chars());
+        // Each look at a line walks through the document.
         explained.push(match diagnostic.code {
-            "key-not-a-string" if braces => diagnostic.help("put a template in quotes: `\"{{ ... }}\"`"),
+            "key-not-a-string" if index < ENOUGH && braces() => {
+                diagnostic.help("put a template in quotes: `\"{{ ... }}\"`")
+            }
             _ => diagnostic,
         });
     }

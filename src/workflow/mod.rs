@@ -32,6 +32,7 @@
 //! effect is a warning.
 
 mod argument;
+mod budget;
 mod graph;
 mod inputs;
 mod json;

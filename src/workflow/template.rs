@@ -14,11 +14,10 @@
 //! inserted as they are, numbers and booleans in their canonical JSON spelling, and anything else is an error, because
 //! there is no one way to write it.
 
-use std::io;
-
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+pub use super::budget::Budget;
 use crate::types::canonical_bytes;
 
 /// The name under which a document refers to the inputs of its workflow. No step can have it.
@@ -114,45 +113,6 @@ impl ResolveError {
             }
             ResolveError::TooLarge { .. } => "refer to the field that is needed instead of all of the output",
         }
-    }
-}
-
-/// How many bytes a resolved input may still take; shared by all its templates.
-#[derive(Clone, Debug)]
-pub struct Budget {
-    limit: usize,
-    left: usize,
-}
-
-impl Budget {
-    /// A budget of `limit` bytes.
-    pub fn new(limit: usize) -> Budget {
-        Budget { limit, left: limit }
-    }
-
-    /// Takes `bytes`, or says that there are not as many.
-    pub(super) fn take(&mut self, bytes: usize) -> Result<(), ResolveError> {
-        self.left = self.left.checked_sub(bytes).ok_or(ResolveError::TooLarge { limit: self.limit })?;
-        Ok(())
-    }
-
-    /// Takes what `value` takes as JSON, without writing it.
-    pub(super) fn take_value(&mut self, value: &Value) -> Result<(), ResolveError> {
-        let limit = self.limit;
-        serde_json::to_writer(Counter(self), value).map_err(|_| ResolveError::TooLarge { limit })
-    }
-}
-
-struct Counter<'a>(&'a mut Budget);
-
-impl io::Write for Counter<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.take(bytes.len()).map_err(io::Error::other)?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 
@@ -264,19 +224,9 @@ impl Reference {
         self.path.get(1..).unwrap_or_default()
     }
 
-    /// Where it begins, braces included, in characters of the text.
-    pub fn start(&self) -> usize {
-        self.start
-    }
-
-    /// How long it is, braces included, in characters.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Never: there is at least a name.
-    pub fn is_empty(&self) -> bool {
-        self.path.is_empty()
+    /// Where it begins in its text, and how long it is, braces included, both in characters.
+    pub fn place(&self) -> (usize, usize) {
+        (self.start, self.len)
     }
 
     /// What it leads to, given the inputs of the workflow and the output of each step that has one.
@@ -485,9 +435,8 @@ mod tests {
     #[test]
     fn references_know_their_names_and_their_place() {
         let template = Template::parse("é{{ a.b.0 }} {{c}}").unwrap();
-        let found: Vec<_> =
-            template.references().map(|r| (r.to_string(), r.root().to_owned(), r.start(), r.len())).collect();
-        assert_eq!(found, [("a.b.0".into(), "a".into(), 1, 11), ("c".into(), "c".into(), 13, 5)]);
+        let found: Vec<_> = template.references().map(|r| (r.to_string(), r.root().to_owned(), r.place())).collect();
+        assert_eq!(found, [("a.b.0".into(), "a".into(), (1, 11)), ("c".into(), "c".into(), (13, 5))]);
         assert!(!template.is_whole() && Template::parse("{{ a }}").unwrap().is_whole());
     }
 
