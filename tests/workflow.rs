@@ -1,47 +1,15 @@
 //! What a workflow file means, and what is said about one that means nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a test may fail loudly
 
-use std::collections::BTreeMap;
-use std::path::Path;
+mod support;
 
 use proptest::prelude::*;
 use redress::document::{Diagnostics, Source};
-use redress::types::{CapabilityId, CapabilityInfo, Duration, EffectKind, MapCatalog, Retry, Risk, StepName, sha256};
+use redress::types::{CapabilityId, Duration, Retry, Risk, StepName};
 use redress::workflow::template::{Reference, ResolveError};
 use redress::workflow::{Earlier, MAX_STEPS, Step, StepKind, Workflow};
 use serde_json::{Map, Value, json};
-
-fn catalog() -> MapCatalog {
-    let object = |fields: &[&str]| {
-        let properties: Map<_, _> = fields.iter().map(|f| ((*f).to_owned(), json!({"type": "string"}))).collect();
-        json!({"type": "object", "properties": properties})
-    };
-    let all = [
-        ("io.fs.make_dir", json!({"properties": {"path": {"type": "string"}, "created": {"type": "array"}}})),
-        ("io.fs.write_file", object(&["path", "sha256"])),
-        ("io.fs.delete", object(&["path"])),
-        ("crm.create_account", object(&["account_id", "status"])),
-        ("data.json.query", json!({})),
-        ("data.list", json!({"properties": {"items": {"items": {"properties": {"id": {}}}}}})),
-    ];
-    let info = |(id, output): (&str, Value)| {
-        let id = CapabilityId::parse(id).unwrap();
-        let info = CapabilityInfo {
-            id: id.clone(),
-            component: sha256(b"component"),
-            title: String::new(),
-            summary: String::new(),
-            risk: Risk::Medium,
-            effect: EffectKind::Reversible,
-            idempotent: true,
-            input: json!({}),
-            output,
-            permissions: Vec::new(),
-        };
-        (id, info)
-    };
-    MapCatalog(all.into_iter().map(info).collect::<BTreeMap<_, _>>())
-}
+use support::catalog;
 
 fn map(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
@@ -65,34 +33,6 @@ fn refused(text: &str, given: Value) -> Vec<(&'static str, usize)> {
 /// A document of one step with these lines in it.
 fn one(lines: &str) -> String {
     format!("name: w\nsteps:\n  - name: a\n    capability: io.fs.delete\n{lines}")
-}
-
-/// Every `.yaml` file in the folder is loaded; what is said about it stands in the `.err` file of the same name.
-/// `REDRESS_BLESS=1` writes those files.
-#[test]
-fn every_example_of_a_mistake_is_told_as_written_down() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/ui/workflow");
-    let mut files: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
-    files.sort();
-    assert!(files.len() > 20);
-    let mut wrong = Vec::new();
-    for file in files {
-        let name = file.file_name().unwrap().to_str().unwrap();
-        let source = Source::from_bytes(name, &std::fs::read(&file).unwrap()).unwrap();
-        let said = match Workflow::load(&source, &catalog(), &Map::new()) {
-            Ok((_, warnings)) => warnings.to_string(),
-            Err(errors) => errors.to_string(),
-        };
-        let expected = file.with_extension("err");
-        if std::env::var_os("REDRESS_BLESS").is_some() {
-            std::fs::write(&expected, &said).unwrap();
-        }
-        if std::fs::read_to_string(&expected).ok().as_ref() != Some(&said) {
-            wrong.push(format!("{name}:\n{said}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]

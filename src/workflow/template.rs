@@ -477,6 +477,16 @@ mod tests {
         }
 
         #[test]
+        fn a_text_that_is_brought_in_is_delivered_verbatim(text in any::<String>(), braces in "([a-z.]|\\{|\\}){0,12}") {
+            let template = Template::parse("<{{ x.y }}>").unwrap();
+            for text in [text, braces] {
+                let value = Value::from(text.as_str());
+                let resolved = template.resolve(&|_| Some(&value), &mut Budget::new(1 << 20));
+                prop_assert_eq!(resolved, Ok(Value::from(format!("<{text}>"))));
+            }
+        }
+
+        #[test]
         fn a_literal_stands_for_itself(text in any::<String>(), braces in "([a-z]|\\{|\\}){0,12}") {
             for text in [text, braces] {
                 let resolved = Template::parse(&literal(&text)).unwrap().resolve(&|_| None, &mut Budget::new(1 << 20));
