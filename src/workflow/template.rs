@@ -84,13 +84,13 @@ pub enum ResolveError {
     /// The reference leads nowhere.
     #[error("`{reference}` has no value")]
     Missing {
-        /// The reference as it stands in the document, braces left out.
+        /// The reference with all its names, braces left out.
         reference: String,
     },
     /// A value that cannot stand inside other text.
     #[error("`{reference}` is {what}, which cannot be put into a text")]
     NotText {
-        /// The reference as it stands in the document, braces left out.
+        /// The reference with all its names, braces left out.
         reference: String,
         /// What it is: `null`, `a list` or `an object`.
         what: &'static str,
