@@ -11,5 +11,6 @@
 //! | [`saga`] | events, `state = fold(events)`, the next commands | no |
 
 pub mod document;
+pub mod policy;
 pub mod types;
 pub mod workflow;

@@ -148,7 +148,7 @@ impl Diagnostics {
         let gutter = " ".repeat(number.len());
         writeln!(f, "{word}: {}", escape(&d.message))?;
         writeln!(f, "{gutter}--> {}:{line}:{column}", escape(self.source.name()))?;
-        writeln!(f, "{number} | {text}")?;
+        writeln!(f, "{}", format!("{number} | {text}").trim_end())?;
         writeln!(f, "{gutter} | {underline}")?;
         match &d.help {
             Some(help) => writeln!(f, "help: {}", escape(help)),

@@ -30,7 +30,10 @@ pub fn parse_up_to(source: &Source, max_bytes: usize) -> Result<Node, Diagnostic
             Ok((event, span)) => builder.event(event, span),
             Err(error) => {
                 let place = builder.place(*error.marker(), *error.marker());
-                builder.error("not-yaml", place, format!("not valid YAML: {}", error.info()), None);
+                let first = source.line(place.line).chars().nth(place.column - 1);
+                let special = first.is_some_and(|c| matches!(c, '*' | '&' | '!' | '%' | '@' | '`'));
+                let help = special.then_some("a string that begins with this character stands in quotes");
+                builder.error("not-yaml", place, format!("not valid YAML: {}", error.info()), help);
                 false
             }
         };

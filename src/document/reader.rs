@@ -1,3 +1,5 @@
+use crate::types::Duration;
+
 use super::{Diagnostic, Diagnostics, Key, Node, Span};
 
 /// Reads a mapping whose keys are all known. A room names the keys once, here; any other key is an error with a
@@ -94,6 +96,22 @@ pub fn integer(node: &Node, what: &str, diagnostics: &mut Diagnostics) -> Option
         });
     }
     value
+}
+
+/// Reads a length of time, such as `30s`.
+pub fn duration(node: &Node, what: &str, diagnostics: &mut Diagnostics) -> Option<Duration> {
+    if let Some(number) = node.as_number() {
+        let error = Diagnostic::error("wrong-value", node.span, format!("{what} needs a unit"));
+        diagnostics.push(error.help(format!("write `{number}s` for seconds; `ms`, `m`, `h` and `d` are units, too")));
+        return None;
+    }
+    match Duration::parse(string(node, what, diagnostics)?) {
+        Ok(duration) => Some(duration),
+        Err(error) => {
+            diagnostics.push(Diagnostic::error("wrong-value", node.span, error.to_string()));
+            None
+        }
+    }
 }
 
 /// Reads a list, which may be empty.
@@ -199,6 +217,10 @@ mod tests {
             value_of("{}", |n, d| integer(n, "`k`", d)),
             Err("`k` must be a whole number, found a mapping".into())
         );
+        assert_eq!(value_of("7d", |n, d| duration(n, "`k`", d)), Ok(Duration::from_secs(7 * 86_400)));
+        assert_eq!(value_of("7", |n, d| duration(n, "`k`", d)), Err("`k` needs a unit".into()));
+        assert!(value_of("7 days", |n, d| duration(n, "`k`", d)).is_err());
+        assert!(value_of("[7d]", |n, d| duration(n, "`k`", d)).is_err());
         assert_eq!(value_of("[]", |n, d| list(n, "`k`", d).map(<[Node]>::len)), Ok(0));
         assert_eq!(
             value_of("io.fs", |n, d| list(n, "`k`", d).map(<[Node]>::len)),

@@ -1,6 +1,6 @@
 //! One step, from its mapping to a [`Step`] whose names are not bound yet.
 
-use crate::document::{Diagnostic, Diagnostics, Key, MapReader, Node, NodeKind, Span, integer, list, string, suggest};
+use crate::document::{Diagnostic, Diagnostics, Key, MapReader, Node, Span, duration, integer, list, string, suggest};
 use crate::types::{CapabilityId, Catalog, Duration, IdError, Principal, Retry, Risk, StepName};
 
 use super::inputs::Templated;
@@ -235,12 +235,15 @@ impl<'c> StepReader<'c> {
                 }
                 attempts = Some(found);
             }
-            if let Some(value) =
-                inner.optional("initial_interval").and_then(|node| self.duration(node, "initial_interval"))
+            if let Some(value) = inner
+                .optional("initial_interval")
+                .and_then(|node| duration(node, "`initial_interval`", &mut self.diagnostics))
             {
                 retry.initial_interval = value;
             }
-            if let Some(value) = inner.optional("max_interval").and_then(|node| self.duration(node, "max_interval")) {
+            if let Some(value) =
+                inner.optional("max_interval").and_then(|node| duration(node, "`max_interval`", &mut self.diagnostics))
+            {
                 retry.max_interval = value;
             }
             if let Some(value) = inner.optional("multiplier").and_then(|node| self.multiplier(node)) {
@@ -343,27 +346,12 @@ impl<'c> StepReader<'c> {
 
     /// A length of time longer than none.
     pub(super) fn positive_duration(&mut self, node: &Node, key: &str) -> Option<Duration> {
-        let duration = self.duration(node, key)?;
+        let duration = duration(node, &format!("`{key}`"), &mut self.diagnostics)?;
         if duration == Duration(0) {
             self.error("wrong-value", node.span, format!("`{key}` must be longer than nothing"));
             return None;
         }
         Some(duration)
-    }
-
-    fn duration(&mut self, node: &Node, key: &str) -> Option<Duration> {
-        // A bare number is read too, so that the unit is what is missed.
-        let NodeKind::Scalar { text, .. } = &node.kind else {
-            string(node, &format!("`{key}`"), &mut self.diagnostics);
-            return None;
-        };
-        let duration = Duration::parse(text).ok();
-        if duration.is_none() {
-            let error = Diagnostic::error("bad-duration", node.span, format!("`{text}` is not a length of time"));
-            let help = "write a whole number and a unit, such as `250ms`, `30s`, `10m`, `4h` or `7d`";
-            self.diagnostics.push(error.help(help));
-        }
-        duration
     }
 
     fn id<T>(&mut self, id: Result<T, IdError>, node: &Node) -> Option<T> {

@@ -1,0 +1,357 @@
+//! Globs over paths and URLs, for conditions.
+//!
+//! A pattern with `://` is for URLs, one that begins with `/` for absolute paths, any other for relative paths. `*` stays
+//! inside a segment; `**`, a segment of its own, crosses segments: at the end it stands for one or more, elsewhere for
+//! none or more. A value is compared only if it is in normal form, because a rule must never be passed by spelling a
+//! path in another way: anything else is an error, and an error is DENY.
+
+use super::pattern::{PatternError, check_characters, wild};
+
+/// A glob over paths or URLs.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ResourceGlob {
+    text: String,
+    kind: Kind,
+    segments: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    Absolute,
+    Relative,
+    Url {
+        scheme: String,
+        /// Literal, or `*` or `*.` followed by a suffix.
+        authority: String,
+        query: Option<String>,
+    },
+}
+
+impl ResourceGlob {
+    /// Reads a glob; an error points at the character.
+    pub fn parse(text: &str) -> Result<ResourceGlob, PatternError> {
+        if text.is_empty() {
+            return Err(PatternError::new(0, 1, "the glob is empty", "write a path such as `/workspace/**`"));
+        }
+        let (rest, kind, offset) = match text.split_once("://") {
+            Some((scheme, rest)) => {
+                let (url, query) = match rest.split_once('?') {
+                    Some((url, query)) => (url, Some(query.to_owned())),
+                    None => (rest, None),
+                };
+                let (authority, path) = url.split_once('/').unwrap_or((url, ""));
+                let offset = scheme.len() + 3;
+                check_authority(scheme, authority, offset)?;
+                let kind = Kind::Url { scheme: scheme.to_owned(), authority: authority.to_owned(), query };
+                (path, kind, offset + authority.len() + 1)
+            }
+            None => match text.strip_prefix('/') {
+                Some(rest) => (rest, Kind::Absolute, 1),
+                None => (text, Kind::Relative, 0),
+            },
+        };
+        let url = matches!(kind, Kind::Url { .. });
+        let checked = if url { text.replacen('?', "/", 1) } else { text.to_owned() };
+        check_characters(&checked, "write `*` for a part that is not ASCII")?;
+        let mut segments = Vec::new();
+        let mut at = offset;
+        let count = rest.split('/').count();
+        for (index, segment) in rest.split('/').enumerate() {
+            check_segment(segment, at, url && index + 1 == count || rest.is_empty())?;
+            at += segment.len() + 1;
+            segments.push(segment.to_owned());
+        }
+        if segments.last().is_some_and(|last| last == "**") {
+            segments.push("*".to_owned());
+        }
+        Ok(ResourceGlob { text: text.to_owned(), kind, segments })
+    }
+
+    /// The text of the glob.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether `value` matches; an error says why it cannot be compared, without showing it.
+    pub fn matches(&self, value: &str) -> Result<bool, &'static str> {
+        match &self.kind {
+            Kind::Absolute => {
+                let rest = value.strip_prefix('/').ok_or("is not an absolute path")?;
+                Ok(self.fits(&normal_segments(rest, false)?))
+            }
+            Kind::Relative if value.is_empty() || value.starts_with('/') => Err("is not a relative path"),
+            Kind::Relative => Ok(self.fits(&normal_segments(value, false)?)),
+            Kind::Url { scheme, authority, query } => {
+                let url = Url::parse(value)?;
+                let same_place = *scheme == url.scheme && authority_fits(authority, url.authority);
+                if !same_place || !self.fits(&url.segments) {
+                    return Ok(false);
+                }
+                match (query, url.query) {
+                    (None, None) => Ok(true),
+                    (Some(_), None) => Ok(false),
+                    (None, Some(_)) => Err("has a query, which the glob does not name"),
+                    (Some(glob), Some(query)) => Ok(text_fits(glob, query)),
+                }
+            }
+        }
+    }
+
+    fn fits(&self, segments: &[&str]) -> bool {
+        wild(&self.segments, segments, |glob| glob == "**", |glob, segment| text_fits(glob, segment))
+    }
+}
+
+/// `*` stands for any run of characters.
+fn text_fits(glob: &str, text: &str) -> bool {
+    wild(glob.as_bytes(), text.as_bytes(), |p| *p == b'*', |p, t| p == t)
+}
+
+fn authority_fits(glob: &str, authority: &str) -> bool {
+    match glob.strip_prefix('*') {
+        // `*.example.com` is for names below it, not for the name itself.
+        Some(suffix) => authority.len() > suffix.len() && authority.ends_with(suffix),
+        None => glob == authority,
+    }
+}
+
+fn check_authority(scheme: &str, authority: &str, at: usize) -> Result<(), PatternError> {
+    if !matches!(scheme, "http" | "https") {
+        let help = "write `https://...` or `http://...`";
+        return Err(PatternError::new(0, scheme.len().max(1), format!("the scheme `{scheme}` is not known"), help));
+    }
+    let literal = match authority.strip_prefix('*') {
+        Some("") => return Ok(()),
+        Some(suffix) if suffix.starts_with('.') => suffix.trim_start_matches('.'),
+        _ => authority,
+    };
+    normal_authority(scheme, literal).map_err(|problem| {
+        let help = "write a lower-case host, `*.` and a host, or `*`; a port if it is not the usual one";
+        PatternError::new(at, authority.chars().count().max(1), format!("the host `{authority}` {problem}"), help)
+    })
+}
+
+fn check_segment(segment: &str, at: usize, may_be_empty: bool) -> Result<(), PatternError> {
+    let len = segment.len().max(1);
+    match segment {
+        "" if may_be_empty => Ok(()),
+        "" => Err(PatternError::new(
+            at,
+            len,
+            "the glob has an empty segment",
+            "write single slashes, and none at the end",
+        )),
+        "." | ".." => {
+            let message = format!("the segment `{segment}` is not allowed in a glob");
+            Err(PatternError::new(at, len, message, "write the path without it"))
+        }
+        "**" => Ok(()),
+        _ => match segment.find("**") {
+            Some(inside) => {
+                let help = "write `*` inside a segment, or `**` as a segment of its own";
+                Err(PatternError::new(at + inside, 2, "`**` is not a whole segment", help))
+            }
+            None => Ok(()),
+        },
+    }
+}
+
+/// The segments of a path in normal form. The path of a URL may end in a slash.
+fn normal_segments(path: &str, url: bool) -> Result<Vec<&str>, &'static str> {
+    if path.chars().any(char::is_control) {
+        return Err("contains a control character");
+    }
+    let segments: Vec<&str> = path.split('/').collect();
+    let last = segments.len().saturating_sub(1);
+    for (index, segment) in segments.iter().enumerate() {
+        match *segment {
+            "." | ".." => return Err("is not in normal form: it has a segment `.` or `..`"),
+            "" if !(url && index == last || path.is_empty()) => {
+                return Err("is not in normal form: it has an empty segment");
+            }
+            _ => {}
+        }
+    }
+    Ok(segments)
+}
+
+/// A URL in normal form, taken apart.
+struct Url<'v> {
+    scheme: &'v str,
+    authority: &'v str,
+    segments: Vec<&'v str>,
+    query: Option<&'v str>,
+}
+
+impl Url<'_> {
+    fn parse(value: &str) -> Result<Url<'_>, &'static str> {
+        if !value.bytes().all(|b| b.is_ascii_graphic()) || value.contains(['\\', '#']) {
+            return Err("is not a URL in normal form: it has a character that does not belong there");
+        }
+        let (scheme, rest) = value.split_once("://").ok_or("is not a URL")?;
+        if !matches!(scheme, "http" | "https") {
+            return Err("is not an `http` or `https` URL in normal form");
+        }
+        let (url, query) = match rest.split_once('?') {
+            Some((url, query)) => (url, Some(query)),
+            None => (rest, None),
+        };
+        let (authority, path) = url.split_once('/').unwrap_or((url, ""));
+        normal_authority(scheme, authority)?;
+        normal_escapes(path)?;
+        Ok(Url { scheme, authority, segments: normal_segments(path, true)?, query })
+    }
+}
+
+/// Host and port as a URL in normal form has them: no user, lower case, no trailing dot, no port that goes without saying.
+fn normal_authority(scheme: &str, authority: &str) -> Result<(), &'static str> {
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, rest)) if rest.is_empty() || rest.starts_with(':') => (host, rest.strip_prefix(':')),
+        Some(_) => return Err("is not in normal form: its host is not a name"),
+        None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+    };
+    let name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
+    let address = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || matches!(b, b':' | b'.');
+    let good = if authority.starts_with('[') { host.bytes().all(address) } else { host.bytes().all(name) };
+    if host.is_empty() || !good || host.starts_with('.') || host.ends_with('.') || host.contains("..") {
+        return Err("is not in normal form: its host is not a lower-case name");
+    }
+    match port {
+        None => Ok(()),
+        Some("443") if scheme == "https" => Err("is not in normal form: it names the usual port"),
+        Some("80") if scheme == "http" => Err("is not in normal form: it names the usual port"),
+        Some(port) if port.starts_with('0') || !port.bytes().all(|b| b.is_ascii_digit()) => {
+            Err("is not in normal form: its port is not a number")
+        }
+        Some(port) => port.parse::<u16>().map(|_| ()).map_err(|_| "is not in normal form: its port is not a number"),
+    }
+}
+
+/// Refuses escapes that a server may read as a dot, slash or backslash, or as the end of a text.
+fn normal_escapes(path: &str) -> Result<(), &'static str> {
+    for (at, _) in path.match_indices('%') {
+        let digits = path.get(at + 1..at + 3).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        match digits.map(str::to_ascii_lowercase).as_deref() {
+            None => return Err("is not a URL in normal form: it has a broken escape"),
+            Some("2e" | "2f" | "5c" | "00" | "25") => {
+                return Err("is not a URL in normal form: it has an escaped dot, slash, backslash, percent or NUL");
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(glob: &str, value: &str) -> Result<bool, &'static str> {
+        ResourceGlob::parse(glob).unwrap().matches(value)
+    }
+
+    #[test]
+    fn one_star_stays_inside_a_segment_and_two_cross() {
+        assert_eq!(matches("/w/*", "/w/a"), Ok(true));
+        assert_eq!(matches("/w/*", "/w/a/b"), Ok(false));
+        assert_eq!(matches("/w/**", "/w/a/b"), Ok(true));
+        assert_eq!(matches("/w/**", "/w"), Ok(false));
+        assert_eq!(matches("/w/**", "/ws/a"), Ok(false));
+        assert_eq!(matches("/w/**/b", "/w/b"), Ok(true));
+        assert_eq!(matches("/w/**/b", "/w/x/y/b"), Ok(true));
+        assert_eq!(matches("/w/*.txt", "/w/a.txt"), Ok(true));
+        assert_eq!(matches("a/*", "a/b"), Ok(true));
+        assert_eq!(matches("/", "/"), Ok(true));
+        assert_eq!(matches("/**", "/a"), Ok(true));
+    }
+
+    #[test]
+    fn a_path_that_is_not_in_normal_form_is_an_error_and_not_a_mismatch() {
+        for value in ["/w/../etc", "/w/./a", "/w//a", "/w/a/", "w/a", "", "/w/..", "/w/\u{0}"] {
+            assert!(matches("/w/**", value).is_err(), "{value}");
+        }
+        assert!(matches("w/**", "/w/a").is_err());
+    }
+
+    #[test]
+    fn a_url_is_compared_part_by_part() {
+        let shop = "https://shop.example.com/**";
+        assert_eq!(matches(shop, "https://shop.example.com/a/b"), Ok(true));
+        assert_eq!(matches(shop, "https://shop.example.com/"), Ok(true));
+        assert_eq!(matches(shop, "https://shop.example.com"), Ok(true));
+        assert_eq!(matches(shop, "http://shop.example.com/a"), Ok(false));
+        assert_eq!(matches(shop, "https://shop.example.com.evil.org/a"), Ok(false));
+        assert_eq!(matches(shop, "https://shop.example.com:8443/a"), Ok(false));
+        assert_eq!(matches("https://h:8443/*", "https://h:8443/a"), Ok(true));
+        assert_eq!(matches("https://*.example.com/**", "https://a.b.example.com/x"), Ok(true));
+        assert_eq!(matches("https://*.example.com/**", "https://example.com/x"), Ok(false));
+        assert_eq!(matches("https://*.example.com/**", "https://evilexample.com/x"), Ok(false));
+        assert_eq!(matches("https://*/**", "https://[::1]/x"), Ok(true));
+        assert_eq!(matches("https://h/a?q=*", "https://h/a?q=1&r=2"), Ok(true));
+        assert_eq!(matches("https://h/a?q=*", "https://h/a"), Ok(false));
+        assert_eq!(matches("https://h/**", "https://other/a?q"), Ok(false));
+    }
+
+    #[test]
+    fn a_url_that_is_not_in_normal_form_is_an_error_and_not_a_mismatch() {
+        for value in [
+            "https://user@shop/a",
+            "https://SHOP/a",
+            "HTTPS://shop/a",
+            "https://shop./a",
+            "https://shop:443/a",
+            "http://shop:80/",
+            "https://shop:x/",
+            "https://shop:0443/",
+            "https://shop:99999/",
+            "https://shop/a/../b",
+            "https://shop/%2e%2E/b",
+            "https://shop/a%2fb",
+            "https://shop/a%252fb",
+            "https://shop/%zz",
+            "https://shop/%2",
+            "https://shop/a#b",
+            "https://shop/a b",
+            "https://shop/\u{e9}",
+            "https://shop\\a",
+            "https://",
+            "shop/a",
+            "ftp://shop/a",
+            "https://[::1]x/",
+            "https://[zz]/",
+            "https://a..b/",
+            "https://shop//a",
+            "https://shop/a?q=1",
+        ] {
+            assert!(matches("https://shop/**", value).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_glob_that_cannot_mean_anything_is_refused_where_it_stands() {
+        for (glob, at) in [
+            ("", 0),
+            ("/a/../b", 3),
+            ("/a/./b", 3),
+            ("/a//b", 3),
+            ("/a/", 3),
+            ("/a/b**", 4),
+            ("/a/?", 3),
+            ("/[a]", 1),
+            ("/a b", 2),
+            ("/\u{e9}", 1),
+            ("ftp://a/b", 0),
+            ("https://A/b", 8),
+            ("https://a*/b", 8),
+            ("https://a:443/", 8),
+            ("https:///b", 8),
+            ("https://a/b/../c", 12),
+            ("https://a//b", 10),
+            ("/***", 1),
+            ("https://a/?a?b", 12),
+        ] {
+            assert_eq!(ResourceGlob::parse(glob).map_err(|e| e.at), Err(at), "{glob}");
+        }
+        assert_eq!(ResourceGlob::parse("/a/**").unwrap().as_str(), "/a/**");
+    }
+}
