@@ -14,3 +14,4 @@ pub mod document;
 pub mod policy;
 pub mod saga;
 pub mod types;
+pub mod workflow;

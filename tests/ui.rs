@@ -3,18 +3,29 @@
 // Tests may stop at the first surprise.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod support;
+
 use std::path::{Path, PathBuf};
 
 use redress::document::{Diagnostics, Source};
 use redress::policy::Policy;
+use redress::workflow::Workflow;
+use serde_json::Map;
+use support::catalog;
 
 /// Reads a document and gives what is to be said about it, be it errors or warnings.
 type Room = fn(Source) -> Diagnostics;
 
-const ROOMS: &[(&str, Room)] = &[("policy", policy)];
+const ROOMS: &[(&str, Room)] = &[("policy", policy), ("workflow", workflow)];
 
 fn policy(source: Source) -> Diagnostics {
     match Policy::load(source, "/base") {
+        Ok((_, said)) | Err(said) => said,
+    }
+}
+
+fn workflow(source: Source) -> Diagnostics {
+    match Workflow::load(&source, &catalog(), &Map::new()) {
         Ok((_, said)) | Err(said) => said,
     }
 }

@@ -24,6 +24,6 @@ mod source;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, escape};
 pub use node::{Key, Node, NodeKind, Scalar, Style};
-pub use parse::parse;
+pub use parse::{parse, parse_up_to};
 pub use reader::{MapReader, boolean, duration, integer, list, string, strings, suggest};
 pub use source::{Source, Span};

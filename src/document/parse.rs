@@ -5,12 +5,19 @@ use granit_parser::{Event, Marker, Parser, ScalarStyle};
 use super::node::{is_integer, resolve};
 use super::{Diagnostic, Diagnostics, Key, Node, NodeKind, Scalar, Source, Span, Style};
 
+/// The largest document that [`parse`] reads.
+const MAX_BYTES: usize = 1 << 20;
 /// The deepest nesting of lists and mappings.
 const MAX_DEPTH: usize = 64;
 
 /// Reads a document. An error holds everything that is wrong with it, up to the first place where it is not YAML at all.
 pub fn parse(source: &Source) -> Result<Node, Diagnostics> {
-    source.check()?;
+    parse_up_to(source, MAX_BYTES)
+}
+
+/// The same for a kind of document that may be larger, or must be smaller.
+pub fn parse_up_to(source: &Source, max_bytes: usize) -> Result<Node, Diagnostics> {
+    source.check(max_bytes)?;
     let options = granit_parser::options! {
         strict_indentation: true,
         disallow_directives: true,

@@ -2,9 +2,6 @@ use std::sync::Arc;
 
 use super::{Diagnostic, Diagnostics};
 
-/// The largest document that is read.
-const MAX_BYTES: usize = 1 << 20;
-
 /// A document's text and the name by which its file was given. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
@@ -70,10 +67,10 @@ impl Source {
     }
 
     /// Refuses what no document may contain, before it is parsed.
-    pub(super) fn check(&self) -> Result<(), Diagnostics> {
+    pub(super) fn check(&self, max_bytes: usize) -> Result<(), Diagnostics> {
         let refuse = |diagnostic| Err(Diagnostics::of(self.clone(), diagnostic));
-        if self.text.len() > MAX_BYTES {
-            let message = format!("the file has {} bytes, more than the {MAX_BYTES} that are read", self.text.len());
+        if self.text.len() > max_bytes {
+            let message = format!("the file has {} bytes, more than the {max_bytes} that are read", self.text.len());
             return refuse(Diagnostic::error("too-large", Span::START, message));
         }
         let bad = |c: char| (c.is_control() && !matches!(c, '\t' | '\n' | '\r')) || c == '\u{feff}';
@@ -131,12 +128,12 @@ mod tests {
             ("\u{feff}a: b", "control-character", (1, 1)),
             ("a: \u{85}", "control-character", (1, 4)),
         ] {
-            let error = Source::new("f.yaml", text).check().unwrap_err();
+            let error = Source::new("f.yaml", text).check(64).unwrap_err();
             let found: Vec<_> = error.iter().map(|d| (d.code, (d.span.line, d.span.column))).collect();
             assert_eq!(found, [(code, place)], "{text:?}");
         }
-        assert!(Source::new("f.yaml", "a: \"\t\"\r\n").check().is_ok());
-        let large = Source::new("f.yaml", "#".repeat(MAX_BYTES + 1));
-        assert_eq!(large.check().unwrap_err().iter().map(|d| d.code).collect::<Vec<_>>(), ["too-large"]);
+        assert!(Source::new("f.yaml", "a: \"\t\"\r\n").check(64).is_ok());
+        let large = Source::new("f.yaml", "#".repeat(65));
+        assert_eq!(large.check(64).unwrap_err().iter().map(|d| d.code).collect::<Vec<_>>(), ["too-large"]);
     }
 }
