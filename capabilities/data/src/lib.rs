@@ -1,0 +1,1 @@
+//! `data.*` and `text.*`: pure computations.
