@@ -4,9 +4,9 @@
 //! one, and the two must not share a target folder, or they would wait for each other's lock. Paths of the machine are
 //! mapped away, so that the same sources give the same bytes everywhere.
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -55,15 +55,17 @@ fn is_of_the_outer_build(name: &str) -> bool {
 }
 
 fn flags(root: &Path) -> Vec<String> {
-    let mut flags = vec!["-C".to_owned(), INITIAL_MEMORY.to_owned()];
     let home = |name: &str, folder: &str| {
         env::var_os(name).map(PathBuf::from).or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(folder)))
     };
-    let places = [
-        (Some(root.to_owned()), "/redress"),
-        (home("CARGO_HOME", ".cargo"), "/cargo"),
-        (home("RUSTUP_HOME", ".rustup"), "/rustup"),
-    ];
+    let cargo = home("CARGO_HOME", ".cargo");
+    let mut places = vec![(Some(root.to_owned()), "/redress"), (home("RUSTUP_HOME", ".rustup"), "/rustup")];
+    // The name of a registry's folder differs with the registry that the machine is set up for.
+    let registries = cargo.as_ref().and_then(|cargo| fs::read_dir(cargo.join("registry").join("src")).ok());
+    places.push((cargo, "/cargo"));
+    places.extend(registries.into_iter().flatten().flatten().map(|entry| (Some(entry.path()), "/crates")));
+
+    let mut flags = vec!["-C".to_owned(), INITIAL_MEMORY.to_owned()];
     for (place, name) in places {
         if let Some(place) = place.as_deref().and_then(Path::to_str) {
             flags.push(format!("--remap-path-prefix={place}={name}"));

@@ -6,11 +6,13 @@
 //! - [`bindings`]: generated from `wit/`
 //! - [`Capability`], [`component!`]: description and dispatch
 //! - [`Failure`]: failures with codes, and how errors of the system become them
+//! - [`object`]: strict JSON Schemas
 //! - [`Content`], [`sha256_hex`]: text or base64, and digests
 
 mod capability;
 mod content;
 mod failure;
+mod schema;
 
 /// The contract, as generated.
 #[allow(missing_docs, clippy::all, reason = "generated code")]
@@ -27,5 +29,6 @@ pub use bindings::exports::redress::capability::provider::{Call, Compensation, F
 pub use bindings::redress::capability::{context, undo};
 pub use capability::{Capability, Effect, Risk, compensate, describe, execute, input};
 pub use content::{Content, Sha256, hex, sha256_hex};
+pub use schema::{DIALECT, object};
 pub use serde_json;
 pub use sha2::Digest;

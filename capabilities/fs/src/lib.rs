@@ -18,7 +18,7 @@ mod tree;
 mod write;
 
 use redress_guest::serde_json::Value;
-use redress_guest::{Call, Capability, Compensation, Effect, Failure, Risk, input, undo};
+use redress_guest::{Call, Capability, Compensation, Effect, Failure, Risk, input, object, undo};
 
 /// Hands a record over and returns those in force.
 type Save<'a> = &'a dyn Fn(&[u8]) -> Result<Vec<Vec<u8>>, String>;
@@ -54,7 +54,7 @@ fn reads(
         effect: Effect::None,
         idempotent: true,
         permissions: &["fs:read"],
-        input: schema::object(&[("path", schema::path())]),
+        input: object(&[("path", schema::path())]),
         output,
         execute,
         compensate: nothing_to_undo,
@@ -136,7 +136,7 @@ fn capabilities() -> Vec<Capability> {
                 "io.fs.make_dir",
                 "Make a directory",
                 "Makes a directory and its missing parents; one that exists is left as it is. Undo removes those it made.",
-                schema::object(&[("path", schema::path())]),
+                object(&[("path", schema::path())]),
                 schema::made(),
                 |call| tree::make_dir(&input(&call.input)?, &save),
             )
@@ -164,7 +164,7 @@ fn capabilities() -> Vec<Capability> {
                 "Delete a file or directory",
                 "Removes a file, an empty directory, or with `recursive` a tree of up to 15 MiB. Undo makes it again.",
                 schema::delete(),
-                schema::object(&[("path", schema::path())]),
+                object(&[("path", schema::path())]),
                 |call| tree::delete(&input(&call.input)?, &save),
             )
         },

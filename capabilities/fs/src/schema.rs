@@ -1,20 +1,7 @@
 //! JSON Schemas of inputs and outputs (2020-12), strict: no property that is not named.
 
-use redress_guest::Content;
-use redress_guest::serde_json::{Map, Value, json};
-
-const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
-
-/// An object that has exactly these properties, all required.
-pub fn object(properties: &[(&str, Value)]) -> Value {
-    let names: Vec<&str> = properties.iter().map(|(name, _)| *name).collect();
-    let properties: Map<String, Value> =
-        properties.iter().map(|(name, schema)| ((*name).to_owned(), schema.clone())).collect();
-    json!({
-        "$schema": DIALECT, "type": "object",
-        "properties": properties, "required": names, "additionalProperties": false,
-    })
-}
+use redress_guest::serde_json::{Value, json};
+use redress_guest::{Content, DIALECT, object};
 
 /// A path as a component sees it.
 pub fn path() -> Value {
