@@ -301,6 +301,9 @@ pub struct ApprovalRequest {
     pub id: String,
     /// Patterns of principals that may vote.
     pub approvers: Vec<String>,
+    /// Patterns that a voter must match besides, where both an agent and the principal that it acts for were decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub also: Option<Vec<String>>,
     /// How many of them must approve.
     pub quorum: u32,
     /// When it expires.

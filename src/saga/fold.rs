@@ -323,7 +323,12 @@ impl State {
             format!("`{}` asks for it and cannot vote on it", event.by)
         })?;
         ensure(!step.votes.iter().any(|vote| vote.by == event.by), || format!("`{}` has voted already", event.by))?;
-        let allowed = request.approvers.iter().any(|pattern| matches_star(pattern, event.by.as_str()));
+        // An agent only matches a pattern that names agents.
+        let admits = |pattern: &String| {
+            matches_star(pattern, event.by.as_str()) && (event.by.kind() != "agent" || pattern.starts_with("agent:"))
+        };
+        let matches = |patterns: &Vec<String>| patterns.iter().any(admits);
+        let allowed = matches(&request.approvers) && request.also.as_ref().is_none_or(matches);
         ensure(allowed, || format!("`{}` is not among the approvers: {}", event.by, request.approvers.join(", ")))?;
         Ok(request.expires)
     }

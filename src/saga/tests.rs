@@ -130,6 +130,7 @@ impl Run {
             approval: (action == Action::RequireApproval).then(|| ApprovalRequest {
                 id: format!("{step}-{}", self.state.seq),
                 approvers: vec!["user:*".into()],
+                also: None,
                 quorum: 1,
                 expires: Timestamp(self.now + 1_000),
             }),
