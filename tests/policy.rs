@@ -100,6 +100,13 @@ fn an_error_in_a_condition_denies_and_never_skips_the_rule() {
 }
 
 #[test]
+fn an_id_that_looks_like_a_path_is_matched_as_text() {
+    let policy = policy("rules: [{principal: \"*.\", capabilities: [\"*\"], action: REQUIRE_APPROVAL}]");
+    let decision = decide(&policy, &request("agent:a/..", "a.b", Risk::Low, &json!({})));
+    assert_eq!(decision.rule.unwrap().index, 1);
+}
+
+#[test]
 fn risk_is_never_lowered_by_a_step_and_floors_only_raise() {
     let policy = policy(SHOP);
     let input = json!({"amount": 5});

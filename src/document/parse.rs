@@ -232,6 +232,7 @@ fn read_key(node: &Node, lines: &HashMap<String, usize>) -> (String, Option<Diag
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn read(text: &str) -> Result<Node, Diagnostics> {
@@ -317,6 +318,27 @@ mod tests {
         assert_eq!(refused(&nested(65)), [("too-deep", 1, 65, 1)]);
         let block: String = (0..65).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
         assert_eq!(refused(&block)[0].0, "too-deep");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_is_read_or_refused_with_places_in_it(text in "[ab01:,.*&!<>|?%~'\"\\[\\]{}#\\-\n\r\t é漢\u{202e}]{0,40}") {
+            let source = Source::new("f.yaml", text.as_str());
+            match parse(&source) {
+                Ok(node) => prop_assert!(crate::types::canonical_bytes(&node.to_json()).is_ok()),
+                Err(refused) => {
+                    prop_assert!(refused.has_errors());
+                    for d in refused.iter() {
+                        prop_assert!(d.span.line >= 1 && d.span.column >= 1 && d.span.len >= 1);
+                        prop_assert!(d.span.column <= source.line(d.span.line).chars().count() + 1, "{:?}", d);
+                    }
+                    let shown = refused.to_string();
+                    prop_assert!(!shown.contains(['\u{202e}', '\t', '\r']), "{}", shown);
+                }
+            }
+        }
     }
 
     #[test]

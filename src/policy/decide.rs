@@ -109,8 +109,8 @@ pub fn decide(policy: &Policy, request: &Request<'_>) -> Decision {
     for_all(policy, request, Escalation::ByRisk)
 }
 
-/// Decides a compensation that a workflow names: by its rule's action alone, because asking a person in the middle of a
-/// rollback would leave the run half undone. A condition on a value that is not known is DENY.
+/// Decides a compensation that a workflow names. It is decided with its step, before that starts, and by its rule's action
+/// alone: risk does not make the answer stricter. A condition on a value that is not known is DENY.
 pub fn decide_by_rule_only(policy: &Policy, request: &Request<'_>) -> Decision {
     for_all(policy, request, Escalation::None)
 }

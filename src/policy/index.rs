@@ -3,6 +3,7 @@
 //! Two sets of distinct patterns, one for principals and one for capabilities, are matched at once; each pattern knows
 //! its rules; the rules that both sides have in common are the candidates, in file order.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
@@ -54,7 +55,7 @@ impl Side {
                 let next = rules.len();
                 let at = *distinct.entry(pattern).or_insert(next);
                 if at == next {
-                    builder.add(GlobBuilder::new(pattern.as_str()).literal_separator(false).build()?);
+                    builder.add(GlobBuilder::new(&not_a_path(pattern.as_str())).literal_separator(false).build()?);
                     rules.push(Vec::new());
                 }
                 if let Some(list) = rules.get_mut(at) {
@@ -68,7 +69,7 @@ impl Side {
     /// A bit for each rule.
     fn matching(&self, text: &str, rules: usize) -> Vec<u64> {
         let mut bits = vec![0; rules.div_ceil(64)];
-        for pattern in self.set.matches(text) {
+        for pattern in self.set.matches(not_a_path(text).as_ref()) {
             for rule in self.rules.get(pattern).into_iter().flatten() {
                 if let Some(word) = bits.get_mut(rule / 64) {
                     *word |= 1 << (rule % 64);
@@ -77,6 +78,12 @@ impl Side {
         }
         bits
     }
+}
+
+/// The matcher is made for paths and treats a file named `..` apart, so `*.` would not match `agent:a/..`. Ids and patterns
+/// are printable ASCII: with another character in place of the slash they are no paths and match as before.
+fn not_a_path(text: &str) -> Cow<'_, str> {
+    if text.contains('/') { Cow::Owned(text.replace('/', "\u{1}")) } else { Cow::Borrowed(text) }
 }
 
 /// The set bits of a word, from the lowest.

@@ -22,6 +22,39 @@
 //! 3. `human.approve`, the step that only waits, has no capability behind it: a rule may deny it or name its approvers;
 //!    otherwise it asks, also where the default is DENY, and it never runs through unasked.
 //!
+//! ```
+//! use redress::document::Source;
+//! use redress::policy::{Policy, Request, decide};
+//! use redress::types::{Action, CapabilityId, Principal, Risk};
+//!
+//! let file = r#"
+//! rules:
+//!   - principal: "agent:clerk"
+//!     capabilities: ["io.fs.*"]
+//!     when: { inputs.path: { glob: "/workspace/**" } }
+//!     action: ALLOW
+//! "#;
+//! let (policy, _warnings) = Policy::load(Source::new("policy.yaml", file), "/srv/project")?;
+//! let answer = |path: &str, risk| {
+//!     let inputs = serde_json::json!({ "path": path });
+//!     let request = Request {
+//!         principal: Principal::parse("agent:clerk")?,
+//!         acting_for: None,
+//!         capability: CapabilityId::parse("io.fs.write_file")?,
+//!         declared_risk: risk,
+//!         step_risk: None,
+//!         inputs: Some(&inputs),
+//!         unknown: &[],
+//!     };
+//!     Ok::<_, redress::types::IdError>(decide(&policy, &request).action)
+//! };
+//! assert_eq!(answer("/workspace/a.txt", Risk::Medium)?, Action::Allow);
+//! assert_eq!(answer("/workspace/a.txt", Risk::High)?, Action::RequireApproval);
+//! assert_eq!(answer("/etc/passwd", Risk::Medium)?, Action::Deny);
+//! assert_eq!(answer("/workspace/../etc/passwd", Risk::Medium)?, Action::Deny);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # What loads
 //!
 //! [`Policy::load`] reports everything that is wrong with a file at once. A key that nothing enforces is an error, so a
