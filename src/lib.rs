@@ -10,5 +10,7 @@
 //! | [`policy`] | a YAML document becomes decisions and grants | no |
 //! | [`saga`] | events, `state = fold(events)`, the next commands | no |
 
+#[cfg(feature = "host")]
+pub mod journal;
 pub mod saga;
 pub mod types;
