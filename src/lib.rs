@@ -11,6 +11,8 @@
 //! | [`saga`] | events, `state = fold(events)`, the next commands | no |
 
 pub mod document;
+#[cfg(feature = "host")]
+pub mod journal;
 pub mod policy;
 pub mod saga;
 pub mod types;

@@ -1,0 +1,71 @@
+use std::collections::HashMap;
+
+use super::JournalError;
+use crate::saga::event::Entry;
+use crate::types::RunId;
+
+/// What the writer remembers of the runs that this process owns: what their owners were told, and what went wrong behind
+/// their backs. It is memory only; a run that is not in it is treated as fully told.
+#[derive(Debug, Default)]
+pub(super) struct Book(HashMap<RunId, Page>);
+
+#[derive(Debug)]
+struct Page {
+    epoch: u64,
+    /// The last event that the owner was told, or that was there when it came.
+    told: u64,
+    /// Lazy events that were stored since.
+    lazy: Vec<Entry>,
+    /// Why a lazy append was refused.
+    failed: Option<JournalError>,
+}
+
+impl Book {
+    /// A process became the owner of a run, or was told everything up to `told`.
+    pub fn tell(&mut self, run: &RunId, epoch: u64, told: u64) {
+        self.0.insert(run.clone(), Page { epoch, told, lazy: Vec::new(), failed: None });
+    }
+
+    /// A run needs no owner any more.
+    pub fn forget(&mut self, run: &RunId) {
+        self.0.remove(run);
+    }
+
+    /// Why this owner's appends are refused.
+    pub fn failure(&self, run: &RunId, epoch: u64) -> Option<JournalError> {
+        self.page(run, epoch).and_then(|page| page.failed.clone())
+    }
+
+    /// A lazy append was refused.
+    pub fn fail(&mut self, run: &RunId, epoch: u64, error: JournalError) {
+        self.open(run, epoch, 0).failed = Some(error);
+    }
+
+    /// Lazy events were stored; the run was at `before` before them.
+    pub fn stored_lazily(&mut self, run: &RunId, epoch: u64, before: u64, entries: &[Entry]) {
+        self.open(run, epoch, before).lazy.extend_from_slice(entries);
+    }
+
+    /// The last event that the owner was told, if that is known.
+    pub fn told(&self, run: &RunId, epoch: u64) -> Option<u64> {
+        self.page(run, epoch).map(|page| page.told)
+    }
+
+    /// The lazy events that the owner was not told yet.
+    pub fn lazy(&self, run: &RunId, epoch: u64) -> &[Entry] {
+        self.page(run, epoch).map_or(&[], |page| &page.lazy)
+    }
+
+    fn page(&self, run: &RunId, epoch: u64) -> Option<&Page> {
+        self.0.get(run).filter(|page| page.epoch == epoch)
+    }
+
+    fn open(&mut self, run: &RunId, epoch: u64, told: u64) -> &mut Page {
+        let fresh = || Page { epoch, told, lazy: Vec::new(), failed: None };
+        let page = self.0.entry(run.clone()).or_insert_with(fresh);
+        if page.epoch < epoch {
+            *page = fresh();
+        }
+        page
+    }
+}

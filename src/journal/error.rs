@@ -1,0 +1,205 @@
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::Finding;
+use crate::types::{CanonicalError, Digest, RunId};
+
+/// Why the journal did not do what was asked.
+///
+/// By consequence: the opening errors leave nothing behind; a refused append changed nothing and its neighbours are not
+/// concerned; after [`JournalError::Fatal`] nothing is written any more and the process should end.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum JournalError {
+    /// Opened without leave to create, and there is nothing.
+    #[error("there is no journal at `{}`", path.display())]
+    NotFound {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A file that is something else.
+    #[error("`{}` is not a journal: {what}", path.display())]
+    NotAJournal {
+        /// The file.
+        path: PathBuf,
+        /// How that was seen.
+        what: String,
+    },
+    /// The database does not pass its own check.
+    #[error("the journal `{}` is damaged: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the check found first.
+        what: String,
+    },
+    /// Written by a newer version of this program.
+    #[error("the journal `{}` has schema version {found}, and this program reads versions up to {known}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest version that is known here.
+        known: i64,
+    },
+    /// On a filesystem whose locks cannot be trusted.
+    #[error("`{}` is on a network filesystem ({kind})", path.display())]
+    Network {
+        /// The folder.
+        path: PathBuf,
+        /// The kind of filesystem.
+        kind: &'static str,
+    },
+    /// Too little space for new runs.
+    #[error("{free} bytes are free at `{}`, and {reserve} are kept for rollbacks", path.display())]
+    LowSpace {
+        /// The journal's folder.
+        path: PathBuf,
+        /// Bytes free.
+        free: u64,
+        /// Bytes that are kept.
+        reserve: u64,
+    },
+    /// A file or folder beside the journal.
+    #[error("cannot {what} `{}`: {error}", path.display())]
+    File {
+        /// What was tried.
+        what: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// The system's answer.
+        error: String,
+    },
+    /// Something was to be written through a journal that was opened for reading.
+    #[error("the journal was opened for reading only")]
+    ReadOnly,
+    /// The author is not the run's owner any more.
+    #[error("run `{run}` was taken over: its epoch is {current}, the append came from epoch {epoch}")]
+    StaleEpoch {
+        /// The run.
+        run: RunId,
+        /// The author's epoch.
+        epoch: u64,
+        /// The run's epoch.
+        current: u64,
+    },
+    /// Somebody else appended first: read again, check again, try again.
+    #[error("run `{run}` is at event {seq}, not {expected}")]
+    HeadMoved {
+        /// The run.
+        run: RunId,
+        /// Where the author thought that it was.
+        expected: u64,
+        /// Where it is.
+        seq: u64,
+    },
+    /// No such run.
+    #[error("there is no run `{run}`")]
+    UnknownRun {
+        /// The run.
+        run: RunId,
+    },
+    /// The id of a new run is taken.
+    #[error("there already is a run `{run}`")]
+    RunExists {
+        /// The run.
+        run: RunId,
+    },
+    /// An event that is not this author's to append, or not by this call.
+    #[error("a `{kind}` event cannot be appended here")]
+    Misplaced {
+        /// Its kind.
+        kind: &'static str,
+    },
+    /// An event that cannot be written down.
+    #[error("the `{kind}` event has no canonical form: {error}")]
+    NotCanonical {
+        /// Its kind.
+        kind: &'static str,
+        /// Why not.
+        error: CanonicalError,
+    },
+    /// A payload that an event names is neither stored nor given with it.
+    #[error("payload `{digest}` is not in the journal")]
+    PayloadMissing {
+        /// Its salted digest.
+        digest: Digest,
+    },
+    /// Stored bytes are not those that the digest was made of.
+    #[error("the stored bytes of `{digest}` were changed")]
+    Changed {
+        /// The digest under which they are stored.
+        digest: Digest,
+    },
+    /// Bytes to be kept are not those of their digest.
+    #[error("the bytes that should be kept as `{digest}` have another digest")]
+    WrongDigest {
+        /// The digest that was given.
+        digest: Digest,
+    },
+    /// An event of a chain cannot be read, and with it everything after it in that chain.
+    #[error("{0}")]
+    Unreadable(Finding),
+    /// The database refused one request.
+    #[error("the journal refused an append: {0}")]
+    Refused(String),
+    /// The database could not be read.
+    #[error("the journal cannot be read: {0}")]
+    Read(String),
+    /// A write failed. Nothing is written any more; what was durable before is whole.
+    #[error("the journal can no longer be written: {0}")]
+    Fatal(String),
+    /// The journal was closed while something still waited.
+    #[error("the journal is closed")]
+    Closed,
+}
+
+impl JournalError {
+    /// What a person can do about it.
+    pub fn help(&self) -> Option<&'static str> {
+        Some(match self {
+            JournalError::NotFound { .. } => "name the journal with `--journal FILE`, or begin with `redress run`",
+            JournalError::NotAJournal { .. } => {
+                "name another file with `--journal FILE`; nothing was changed in this one"
+            }
+            JournalError::Damaged { .. } => "restore the journal from a backup; keep the damaged file as evidence",
+            JournalError::Newer { .. } => "use the version of `redress` that wrote the journal, or a newer one",
+            JournalError::Network { .. } => "keep the journal on a local disk",
+            JournalError::LowSpace { .. } => "free some space: running and rolling back go on, new runs wait",
+            JournalError::Fatal(_) => {
+                "mend what the message names, start again, and `redress recover` finishes the runs"
+            }
+            JournalError::Unreadable(_) => {
+                "`redress audit verify` shows what else was changed; other runs are not concerned"
+            }
+            JournalError::StaleEpoch { .. } => "another process drives this run now; `redress show` follows it",
+            _ => return None,
+        })
+    }
+
+    /// Whether the process should end: nothing can be written any more.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, JournalError::Fatal(_) | JournalError::Closed)
+    }
+}
+
+/// Sorts an error of the database while something is written: what concerns one request only, and what ends all writing.
+pub(super) fn on_write(error: rusqlite::Error) -> JournalError {
+    use rusqlite::ErrorCode::{ConstraintViolation, TooBig};
+    match error.sqlite_error_code() {
+        Some(ConstraintViolation | TooBig) => JournalError::Refused(error.to_string()),
+        _ => JournalError::Fatal(error.to_string()),
+    }
+}
+
+/// An error of the database while something is read.
+pub(super) fn on_read(error: rusqlite::Error) -> JournalError {
+    JournalError::Read(error.to_string())
+}
+
+/// An error of the system with a file.
+pub(super) fn on_file(what: &'static str, path: &std::path::Path) -> impl FnOnce(std::io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |error| JournalError::File { what, path, error: error.to_string() }
+}

@@ -1,0 +1,94 @@
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::types::Digest;
+
+/// One place of the journal that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The chain: a run's id, `system`, or `database` for the file itself.
+    pub chain: String,
+    /// The event's place in its chain; 0 for the chain as a whole.
+    pub seq: u64,
+    /// What is wrong with it.
+    pub what: Flaw,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.seq {
+            0 => write!(f, "chain `{}`: {}", self.chain, self.what),
+            seq => write!(f, "event {seq} of chain `{}`: {}", self.chain, self.what),
+        }
+    }
+}
+
+/// What can be wrong with an event, as it is read or verified.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Flaw {
+    /// The bytes are not strict JSON, or not of the outer form of an event.
+    #[error("its bytes are not an event: {0}")]
+    Form(String),
+    /// Of a version of the format that is not known here.
+    #[error("it is of format version {0}, which this program does not know")]
+    Version(u64),
+    /// A kind, or a field of it, that is not known here.
+    #[error("this program cannot read its kind `{kind}`: {error}")]
+    Kind {
+        /// The kind that it names.
+        kind: String,
+        /// What the decoder said.
+        error: String,
+    },
+    /// The bytes belong to another place.
+    #[error("its bytes belong to event {seq} of chain `{chain}`")]
+    Place {
+        /// The chain that the bytes name.
+        chain: String,
+        /// The place that they name.
+        seq: u64,
+    },
+    /// The hash does not follow.
+    #[error("its hash does not follow from its bytes and the hash before it")]
+    Hash,
+    /// It is not there.
+    #[error("it is missing")]
+    Missing,
+    /// It was not appended in this order.
+    #[error("it stands before its predecessor in the order of appending")]
+    Order,
+    /// Its time is before that of its predecessor.
+    #[error("its time is before that of its predecessor")]
+    Time,
+    /// A payload that it names is neither stored nor marked as erased.
+    #[error("its payload `{0}` is missing")]
+    PayloadMissing(Digest),
+    /// A payload that it names was changed.
+    #[error("its payload `{0}` was changed")]
+    PayloadChanged(Digest),
+    /// The bytes of the component or policy that it names are missing or were changed.
+    #[error("the kept bytes of `{0}` are missing or were changed")]
+    KeptChanged(Digest),
+    /// A run begins with `RUN_SUBMITTED`, and only begins with it.
+    #[error("a run begins with `RUN_SUBMITTED`, once")]
+    Start,
+    /// The system chain recorded another hash for it.
+    #[error("event {0} of the system chain recorded another hash for it")]
+    Head(u64),
+    /// The system chain knows nothing of a head that it should have recorded.
+    #[error("the system chain did not record it")]
+    Unrecorded,
+    /// The table of runs says something else.
+    #[error("the table of runs has another `{0}`")]
+    Row(&'static str),
+    /// The chain has no row in the table of runs.
+    #[error("the table of runs does not have it")]
+    NoRow,
+    /// A chain that is neither the system's nor a run's.
+    #[error("there is no such kind of chain")]
+    Chain,
+    /// What the database's own check says.
+    #[error("{0}")]
+    Database(String),
+}

@@ -1,0 +1,212 @@
+//! The statements that read. Each reads what was durable when it began; none blocks the writer.
+
+use bytes::Bytes;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
+use serde::de::DeserializeOwned;
+
+use super::chain::{SYSTEM, Walk};
+use super::error::on_read;
+use super::store::{int, uint};
+use super::{Component, Finding, Flaw, JournalError, PolicyText, RunFilter, RunRow, SystemEntry};
+use crate::saga::event::Entry;
+use crate::types::{CapabilityId, Digest, Principal, RunId, Salt, Timestamp, salted_digest, sha256};
+
+/// A column's bytes, whatever type somebody gave them.
+pub(super) fn bytes<'row>(row: &'row Row<'_>, column: usize) -> rusqlite::Result<&'row [u8]> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes,
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => &[],
+    })
+}
+
+fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
+    row.get(column).map(Digest)
+}
+
+/// A column that is parsed to a type of ours.
+fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
+    row: &Row<'_>,
+    column: usize,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    parse(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+/// Up to `limit` events of a chain after `after_seq`, each checked against the one before it.
+fn walk<E: DeserializeOwned, T>(
+    conn: &Connection,
+    chain: &str,
+    after_seq: u64,
+    limit: usize,
+    make: impl Fn(u64, Timestamp, E) -> T,
+) -> Result<Vec<T>, JournalError> {
+    let unreadable = |seq, what| JournalError::Unreadable(Finding { chain: chain.to_owned(), seq, what });
+    let mut walk = match after_seq {
+        0 => Walk::begin(chain),
+        seq => {
+            let hash: Option<Digest> = conn
+                .prepare_cached("SELECT hash FROM events WHERE chain = ? AND seq = ?")
+                .and_then(|mut statement| {
+                    statement.query_row(params![chain, int(seq)], |row| digest(row, 0)).optional()
+                })
+                .map_err(on_read)?;
+            Walk::after(chain, seq, hash.ok_or_else(|| unreadable(seq, Flaw::Missing))?)
+        }
+    };
+    let mut statement = conn
+        .prepare_cached("SELECT seq, body, hash FROM events WHERE chain = ? AND seq > ? ORDER BY seq LIMIT ?")
+        .map_err(on_read)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![chain, int(after_seq), limit]).map_err(on_read)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next().map_err(on_read)? {
+        let seq = uint(row.get(0).map_err(on_read)?);
+        let (body, hash) = (bytes(row, 1).map_err(on_read)?, bytes(row, 2).map_err(on_read)?);
+        let next = walk.seq + 1;
+        let (at, event) = walk.pass(seq, body, hash).map_err(|flaw| unreadable(next, flaw))?;
+        found.push(make(seq, at, event));
+    }
+    Ok(found)
+}
+
+pub(super) fn entries(conn: &Connection, run: &RunId, after: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
+    walk(conn, run.as_str(), after, limit, |seq, at, event| Entry { seq, at, event })
+}
+
+pub(super) fn system_entries(conn: &Connection, after: u64, limit: usize) -> Result<Vec<SystemEntry>, JournalError> {
+    walk(conn, SYSTEM, after, limit, |seq, at, event| SystemEntry { seq, at, event })
+}
+
+pub(super) fn head(conn: &Connection, run: &RunId) -> Result<Option<u64>, JournalError> {
+    conn.prepare_cached("SELECT max(seq) FROM events WHERE chain = ?")
+        .and_then(|mut statement| statement.query_row([run.as_str()], |row| row.get::<_, Option<i64>>(0)))
+        .map(|seq| seq.map(uint))
+        .map_err(on_read)
+}
+
+pub(super) fn find_by_key(conn: &Connection, key: &str) -> rusqlite::Result<Option<RunId>> {
+    conn.prepare_cached("SELECT run FROM runs WHERE run_key = ?")?
+        .query_row([key], |row| parsed(row, 0, RunId::parse))
+        .optional()
+}
+
+/// The columns of a run's row, in the order of [`run_row`].
+const ROW: &str = "run, workflow, principal, state, submitted, closed, run_key, epoch, owner, seq, head";
+
+fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    let time = |number| Timestamp(uint(number));
+    Ok(RunRow {
+        run: parsed(row, 0, RunId::parse)?,
+        workflow: row.get(1)?,
+        principal: parsed(row, 2, Principal::parse)?,
+        state: row.get(3)?,
+        submitted: time(row.get(4)?),
+        closed: row.get::<_, Option<i64>>(5)?.map(time),
+        run_key: row.get(6)?,
+        epoch: uint(row.get(7)?),
+        owner: row.get(8)?,
+        seq: uint(row.get(9)?),
+        head: digest(row, 10)?,
+    })
+}
+
+pub(super) fn run(conn: &Connection, run: &RunId) -> Result<Option<RunRow>, JournalError> {
+    conn.prepare_cached(&format!("SELECT {ROW} FROM runs WHERE run = ?"))
+        .and_then(|mut statement| statement.query_row([run.as_str()], run_row).optional())
+        .map_err(on_read)
+}
+
+pub(super) fn runs(
+    conn: &Connection,
+    filter: &RunFilter,
+    before: Option<&RunId>,
+    limit: usize,
+) -> Result<Vec<RunRow>, JournalError> {
+    let mut sql = format!("SELECT {ROW} FROM runs WHERE 1");
+    let mut values: Vec<&dyn ToSql> = Vec::new();
+    let before = before.map(|run| run.as_str());
+    if let Some(run) = &before {
+        sql.push_str(" AND id < (SELECT id FROM runs WHERE run = ?)");
+        values.push(run);
+    }
+    if let Some(state) = &filter.state {
+        sql.push_str(" AND state = ?");
+        values.push(state);
+    }
+    match filter.closed {
+        Some(true) => sql.push_str(" AND closed IS NOT NULL"),
+        Some(false) => sql.push_str(" AND closed IS NULL"),
+        None => {}
+    }
+    sql.push_str(" ORDER BY id DESC LIMIT ?");
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    values.push(&limit);
+    conn.prepare_cached(&sql)
+        .and_then(|mut statement| statement.query_map(values.as_slice(), run_row)?.collect())
+        .map_err(on_read)
+}
+
+pub(super) fn payload(conn: &Connection, wanted: &Digest) -> Result<Option<Bytes>, JournalError> {
+    match stored_payload(conn, wanted).map_err(on_read)? {
+        Stored::Missing => Err(JournalError::PayloadMissing { digest: *wanted }),
+        Stored::Changed => Err(JournalError::Changed { digest: *wanted }),
+        Stored::Erased => Ok(None),
+        Stored::Whole(bytes) => Ok(Some(bytes)),
+    }
+}
+
+/// What is stored under a payload's digest.
+pub(super) enum Stored {
+    Missing,
+    Changed,
+    Erased,
+    Whole(Bytes),
+}
+
+pub(super) fn stored_payload(conn: &Connection, wanted: &Digest) -> rusqlite::Result<Stored> {
+    let mut statement = conn.prepare_cached("SELECT salt, bytes, erased FROM payloads WHERE digest = ?")?;
+    let mut rows = statement.query([wanted.0])?;
+    let Some(row) = rows.next()? else { return Ok(Stored::Missing) };
+    if row.get_ref(1)? == ValueRef::Null && row.get_ref(2)? != ValueRef::Null {
+        return Ok(Stored::Erased);
+    }
+    let (salt, found) = (bytes(row, 0)?, bytes(row, 1)?);
+    let whole = salt.try_into().is_ok_and(|salt| salted_digest(&Salt(salt), found) == *wanted);
+    Ok(if whole { Stored::Whole(Bytes::copy_from_slice(found)) } else { Stored::Changed })
+}
+
+pub(super) fn component(conn: &Connection, wanted: &Digest) -> Result<Option<Component>, JournalError> {
+    let found = conn
+        .prepare_cached("SELECT ids, bytes, describe FROM components WHERE digest = ? AND bytes IS NOT NULL")
+        .and_then(|mut statement| {
+            let make = |row: &Row<'_>| {
+                let ids = parsed(row, 0, |ids| ids.split_whitespace().map(CapabilityId::parse).collect())?;
+                let bytes = Bytes::copy_from_slice(bytes(row, 1)?);
+                Ok(Component { digest: *wanted, ids, bytes, describe: row.get(2)? })
+            };
+            statement.query_row([wanted.0], make).optional()
+        })
+        .map_err(on_read)?;
+    match found {
+        Some(component) if sha256(&component.bytes) != *wanted => Err(JournalError::Changed { digest: *wanted }),
+        found => Ok(found),
+    }
+}
+
+pub(super) fn policy(conn: &Connection, wanted: &Digest) -> Result<Option<PolicyText>, JournalError> {
+    let found = conn
+        .prepare_cached("SELECT name, text FROM policies WHERE digest = ? AND text IS NOT NULL")
+        .and_then(|mut statement| {
+            let make = |row: &Row<'_>| Ok(PolicyText { digest: *wanted, name: row.get(0)?, text: row.get(1)? });
+            statement.query_row([wanted.0], make).optional()
+        })
+        .map_err(on_read)?;
+    match found {
+        Some(policy) if sha256(policy.text.as_bytes()) != *wanted => Err(JournalError::Changed { digest: *wanted }),
+        found => Ok(found),
+    }
+}

@@ -1,0 +1,159 @@
+//! The tables, and how a database file becomes a journal.
+//!
+//! In this order: (1) look at the file without changing it: not a database, of another program, damaged, or newer is an error;
+//! (2) settings that hold only if they come first, `page_size` before WAL; (3) WAL and full synchronisation, and check that
+//! SQLite took them; (4) the missing migrations, each in one transaction.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::JournalError;
+use super::error::on_write;
+
+/// `RDRS`, in the header of the file.
+const APPLICATION: i64 = 0x5244_5253;
+
+/// One a schema version, oldest first; one that was released is never changed.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE events (
+        id INTEGER PRIMARY KEY,
+        chain TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        body BLOB NOT NULL,
+        hash BLOB NOT NULL,
+        UNIQUE (chain, seq)
+    );
+    CREATE TABLE payloads (
+        digest BLOB PRIMARY KEY NOT NULL,
+        run TEXT NOT NULL,
+        salt BLOB,
+        bytes BLOB,
+        erased INTEGER
+    );
+    CREATE INDEX payloads_by_run ON payloads (run);
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY,
+        run TEXT NOT NULL UNIQUE,
+        workflow TEXT NOT NULL,
+        principal TEXT NOT NULL,
+        state TEXT NOT NULL,
+        submitted INTEGER NOT NULL,
+        closed INTEGER,
+        run_key TEXT UNIQUE,
+        epoch INTEGER NOT NULL,
+        owner TEXT NOT NULL,
+        seq INTEGER NOT NULL,
+        head BLOB NOT NULL
+    );
+    CREATE INDEX runs_by_state ON runs (state);
+    CREATE INDEX runs_open ON runs (id) WHERE closed IS NULL;
+    CREATE TABLE components (
+        digest BLOB PRIMARY KEY NOT NULL,
+        ids TEXT NOT NULL,
+        bytes BLOB,
+        describe TEXT NOT NULL
+    );
+    CREATE TABLE policies (
+        digest BLOB PRIMARY KEY NOT NULL,
+        name TEXT NOT NULL,
+        text TEXT
+    );
+"];
+
+/// The newest schema version.
+pub(super) const NEWEST: i64 = MIGRATIONS.len() as i64;
+
+/// What a database file is.
+enum Content {
+    Nothing,
+    Journal(i64),
+}
+
+/// A connection that writes. With `create`, an empty file becomes a journal.
+pub(super) fn open_writer(path: &Path, busy: Duration, create: bool) -> Result<Connection, JournalError> {
+    let mut conn = connect(path, busy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    if matches!(examine(&conn, path)?, Content::Nothing) && !create {
+        return Err(JournalError::NotAJournal { path: path.to_owned(), what: "the file is empty".to_owned() });
+    }
+    settle(&conn).map_err(on_write)?;
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(on_write)?;
+    if mode != "wal" {
+        return Err(JournalError::Fatal(format!(
+            "the write-ahead log cannot be switched on here, the mode stays `{mode}`"
+        )));
+    }
+    migrate(&mut conn).map_err(on_write)?;
+    Ok(conn)
+}
+
+/// A connection that only reads.
+pub(super) fn open_reader(path: &Path, busy: Duration) -> Result<Connection, JournalError> {
+    connect(path, busy, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+/// Checks, without changing anything, that a file is a journal that this program can read.
+pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), JournalError> {
+    let what = match examine(conn, path)? {
+        Content::Nothing => "the file is empty".to_owned(),
+        Content::Journal(version) if version < NEWEST => format!("its schema version is {version}"),
+        Content::Journal(_) => return Ok(()),
+    };
+    Err(JournalError::NotAJournal { path: path.to_owned(), what })
+}
+
+fn connect(path: &Path, busy: Duration, mode: OpenFlags) -> Result<Connection, JournalError> {
+    let not_opened =
+        |error: rusqlite::Error| JournalError::NotAJournal { path: path.to_owned(), what: error.to_string() };
+    let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(not_opened)?;
+    conn.busy_timeout(busy).map_err(not_opened)?;
+    conn.set_prepared_statement_cache_capacity(64);
+    Ok(conn)
+}
+
+fn examine(conn: &Connection, path: &Path) -> Result<Content, JournalError> {
+    let number = |sql: &str| conn.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let wrong = |what: String| JournalError::NotAJournal { path: path.to_owned(), what };
+    let damaged = |what: String| JournalError::Damaged { path: path.to_owned(), what };
+    let unread = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DatabaseCorrupt) => damaged(error.to_string()),
+        _ => wrong(error.to_string()),
+    };
+    let version = number("PRAGMA user_version").map_err(unread)?;
+    let application = number("PRAGMA application_id").map_err(unread)?;
+    let tables = number("SELECT count(*) FROM sqlite_master").map_err(unread)?;
+    if tables == 0 && version == 0 {
+        return Ok(Content::Nothing);
+    }
+    if application != APPLICATION {
+        return Err(wrong("it is a database of another program".to_owned()));
+    }
+    if version > NEWEST {
+        return Err(JournalError::Newer { path: path.to_owned(), found: version, known: NEWEST });
+    }
+    let found: String =
+        conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|error| damaged(error.to_string()))?;
+    if found == "ok" { Ok(Content::Journal(version)) } else { Err(damaged(found)) }
+}
+
+fn settle(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(
+        "PRAGMA page_size = 8192; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
+         PRAGMA journal_size_limit = 67108864;",
+    )
+}
+
+fn migrate(conn: &mut Connection) -> rusqlite::Result<()> {
+    loop {
+        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let Some(migration) = usize::try_from(version).ok().and_then(|done| MIGRATIONS.get(done)) else {
+            return tx.rollback();
+        };
+        tx.execute_batch(migration)?;
+        tx.pragma_update(None, "application_id", APPLICATION)?;
+        tx.pragma_update(None, "user_version", version + 1)?;
+        tx.commit()?;
+    }
+}

@@ -1,0 +1,314 @@
+//! The journal in one SQLite file.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use rusqlite::Connection;
+
+use super::error::{on_read, on_write};
+use super::queue::Queue;
+use super::store::{Prepared, uint};
+use super::writer::{self, Batch, Create, Request, TakeOver, Writer};
+use super::{
+    Append, Appended, Author, Component, Durability, Journal, JournalError, Kept, NewRun, OwnerIdentity, Pending,
+    PolicyText, RunFilter, RunRow, Submission, SystemEntry, SystemEvent, Taken, TargetNote, Verified, place, reader,
+    schema, targets, verify,
+};
+use crate::saga::event::{Entry, Event};
+use crate::types::{Digest, Duration, RunId, Timestamp};
+
+/// What can be set when a journal is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes of disk that new runs leave free, so that those that go on can be rolled back. 64 MiB unless set.
+    pub reserve: u64,
+    /// How long the journal waits for another process that writes. If that takes longer, writing ends: such a process hangs
+    /// inside a commit. 60 seconds unless set.
+    pub busy_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { reserve: 64 << 20, busy_timeout: Duration::from_secs(60) }
+    }
+}
+
+/// [`Journal`] in a SQLite file, with a thread that writes and connections that read.
+///
+/// Dropped, it writes what waits and ends its thread; lazy appends are durable then.
+pub struct SqliteJournal {
+    path: PathBuf,
+    folder: PathBuf,
+    options: Options,
+    readers: Mutex<Vec<Connection>>,
+    /// Only to be asked for `data_version`, which counts for each connection on its own.
+    watch: Mutex<Connection>,
+    writer: Option<WriterHandle>,
+}
+
+struct WriterHandle {
+    queue: Arc<Queue>,
+    commits: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl SqliteJournal {
+    /// Opens the journal at `path` for writing, and makes it, its folder and the folders beside it if they are missing.
+    ///
+    /// The folder is made for this user only; one that is there already stays as it is. The file is always closed to others.
+    pub fn create_or_open(path: &Path, options: Options) -> Result<SqliteJournal, JournalError> {
+        place::make_folder(&place::folder(path))?;
+        place::refuse_network(&place::folder(path))?;
+        place::make_file(path)?;
+        SqliteJournal::open_for_writing(path, options, true)
+    }
+
+    /// Opens the journal at `path` for writing. It never makes one.
+    pub fn open_existing(path: &Path, options: Options) -> Result<SqliteJournal, JournalError> {
+        must_exist(path)?;
+        place::refuse_network(&place::folder(path))?;
+        SqliteJournal::open_for_writing(path, options, false)
+    }
+
+    /// Opens the journal at `path` for reading. It never makes one and never changes one; whatever would write is answered
+    /// with [`JournalError::ReadOnly`].
+    pub fn open_read_only(path: &Path, options: Options) -> Result<SqliteJournal, JournalError> {
+        must_exist(path)?;
+        place::refuse_network(&place::folder(path))?;
+        let watch = schema::open_reader(path, options.busy_timeout.as_std())?;
+        schema::check(&watch, path)?;
+        Ok(SqliteJournal::around(path, options, watch, None))
+    }
+
+    fn open_for_writing(path: &Path, options: Options, create: bool) -> Result<SqliteJournal, JournalError> {
+        let mut conn = schema::open_writer(path, options.busy_timeout.as_std(), create)?;
+        place::close_to_others(path)?;
+        let folder = place::folder(path);
+        for beside in [owners(&folder), noted(&folder)] {
+            place::make_folder(&beside)?;
+        }
+        let commits = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&commits);
+        let count = move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            false
+        };
+        conn.commit_hook(Some(count)).map_err(on_write)?;
+        let queue = Arc::new(Queue::default());
+        let writer = Writer::new(conn, Arc::clone(&queue), noted(&folder));
+        let thread = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || writer.work())
+            .map_err(|error| JournalError::Fatal(format!("no thread to write with: {error}")))?;
+        let watch = schema::open_reader(path, options.busy_timeout.as_std())?;
+        let writer = WriterHandle { queue, commits, thread: Some(thread) };
+        Ok(SqliteJournal::around(path, options, watch, Some(writer)))
+    }
+
+    fn around(path: &Path, options: Options, watch: Connection, writer: Option<WriterHandle>) -> SqliteJournal {
+        SqliteJournal {
+            path: path.to_owned(),
+            folder: place::folder(path),
+            options,
+            readers: Mutex::default(),
+            watch: Mutex::new(watch),
+            writer,
+        }
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder of the owner files, for [`super::OwnerLock`] and [`super::try_lock_dead`].
+    pub fn owners_dir(&self) -> PathBuf {
+        owners(&self.folder)
+    }
+
+    /// How many commits this journal made since it was opened, as SQLite's commit hook counts them.
+    pub fn commits(&self) -> u64 {
+        self.writer.as_ref().map_or(0, |writer| writer.commits.load(Ordering::Relaxed))
+    }
+
+    /// Up to `limit` entries of the system chain after `after_seq`, in order.
+    pub fn system_entries(&self, after_seq: u64, limit: usize) -> Result<Vec<SystemEntry>, JournalError> {
+        self.read(|conn| reader::system_entries(conn, after_seq, limit))
+    }
+
+    /// Checks every chain, every payload, the table of runs and what the system chain recorded, as of one moment. See
+    /// [`Verified`]. Memory does not grow with the journal.
+    pub fn verify(&self) -> Result<Verified, JournalError> {
+        let mut conn = schema::open_reader(&self.path, self.options.busy_timeout.as_std())?;
+        verify::verify(&mut conn)
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, JournalError>) -> Result<T, JournalError> {
+        let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let conn = match idle {
+            Some(conn) => conn,
+            None => schema::open_reader(&self.path, self.options.busy_timeout.as_std())?,
+        };
+        let result = work(&conn);
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
+        result
+    }
+
+    fn enqueue<T>(&self, request: impl FnOnce(super::pending::Answer<T>) -> Request) -> Pending<T> {
+        let (answer, pending) = Pending::new();
+        match &self.writer {
+            Some(writer) => writer.queue.push(request(answer)),
+            None => request(answer).refuse(JournalError::ReadOnly),
+        }
+        pending
+    }
+}
+
+fn owners(folder: &Path) -> PathBuf {
+    folder.join("owners")
+}
+
+fn noted(folder: &Path) -> PathBuf {
+    folder.join("targets")
+}
+
+fn must_exist(path: &Path) -> Result<(), JournalError> {
+    match path.try_exists() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(JournalError::NotFound { path: path.to_owned() }),
+        Err(error) => Err(super::error::on_file("look at", path)(error)),
+    }
+}
+
+impl Drop for SqliteJournal {
+    fn drop(&mut self) {
+        if let Some(writer) = &mut self.writer {
+            writer.queue.close();
+            drop(writer.thread.take().map(JoinHandle::join));
+        }
+    }
+}
+
+fn prepare(at: Timestamp, event: Event) -> Result<Prepared<Event>, JournalError> {
+    let kind = event.kind();
+    Prepared::new(at, event).map_err(|error| JournalError::NotCanonical { kind, error })
+}
+
+fn may_append(author: Author, event: &Event) -> Result<(), JournalError> {
+    let allowed = match (author, event) {
+        (_, Event::RunSubmitted(_) | Event::Owner(_)) => false,
+        (Author::Owner { .. }, _) => true,
+        (Author::Anyone { .. }, event) => matches!(event, Event::Vote(_) | Event::Operator(_)),
+    };
+    if allowed { Ok(()) } else { Err(JournalError::Misplaced { kind: event.kind() }) }
+}
+
+fn batch(run: &RunId, append: Append) -> Result<Batch, JournalError> {
+    let Append { author, events, payloads, summary, durability } = append;
+    let durability = match author {
+        Author::Owner { .. } => durability,
+        Author::Anyone { .. } => Durability::Sync,
+    };
+    let prepare_one = |(at, event): (Timestamp, Event)| may_append(author, &event).and_then(|()| prepare(at, event));
+    let events = events.into_iter().map(prepare_one).collect::<Result<_, _>>()?;
+    Ok(Batch { run: run.clone(), author, events, payloads, summary, durability })
+}
+
+impl Journal for SqliteJournal {
+    fn create_run(&self, run: NewRun) -> Pending<Submission> {
+        let submitted = Event::RunSubmitted(Box::new(run.submitted.clone()));
+        let events = prepare(run.at, submitted)
+            .and_then(|submitted| Ok([submitted, prepare(run.at, writer::owner_event(1, &run.owner))?]));
+        match events {
+            Ok(events) => self.enqueue(|answer| Request::Create(Box::new(Create { new: run, events }), answer)),
+            Err(error) => Pending::ready(Err(error)),
+        }
+    }
+
+    fn append(&self, run: &RunId, append: Append) -> Pending<Appended> {
+        match batch(run, append) {
+            Ok(batch) => self.enqueue(|answer| Request::Append(Box::new(batch), answer)),
+            Err(error) => Pending::ready(Err(error)),
+        }
+    }
+
+    fn take_over(&self, run: &RunId, expected_epoch: u64, owner: &OwnerIdentity, at: Timestamp) -> Pending<Taken> {
+        match prepare(at, writer::owner_event(expected_epoch + 1, owner)) {
+            Ok(event) => {
+                let take = TakeOver { run: run.clone(), expected: expected_epoch, owner: owner.clone(), event };
+                self.enqueue(|answer| Request::TakeOver(Box::new(take), answer))
+            }
+            Err(error) => Pending::ready(Err(error)),
+        }
+    }
+
+    fn keep(&self, kept: Kept, at: Timestamp) -> Pending<()> {
+        self.enqueue(|answer| Request::Keep(at, kept, answer))
+    }
+
+    fn record(&self, event: SystemEvent, at: Timestamp) -> Pending<()> {
+        match event {
+            SystemEvent::Refused { .. } => self.enqueue(|answer| Request::Record(at, event, answer)),
+            other => Pending::ready(Err(JournalError::Misplaced { kind: other.kind() })),
+        }
+    }
+
+    fn flush(&self) -> Pending<()> {
+        self.enqueue(Request::Flush)
+    }
+
+    fn note_target(&self, run: &RunId, note: &TargetNote) -> Result<(), JournalError> {
+        match self.writer {
+            Some(_) => targets::note(&noted(&self.folder), run, note),
+            None => Err(JournalError::ReadOnly),
+        }
+    }
+
+    fn noted_targets(&self, run: &RunId) -> Result<Vec<TargetNote>, JournalError> {
+        targets::noted(&noted(&self.folder), run)
+    }
+
+    fn entries(&self, run: &RunId, after_seq: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        self.read(|conn| reader::entries(conn, run, after_seq, limit))
+    }
+
+    fn head(&self, run: &RunId) -> Result<Option<u64>, JournalError> {
+        self.read(|conn| reader::head(conn, run))
+    }
+
+    fn version(&self) -> Result<u64, JournalError> {
+        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.query_row("PRAGMA data_version", [], |row| row.get(0)).map(uint).map_err(on_read)
+    }
+
+    fn run(&self, run: &RunId) -> Result<Option<RunRow>, JournalError> {
+        self.read(|conn| reader::run(conn, run))
+    }
+
+    fn runs(&self, filter: &RunFilter, before: Option<&RunId>, limit: usize) -> Result<Vec<RunRow>, JournalError> {
+        self.read(|conn| reader::runs(conn, filter, before, limit))
+    }
+
+    fn find_by_key(&self, run_key: &str) -> Result<Option<RunId>, JournalError> {
+        self.read(|conn| reader::find_by_key(conn, run_key).map_err(on_read))
+    }
+
+    fn payload(&self, digest: &Digest) -> Result<Option<Bytes>, JournalError> {
+        self.read(|conn| reader::payload(conn, digest))
+    }
+
+    fn component(&self, digest: &Digest) -> Result<Option<Component>, JournalError> {
+        self.read(|conn| reader::component(conn, digest))
+    }
+
+    fn policy(&self, digest: &Digest) -> Result<Option<PolicyText>, JournalError> {
+        self.read(|conn| reader::policy(conn, digest))
+    }
+
+    fn free_space_ok(&self) -> Result<(), JournalError> {
+        place::check_space(&self.folder, self.options.reserve)
+    }
+}

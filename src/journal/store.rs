@@ -1,0 +1,209 @@
+//! The statements that write, each inside the savepoint of its request.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde::Serialize;
+
+use super::chain::{self, Chain, Walk};
+use super::error::on_write;
+use super::{Component, Finding, Flaw, HeadAt, JournalError, Kept, Payload, PolicyText, RunRow, SystemEvent};
+use crate::saga::event::Event;
+use crate::types::{CanonicalError, Digest, PayloadRef, RunId, Timestamp, sha256};
+
+/// A number for the database, which keeps 63 bits of it.
+pub(super) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number from the database.
+pub(super) fn uint(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}
+
+/// An event with its canonical bytes, which its author's thread made.
+#[derive(Clone, Debug)]
+pub(super) struct Prepared<E> {
+    pub at: Timestamp,
+    pub event: E,
+    pub bytes: Vec<u8>,
+}
+
+impl<E: Serialize> Prepared<E> {
+    pub fn new(at: Timestamp, event: E) -> Result<Prepared<E>, CanonicalError> {
+        let at = Timestamp(at.0.min(crate::types::MAX_SAFE_INTEGER));
+        let bytes = chain::encode(&event)?;
+        Ok(Prepared { at, event, bytes })
+    }
+}
+
+/// Where a chain ends.
+pub(super) fn head(conn: &Connection, chain: &Chain) -> Result<Walk, JournalError> {
+    let last = conn
+        .prepare_cached("SELECT seq, hash, body FROM events WHERE chain = ? ORDER BY seq DESC LIMIT 1")
+        .and_then(|mut statement| {
+            statement
+                .query_row([chain.as_str()], |row| {
+                    Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?))
+                })
+                .optional()
+        })
+        .map_err(on_write)?;
+    let Some((seq, hash, body)) = last else { return Ok(Walk::begin(chain.as_str())) };
+    let seq = uint(seq);
+    let unreadable = |what| JournalError::Unreadable(Finding { chain: chain.as_str().to_owned(), seq, what });
+    let hash = Digest(hash.try_into().map_err(|_| unreadable(Flaw::Hash))?);
+    let (at, _) = chain::decode::<serde_json::Value>(chain.as_str(), seq, &body).map_err(unreadable)?;
+    let mut walk = Walk::after(chain.as_str(), seq, hash);
+    walk.at = at;
+    Ok(walk)
+}
+
+/// Appends one event after `head` and moves it there.
+pub(super) fn link<E>(
+    conn: &Connection,
+    chain: &Chain,
+    head: &mut Walk,
+    event: &Prepared<E>,
+) -> Result<(), JournalError> {
+    let (seq, at) = (head.seq + 1, event.at.max(head.at));
+    let body = chain::body(chain, seq, at, &event.bytes);
+    let hash = chain::link(&head.hash, &body);
+    conn.prepare_cached("INSERT INTO events (chain, seq, body, hash) VALUES (?, ?, ?, ?)")
+        .and_then(|mut statement| statement.execute(params![chain.as_str(), int(seq), body, hash.0]))
+        .map_err(on_write)?;
+    (head.seq, head.at, head.hash) = (seq, at, hash);
+    Ok(())
+}
+
+/// Appends one event to the system chain.
+pub(super) fn record(conn: &Connection, at: Timestamp, event: SystemEvent) -> Result<(), JournalError> {
+    let kind = event.kind();
+    let event = Prepared::new(at, event).map_err(|error| JournalError::NotCanonical { kind, error })?;
+    let mut end = head(conn, &Chain::System)?;
+    link(conn, &Chain::System, &mut end, &event)
+}
+
+/// Records where a run's chain is.
+pub(super) fn record_head(conn: &Connection, run: &RunId, head: &Walk, at: HeadAt) -> Result<(), JournalError> {
+    record(conn, head.at, SystemEvent::RunHead { run: run.clone(), seq: head.seq, hash: head.hash, at })
+}
+
+/// Stores payloads.
+pub(super) fn add_payloads(conn: &Connection, run: &RunId, payloads: &[Payload]) -> Result<(), JournalError> {
+    for payload in payloads {
+        conn.prepare_cached(
+            "INSERT INTO payloads (digest, run, salt, bytes) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .and_then(|mut statement| {
+            let digest = payload.reference().digest.0;
+            statement.execute(params![digest, run.as_str(), payload.salt().0, payload.bytes().as_ref()])
+        })
+        .map_err(on_write)?;
+    }
+    Ok(())
+}
+
+/// Refuses an event whose payloads are not there.
+pub(super) fn require_payloads(conn: &Connection, payloads: &[PayloadRef]) -> Result<(), JournalError> {
+    for PayloadRef { digest, .. } in payloads {
+        let there = conn
+            .prepare_cached("SELECT 1 FROM payloads WHERE digest = ?")
+            .and_then(|mut statement| statement.exists([digest.0]))
+            .map_err(on_write)?;
+        if !there {
+            return Err(JournalError::PayloadMissing { digest: *digest });
+        }
+    }
+    Ok(())
+}
+
+/// Keeps what is not kept yet, and says so in the system chain.
+pub(super) fn keep(conn: &Connection, at: Timestamp, kept: &Kept) -> Result<(), JournalError> {
+    for Component { digest, ids, bytes, describe } in &kept.components {
+        if sha256(bytes) != *digest {
+            return Err(JournalError::WrongDigest { digest: *digest });
+        }
+        let names: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+        let sql = "INSERT INTO components (digest, ids, bytes, describe) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
+        let values = params![digest.0, names.join(" "), bytes.as_ref(), describe];
+        if conn.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(on_write)? == 1 {
+            record(conn, at, SystemEvent::ComponentAdded { digest: *digest, ids: ids.clone() })?;
+        }
+    }
+    for PolicyText { digest, name, text } in &kept.policies {
+        if sha256(text.as_bytes()) != *digest {
+            return Err(JournalError::WrongDigest { digest: *digest });
+        }
+        let sql = "INSERT INTO policies (digest, name, text) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+        let values = params![digest.0, name, text];
+        if conn.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(on_write)? == 1 {
+            record(conn, at, SystemEvent::PolicyLoaded { digest: *digest, name: name.clone() })?;
+        }
+    }
+    Ok(())
+}
+
+/// The epoch of a run's owner.
+pub(super) fn epoch(conn: &Connection, run: &RunId) -> Result<u64, JournalError> {
+    conn.prepare_cached("SELECT epoch FROM runs WHERE run = ?")
+        .and_then(|mut statement| statement.query_row([run.as_str()], |row| row.get(0)).optional())
+        .map_err(on_write)?
+        .map(uint)
+        .ok_or_else(|| JournalError::UnknownRun { run: run.clone() })
+}
+
+/// Adds a run's row.
+pub(super) fn add_row(conn: &Connection, row: &RunRow) -> Result<(), JournalError> {
+    conn.prepare_cached(
+        "INSERT INTO runs (run, workflow, principal, state, submitted, run_key, epoch, owner, seq, head)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .and_then(|mut statement| {
+        statement.execute(params![
+            row.run.as_str(),
+            row.workflow,
+            row.principal.as_str(),
+            row.state,
+            int(row.submitted.0),
+            row.run_key,
+            int(row.epoch),
+            row.owner,
+            int(row.seq),
+            row.head.0
+        ])
+    })
+    .map_err(on_write)?;
+    Ok(())
+}
+
+/// Moves a run's row to a new head.
+pub(super) fn move_row(conn: &Connection, run: &RunId, head: &Walk, state: Option<&str>) -> Result<(), JournalError> {
+    conn.prepare_cached("UPDATE runs SET seq = ?, head = ?, state = coalesce(?, state) WHERE run = ?")
+        .and_then(|mut statement| statement.execute(params![int(head.seq), head.hash.0, state, run.as_str()]))
+        .map_err(on_write)?;
+    Ok(())
+}
+
+/// Writes down that a run was closed, or opened again by an undo.
+pub(super) fn close_row(conn: &Connection, run: &RunId, closed: Option<Timestamp>) -> Result<(), JournalError> {
+    conn.prepare_cached("UPDATE runs SET closed = ? WHERE run = ?")
+        .and_then(|mut statement| statement.execute(params![closed.map(|at| int(at.0)), run.as_str()]))
+        .map_err(on_write)?;
+    Ok(())
+}
+
+/// Writes a new owner into a run's row.
+pub(super) fn own_row(conn: &Connection, run: &RunId, epoch: u64, owner: &str) -> Result<(), JournalError> {
+    conn.prepare_cached("UPDATE runs SET epoch = ?, owner = ? WHERE run = ?")
+        .and_then(|mut statement| statement.execute(params![int(epoch), owner, run.as_str()]))
+        .map_err(on_write)?;
+    Ok(())
+}
+
+/// What an event says about when its run was closed: closed at a time, open again, or nothing.
+pub(super) fn closing(event: &Event, at: Timestamp) -> Option<Option<Timestamp>> {
+    match event {
+        Event::RunClosed(_) => Some(Some(at)),
+        Event::RollbackStarted(_) => Some(None),
+        _ => None,
+    }
+}

@@ -1,0 +1,79 @@
+use serde::{Deserialize, Serialize};
+
+use crate::types::{CapabilityId, Digest, Principal, RunId, Timestamp};
+
+/// One event of the system chain, at its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemEntry {
+    /// 1 for the first event of the chain.
+    pub seq: u64,
+    /// When; never before the previous event.
+    pub at: Timestamp,
+    /// What.
+    pub event: SystemEvent,
+}
+
+/// What happened that belongs to no run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "SCREAMING_SNAKE_CASE", deny_unknown_fields)]
+pub enum SystemEvent {
+    /// A policy's text was kept for the first time.
+    PolicyLoaded {
+        /// The digest of its text.
+        digest: Digest,
+        /// Where it was loaded from.
+        name: String,
+    },
+    /// A component was kept for the first time.
+    ComponentAdded {
+        /// The digest of its bytes.
+        digest: Digest,
+        /// The capabilities that it provides.
+        ids: Vec<CapabilityId>,
+    },
+    /// A run began or was closed: where its chain was then.
+    RunHead {
+        /// The run.
+        run: RunId,
+        /// Its event.
+        seq: u64,
+        /// The hash of that event.
+        hash: Digest,
+        /// Which of the two.
+        at: HeadAt,
+    },
+    /// Something was asked for and refused before it became part of a run.
+    Refused {
+        /// Who asked, if that is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Principal>,
+        /// What was asked for.
+        request: String,
+        /// A word that programs compare.
+        code: String,
+        /// One sentence for a person.
+        message: String,
+    },
+}
+
+impl SystemEvent {
+    /// The kind as it stands in the journal.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            SystemEvent::PolicyLoaded { .. } => "POLICY_LOADED",
+            SystemEvent::ComponentAdded { .. } => "COMPONENT_ADDED",
+            SystemEvent::RunHead { .. } => "RUN_HEAD",
+            SystemEvent::Refused { .. } => "REFUSED",
+        }
+    }
+}
+
+/// When a run's head is recorded in the system chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeadAt {
+    /// After `OWNER` with epoch 1.
+    Start,
+    /// At each `RUN_CLOSED`.
+    Close,
+}

@@ -1,0 +1,102 @@
+//! States of targets that were noted without a sync, in one file of JSON lines a run.
+//!
+//! Each note is one `write` that begins with a line break, so that a note that was torn by a crash stands alone; what is not a
+//! whole note is left out when they are read.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::JournalError;
+use super::error::on_file;
+use crate::types::{RunId, StepName, Target, TargetState};
+
+/// The state of a target before the first effect of an attempt on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetNote {
+    /// The step.
+    pub step: StepName,
+    /// The attempt.
+    pub attempt: u32,
+    /// What will be touched.
+    pub target: Target,
+    /// Its state.
+    pub before: TargetState,
+}
+
+fn file(dir: &Path, run: &RunId) -> PathBuf {
+    dir.join(format!("{run}.jsonl"))
+}
+
+/// Adds a note; makes the file if it is the run's first.
+pub(super) fn note(dir: &Path, run: &RunId, note: &TargetNote) -> Result<(), JournalError> {
+    let path = file(dir, run);
+    let line = serde_json::to_string(note).map_err(|error| on_file("note a target in", &path)(error.into()))?;
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| file.write_all(format!("\n{line}").as_bytes()))
+        .map_err(on_file("note a target in", &path))
+}
+
+/// All whole notes, oldest first.
+pub(super) fn noted(dir: &Path, run: &RunId) -> Result<Vec<TargetNote>, JournalError> {
+    let path = file(dir, run);
+    let bytes = match fs::read(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(on_file("read", &path))?,
+    };
+    Ok(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+}
+
+/// Removes a run's notes. Whether that succeeds does not matter to anybody: they are read only while the run goes on.
+pub(super) fn forget(dir: &Path, run: &RunId) {
+    drop(fs::remove_file(file(dir, run)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_note_is_left_out_and_hurts_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = RunId::parse("01920000-0000-7000-8000-00000000000a").unwrap();
+        assert_eq!(noted(dir.path(), &run), Ok(vec![]));
+        let one = |attempt| TargetNote {
+            step: StepName::parse("a").unwrap(),
+            attempt,
+            target: Target::File { host: "/w/a\nb".into(), guest: "/a\nb".into() },
+            before: TargetState::Absent,
+        };
+        note(dir.path(), &run, &one(1)).unwrap();
+        let whole = fs::read(file(dir.path(), &run)).unwrap();
+        for cut in 1..whole.len() {
+            fs::write(file(dir.path(), &run), [&whole[..], &whole[..cut]].concat()).unwrap();
+            note(dir.path(), &run, &one(2)).unwrap();
+            assert_eq!(noted(dir.path(), &run).unwrap(), [one(1), one(2)], "cut at {cut}");
+        }
+        forget(dir.path(), &run);
+        forget(dir.path(), &run);
+        assert_eq!(noted(dir.path(), &run), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_named() {
+        let run = RunId::parse("01920000-0000-7000-8000-00000000000a").unwrap();
+        let note_of = TargetNote {
+            step: StepName::parse("a").unwrap(),
+            attempt: 1,
+            target: Target::File { host: "/w".into(), guest: "/".into() },
+            before: TargetState::Absent,
+        };
+        let error = note(Path::new("/nonexistent"), &run, &note_of).unwrap_err().to_string();
+        assert!(error.contains("`/nonexistent/01920000"), "{error}");
+    }
+}

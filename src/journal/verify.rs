@@ -1,0 +1,329 @@
+//! Verifying: is the journal what was written?
+//!
+//! In this order, in one read transaction, so that writing may go on meanwhile:
+//!
+//! 1. the database's own full check, which compares tables and indexes;
+//! 2. the system chain from its first event, its heads noted in a temporary table on disk, and the kept bytes that it names;
+//! 3. every other chain from its first event: place, order, hash, time, form, payloads, the heads that the system chain
+//!    recorded for it, and its row in the table of runs;
+//! 4. what is left over: recorded heads and rows without their events.
+//!
+//! Of each chain the first bad place is told; what comes after it in that chain cannot be judged. Whoever can rewrite the
+//! whole file can rewrite all chains with it: against that helps only a head that is kept elsewhere.
+
+use std::collections::BTreeMap;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde::de::DeserializeOwned;
+
+use super::chain::{SYSTEM, Walk};
+use super::error::on_read;
+use super::reader::{self, bytes};
+use super::store::{closing, int, uint};
+use super::{Finding, Flaw, JournalError, RunRow, SystemEvent};
+use crate::saga::event::Event;
+use crate::types::{Digest, PayloadRef, RunId, Timestamp, sha256};
+
+/// What was verified, and what was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verified {
+    /// Chains that were walked, the system's included.
+    pub chains: u64,
+    /// Events that follow from those before them.
+    pub events: u64,
+    /// Payloads that are whole or marked as erased.
+    pub payloads: u64,
+    /// The head of the system chain, worth being kept elsewhere: its last event and that event's hash.
+    pub head: Option<(u64, Digest)>,
+    /// The first bad place of each chain; empty if everything is as it was written.
+    pub findings: Vec<Finding>,
+}
+
+pub(super) fn verify(conn: &mut Connection) -> Result<Verified, JournalError> {
+    let tx = conn.transaction().map_err(on_read)?;
+    let mut verifier = Verifier { conn: &tx, verified: Verified::default(), first: BTreeMap::new() };
+    verifier.database().map_err(on_read)?;
+    verifier.system().map_err(on_read)?;
+    verifier.runs().map_err(on_read)?;
+    verifier.left_over().map_err(on_read)?;
+    let Verifier { mut verified, first, .. } = verifier;
+    verified.findings = first.into_iter().map(|(chain, (seq, what))| Finding { chain, seq, what }).collect();
+    Ok(verified)
+}
+
+/// The first thing that is wrong with a chain, and where.
+type Fault = (u64, Flaw);
+
+struct Verifier<'conn> {
+    conn: &'conn Connection,
+    verified: Verified,
+    /// The first bad place of each chain.
+    first: BTreeMap<String, Fault>,
+}
+
+/// One event as it is stored; what somebody gave another type is empty or 0.
+struct Stored<'row> {
+    id: i64,
+    seq: u64,
+    body: &'row [u8],
+    hash: &'row [u8],
+}
+
+impl<'row> Stored<'row> {
+    /// Of the columns `id, seq, body, hash`.
+    fn of(row: &'row Row<'_>) -> rusqlite::Result<Stored<'row>> {
+        Ok(Stored {
+            id: row.get(0)?,
+            seq: row.get_ref(1)?.as_i64().map_or(0, uint),
+            body: bytes(row, 2)?,
+            hash: bytes(row, 3)?,
+        })
+    }
+}
+
+/// A walk along one chain that also looks at the order of appending.
+struct Progress {
+    walk: Walk,
+    last_id: i64,
+}
+
+impl Progress {
+    fn begin(chain: &str) -> Progress {
+        Progress { walk: Walk::begin(chain), last_id: i64::MIN }
+    }
+
+    fn pass<E: DeserializeOwned>(&mut self, stored: &Stored<'_>) -> Result<(Timestamp, E), Fault> {
+        let next = self.walk.seq + 1;
+        let passed = self.walk.pass(stored.seq, stored.body, stored.hash).map_err(|flaw| (next, flaw))?;
+        if std::mem::replace(&mut self.last_id, stored.id) > stored.id {
+            return Err((next, Flaw::Order));
+        }
+        Ok(passed)
+    }
+}
+
+/// One run's chain, and the row that follows from it.
+struct RunWalk {
+    run: RunId,
+    progress: Progress,
+    row: Option<RunRow>,
+}
+
+impl Verifier<'_> {
+    fn found(&mut self, chain: &str, (seq, what): Fault) {
+        match self.first.get(chain) {
+            Some((earlier, _)) if *earlier <= seq => {}
+            _ => drop(self.first.insert(chain.to_owned(), (seq, what))),
+        }
+    }
+
+    fn database(&mut self) -> rusqlite::Result<()> {
+        let said: String = self.conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+        if said != "ok" {
+            self.found("database", (0, Flaw::Database(said)));
+        }
+        Ok(())
+    }
+
+    fn system(&mut self) -> rusqlite::Result<()> {
+        let conn = self.conn;
+        conn.execute_batch(
+            "CREATE TEMP TABLE heads (run TEXT, seq INTEGER, hash BLOB, at INTEGER, PRIMARY KEY (run, seq))",
+        )?;
+        let mut statement =
+            conn.prepare("SELECT id, seq, body, hash FROM events WHERE chain = 'system' ORDER BY seq")?;
+        let mut rows = statement.query([])?;
+        let mut progress = Progress::begin(SYSTEM);
+        while let Some(row) = rows.next()? {
+            let fault = match progress.pass(&Stored::of(row)?) {
+                Ok((_, event)) => system_event(conn, progress.walk.seq, event)?,
+                Err(fault) => Some(fault),
+            };
+            if let Some(fault) = fault {
+                self.found(SYSTEM, fault);
+                break;
+            }
+            self.verified.events += 1;
+            self.verified.head = Some((progress.walk.seq, progress.walk.hash));
+        }
+        self.verified.chains += u64::from(progress.walk.seq > 0);
+        Ok(())
+    }
+
+    fn runs(&mut self) -> rusqlite::Result<()> {
+        let conn = self.conn;
+        let mut statement =
+            conn.prepare("SELECT id, seq, body, hash, chain FROM events WHERE chain <> 'system' ORDER BY chain, seq")?;
+        let mut rows = statement.query([])?;
+        let mut name = Vec::new();
+        let mut current = None;
+        while let Some(row) = rows.next()? {
+            if bytes(row, 4)? != name {
+                self.finish(current)?;
+                name = bytes(row, 4)?.to_owned();
+                self.verified.chains += 1;
+                current = self.begin(&String::from_utf8_lossy(&name));
+            }
+            if let Some(walk) = &mut current
+                && let Some(fault) = self.run_event(walk, &Stored::of(row)?)?
+            {
+                self.found(&String::from_utf8_lossy(&name), fault);
+                current = None;
+            }
+        }
+        self.finish(current)
+    }
+
+    fn begin(&mut self, chain: &str) -> Option<RunWalk> {
+        match RunId::parse(chain) {
+            Ok(run) => Some(RunWalk { run, progress: Progress::begin(chain), row: None }),
+            Err(_) => {
+                self.found(chain, (0, Flaw::Chain));
+                None
+            }
+        }
+    }
+
+    fn run_event(&mut self, walk: &mut RunWalk, stored: &Stored<'_>) -> rusqlite::Result<Option<Fault>> {
+        let (at, event) = match walk.progress.pass::<Event>(stored) {
+            Ok(passed) => passed,
+            Err(fault) => return Ok(Some(fault)),
+        };
+        let seq = walk.progress.walk.seq;
+        for PayloadRef { digest, .. } in event.payloads() {
+            match reader::stored_payload(self.conn, &digest)? {
+                reader::Stored::Missing => return Ok(Some((seq, Flaw::PayloadMissing(digest)))),
+                reader::Stored::Changed => return Ok(Some((seq, Flaw::PayloadChanged(digest)))),
+                reader::Stored::Erased | reader::Stored::Whole(_) => self.verified.payloads += 1,
+            }
+        }
+        if let Some(flaw) = self.recorded_head(walk, &event)? {
+            return Ok(Some((seq, flaw)));
+        }
+        self.verified.events += 1;
+        Ok(walk.follow(at, &event).map(|flaw| (seq, flaw)))
+    }
+
+    /// Compares an event with the head that the system chain recorded for it. The second event of a run, its first `OWNER`,
+    /// and each `RUN_CLOSED` must have one, unless the system chain cannot be read to its end.
+    fn recorded_head(&self, walk: &RunWalk, event: &Event) -> rusqlite::Result<Option<Flaw>> {
+        let Walk { seq, hash, .. } = walk.progress.walk;
+        let recorded = self
+            .conn
+            .prepare_cached("SELECT hash, at FROM temp.heads WHERE run = ? AND seq = ?")?
+            .query_row(params![walk.run.as_str(), int(seq)], |row| Ok((bytes(row, 0)? == hash.0, uint(row.get(1)?))))
+            .optional()?;
+        let must = (seq == 2 || matches!(event, Event::RunClosed(_))) && !self.first.contains_key(SYSTEM);
+        Ok(match recorded {
+            Some((false, at)) => Some(Flaw::Head(at)),
+            None if must => Some(Flaw::Unrecorded),
+            Some((true, _)) | None => None,
+        })
+    }
+
+    /// Compares a run's row with what follows from its chain.
+    fn finish(&mut self, walk: Option<RunWalk>) -> rusqlite::Result<()> {
+        let Some(RunWalk { run, row: Some(expected), .. }) = walk else { return Ok(()) };
+        let fault = match reader::run(self.conn, &run) {
+            Err(_) => Some((0, Flaw::Row("form"))),
+            Ok(None) => Some((0, Flaw::NoRow)),
+            Ok(Some(row)) if row.seq > expected.seq => Some((expected.seq + 1, Flaw::Missing)),
+            Ok(Some(row)) => differs(&expected, &row).map(|column| (0, Flaw::Row(column))),
+        };
+        if let Some(fault) = fault {
+            self.found(run.as_str(), fault);
+        }
+        Ok(())
+    }
+
+    /// Finds recorded heads and rows whose events are not there.
+    fn left_over(&mut self) -> rusqlite::Result<()> {
+        let conn = self.conn;
+        let mut statement = conn.prepare(
+            "SELECT lost.run, (SELECT coalesce(max(seq), 0) + 1 FROM events WHERE chain = lost.run)
+             FROM (SELECT run, seq FROM temp.heads UNION SELECT run, seq FROM runs) AS lost
+             WHERE NOT EXISTS (SELECT 1 FROM events WHERE chain = lost.run AND seq = lost.seq)",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let run = String::from_utf8_lossy(bytes(row, 0)?).into_owned();
+            self.found(&run, (uint(row.get(1)?), Flaw::Missing));
+        }
+        Ok(())
+    }
+}
+
+/// Notes a head, or looks at the kept bytes that the event names.
+fn system_event(conn: &Connection, seq: u64, event: SystemEvent) -> rusqlite::Result<Option<Fault>> {
+    let (sql, digest) = match event {
+        SystemEvent::RunHead { run, seq: head, hash, .. } => {
+            conn.prepare_cached("INSERT OR REPLACE INTO temp.heads VALUES (?, ?, ?, ?)")?.execute(params![
+                run.as_str(),
+                int(head),
+                hash.0,
+                int(seq)
+            ])?;
+            return Ok(None);
+        }
+        SystemEvent::Refused { .. } => return Ok(None),
+        SystemEvent::ComponentAdded { digest, .. } => ("SELECT bytes FROM components WHERE digest = ?", digest),
+        SystemEvent::PolicyLoaded { digest, .. } => ("SELECT text FROM policies WHERE digest = ?", digest),
+    };
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query([digest.0])?;
+    let whole = match rows.next()? {
+        Some(row) => row.get_ref(0)? == ValueRef::Null || sha256(bytes(row, 0)?) == digest,
+        None => false,
+    };
+    Ok((!whole).then_some((seq, Flaw::KeptChanged(digest))))
+}
+
+impl RunWalk {
+    /// Brings the expected row up to date with an event.
+    fn follow(&mut self, at: Timestamp, event: &Event) -> Option<Flaw> {
+        let Walk { seq, hash, .. } = self.progress.walk;
+        match (event, &mut self.row) {
+            (Event::RunSubmitted(submitted), row @ None) => {
+                *row = Some(RunRow {
+                    run: submitted.run.clone(),
+                    workflow: submitted.name.clone(),
+                    principal: submitted.principal.clone(),
+                    state: String::new(),
+                    submitted: at,
+                    closed: None,
+                    run_key: submitted.run_key.clone(),
+                    epoch: 0,
+                    owner: String::new(),
+                    seq,
+                    head: hash,
+                });
+            }
+            (Event::RunSubmitted(_), Some(_)) | (_, None) => return Some(Flaw::Start),
+            (event, Some(row)) => {
+                if let Event::Owner(owner) = event {
+                    (row.epoch, row.owner) = (owner.epoch, owner.owner.clone());
+                }
+                row.closed = closing(event, at).unwrap_or(row.closed);
+                (row.seq, row.head) = (seq, hash);
+            }
+        }
+        None
+    }
+}
+
+/// The first column that differs; `state` is not derived from the chain here.
+fn differs(expected: &RunRow, row: &RunRow) -> Option<&'static str> {
+    let columns = [
+        ("seq", expected.seq == row.seq),
+        ("head", expected.head == row.head),
+        ("epoch", expected.epoch == row.epoch),
+        ("owner", expected.owner == row.owner),
+        ("workflow", expected.workflow == row.workflow),
+        ("principal", expected.principal == row.principal),
+        ("submitted", expected.submitted == row.submitted),
+        ("closed", expected.closed == row.closed),
+        ("run_key", expected.run_key == row.run_key),
+    ];
+    columns.into_iter().find(|(_, same)| !same).map(|(column, _)| column)
+}

@@ -1,0 +1,399 @@
+//! The one thread that writes.
+//!
+//! It takes everything that waits, opens one transaction, runs each request in a savepoint of its own, commits once and
+//! answers everybody. What a request did wrong concerns that request; what the disk did wrong ends all writing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::book::Book;
+use super::chain::Chain;
+use super::error::on_write;
+use super::pending::Answer;
+use super::queue::Queue;
+use super::store::{self, Prepared};
+use super::system::{HeadAt, SystemEvent};
+use super::{
+    Appended, Author, Durability, JournalError, Kept, NewRun, OwnerIdentity, Payload, RunRow, Submission, Summary,
+    Taken, reader, targets,
+};
+use crate::saga::event::{Entry, Event, Owner};
+use crate::types::{RunId, Timestamp};
+
+/// Something that waits to be written, with the way to answer it.
+pub(super) enum Request {
+    Create(Box<Create>, Answer<Submission>),
+    Append(Box<Batch>, Answer<Appended>),
+    TakeOver(Box<TakeOver>, Answer<Taken>),
+    Keep(Timestamp, Kept, Answer<()>),
+    Record(Timestamp, SystemEvent, Answer<()>),
+    Flush(Answer<()>),
+}
+
+pub(super) struct Create {
+    pub new: NewRun,
+    pub events: [Prepared<Event>; 2],
+}
+
+pub(super) struct Batch {
+    pub run: RunId,
+    pub author: Author,
+    pub events: Vec<Prepared<Event>>,
+    pub payloads: Vec<Payload>,
+    pub summary: Option<Summary>,
+    pub durability: Durability,
+}
+
+pub(super) struct TakeOver {
+    pub run: RunId,
+    pub expected: u64,
+    pub owner: OwnerIdentity,
+    pub event: Prepared<Event>,
+}
+
+impl Request {
+    /// Whether somebody waits for the commit.
+    pub fn is_urgent(&self) -> bool {
+        match self {
+            Request::Append(batch, _) => batch.durability == Durability::Sync,
+            _ => true,
+        }
+    }
+
+    /// Events and bytes that it holds.
+    pub fn weight(&self) -> (usize, usize) {
+        match self {
+            Request::Append(batch, _) => {
+                let events: usize = batch.events.iter().map(|event| event.bytes.len()).sum();
+                let payloads: usize = batch.payloads.iter().map(|payload| payload.bytes().len()).sum();
+                (batch.events.len(), events + payloads)
+            }
+            _ => (1, 0),
+        }
+    }
+
+    /// Answers without having written anything.
+    pub fn refuse(self, error: JournalError) {
+        match self {
+            Request::Create(_, answer) => drop(answer.send(Err(error))),
+            Request::Append(_, answer) => drop(answer.send(Err(error))),
+            Request::TakeOver(_, answer) => drop(answer.send(Err(error))),
+            Request::Keep(_, _, answer) | Request::Record(_, _, answer) | Request::Flush(answer) => {
+                drop(answer.send(Err(error)));
+            }
+        }
+    }
+}
+
+/// Tells an author how it ended: as found inside the transaction, or why the transaction failed.
+type Delivery = Box<dyn FnOnce(Option<&JournalError>)>;
+
+fn delivery<T: 'static>(answer: Answer<T>, result: Result<T, JournalError>) -> Delivery {
+    Box::new(move |failure| drop(answer.send(failure.map_or(result, |error| Err(error.clone())))))
+}
+
+/// Where a test lets the process die: `REDRESS_CRASH_AT_COMMIT_BEFORE=n` and `REDRESS_CRASH_AT_COMMIT_AFTER=n` kill it with SIGKILL
+/// right before or after the writer's `n`-th commit. Only builds with debug assertions look at them.
+struct CrashPoints {
+    commits: u64,
+    before: Option<u64>,
+    after: Option<u64>,
+}
+
+impl CrashPoints {
+    fn from_environment() -> CrashPoints {
+        let read = |name| std::env::var(name).ok().filter(|_| cfg!(debug_assertions)).and_then(|n| n.parse().ok());
+        CrashPoints {
+            commits: 0,
+            before: read("REDRESS_CRASH_AT_COMMIT_BEFORE"),
+            after: read("REDRESS_CRASH_AT_COMMIT_AFTER"),
+        }
+    }
+
+    fn before(&mut self) {
+        self.commits += 1;
+        self.die_at(self.before);
+    }
+
+    fn after(&self) {
+        self.die_at(self.after);
+    }
+
+    fn die_at(&self, commit: Option<u64>) {
+        if commit == Some(self.commits) {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+    }
+}
+
+pub(super) struct Writer {
+    conn: Connection,
+    queue: Arc<Queue>,
+    targets: PathBuf,
+    book: Book,
+    crash: CrashPoints,
+}
+
+impl Writer {
+    pub fn new(conn: Connection, queue: Arc<Queue>, targets: PathBuf) -> Writer {
+        Writer { conn, queue, targets, book: Book::default(), crash: CrashPoints::from_environment() }
+    }
+
+    /// Writes until the queue is closed and empty. However it ends, nobody is left waiting.
+    pub fn work(mut self) {
+        struct Last(Arc<Queue>);
+        impl Drop for Last {
+            fn drop(&mut self) {
+                self.0.die(JournalError::Closed);
+            }
+        }
+        let last = Last(Arc::clone(&self.queue));
+        while let Some(requests) = self.queue.take() {
+            self.write(requests);
+        }
+        drop(last);
+    }
+
+    fn write(&mut self, requests: Vec<Request>) {
+        let mut deliveries = Vec::with_capacity(requests.len());
+        let mut closed = Vec::new();
+        let failure = self.transact(requests, &mut deliveries, &mut closed).err();
+        if let Some(error) = &failure {
+            self.queue.die(error.clone());
+        } else {
+            for run in &closed {
+                targets::forget(&self.targets, run);
+            }
+        }
+        for deliver in deliveries {
+            deliver(failure.as_ref());
+        }
+    }
+
+    fn transact(
+        &mut self,
+        requests: Vec<Request>,
+        deliveries: &mut Vec<Delivery>,
+        closed: &mut Vec<RunId>,
+    ) -> Result<(), JournalError> {
+        let mut requests = requests.into_iter();
+        let result = (|| {
+            let mut tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fatal)?;
+            let mut wrote = false;
+            for request in requests.by_ref() {
+                let before = tx.total_changes();
+                let (deliver, result) = request.run(&mut tx, &mut self.book, closed);
+                deliveries.push(deliver);
+                result?;
+                wrote |= tx.total_changes() != before;
+            }
+            if !wrote {
+                return tx.rollback().map_err(fatal);
+            }
+            self.crash.before();
+            tx.commit().map_err(fatal)?;
+            self.crash.after();
+            Ok(())
+        })();
+        if let Err(error) = &result {
+            requests.for_each(|request| request.refuse(error.clone()));
+        }
+        result
+    }
+}
+
+fn fatal(error: rusqlite::Error) -> JournalError {
+    JournalError::Fatal(error.to_string())
+}
+
+impl Request {
+    /// Runs one request in a savepoint. The second result is an error only if all writing must end.
+    fn run(
+        self,
+        tx: &mut Transaction<'_>,
+        book: &mut Book,
+        closed: &mut Vec<RunId>,
+    ) -> (Delivery, Result<(), JournalError>) {
+        match self {
+            Request::Create(create, answer) => settle(answer, apart(tx, |conn| create_run(conn, book, &create))),
+            Request::Append(batch, answer) => {
+                let result = apart(tx, |conn| append(conn, book, &batch, closed));
+                if let (Err(error), Author::Owner { epoch }, Durability::Lazy) =
+                    (&result, batch.author, batch.durability)
+                {
+                    book.fail(&batch.run, epoch, error.clone());
+                }
+                settle(answer, result)
+            }
+            Request::TakeOver(take, answer) => settle(answer, apart(tx, |conn| take_over(conn, book, &take))),
+            Request::Keep(at, kept, answer) => settle(answer, apart(tx, |conn| store::keep(conn, at, &kept))),
+            Request::Record(at, event, answer) => settle(answer, apart(tx, |conn| store::record(conn, at, event))),
+            Request::Flush(answer) => settle(answer, Ok(())),
+        }
+    }
+}
+
+fn settle<T: 'static>(answer: Answer<T>, result: Result<T, JournalError>) -> (Delivery, Result<(), JournalError>) {
+    let end = match &result {
+        Err(error) if error.is_fatal() => Err(error.clone()),
+        _ => Ok(()),
+    };
+    (delivery(answer, result), end)
+}
+
+/// Does `work` in a savepoint, and undoes it if it fails.
+fn apart<T>(
+    tx: &mut Transaction<'_>,
+    work: impl FnOnce(&Connection) -> Result<T, JournalError>,
+) -> Result<T, JournalError> {
+    let mut savepoint = tx.savepoint().map_err(fatal)?;
+    match work(&savepoint) {
+        Ok(done) => savepoint.commit().map_err(fatal).map(|()| done),
+        Err(error) => {
+            savepoint.rollback().and_then(|()| savepoint.finish()).map_err(fatal)?;
+            Err(error)
+        }
+    }
+}
+
+fn entry(head: &super::chain::Walk, event: &Event) -> Entry {
+    Entry { seq: head.seq, at: head.at, event: event.clone() }
+}
+
+fn create_run(conn: &Connection, book: &mut Book, create: &Create) -> Result<Submission, JournalError> {
+    let Create { new, events } = create;
+    let run = &new.submitted.run;
+    if let Some(key) = &new.submitted.run_key
+        && let Some(run) = reader::find_by_key(conn, key).map_err(on_write)?
+    {
+        return Ok(Submission::Existing { run });
+    }
+    let chain = Chain::Run(run.clone());
+    let mut head = store::head(conn, &chain)?;
+    if head.seq != 0 {
+        return Err(JournalError::RunExists { run: run.clone() });
+    }
+    store::keep(conn, new.at, &new.kept)?;
+    store::add_payloads(conn, run, &new.payloads)?;
+    let mut entries = Vec::new();
+    for event in events {
+        store::require_payloads(conn, &event.event.payloads())?;
+        store::link(conn, &chain, &mut head, event)?;
+        entries.push(entry(&head, &event.event));
+    }
+    store::add_row(
+        conn,
+        &RunRow {
+            run: run.clone(),
+            workflow: new.submitted.name.clone(),
+            principal: new.submitted.principal.clone(),
+            state: new.summary.state.clone(),
+            submitted: entries.first().map_or(new.at, |entry| entry.at),
+            closed: None,
+            run_key: new.submitted.run_key.clone(),
+            epoch: 1,
+            owner: new.owner.id.clone(),
+            seq: head.seq,
+            head: head.hash,
+        },
+    )?;
+    store::record_head(conn, run, &head, HeadAt::Start)?;
+    book.tell(run, 1, head.seq);
+    Ok(Submission::Created { entries })
+}
+
+fn append(
+    conn: &Connection,
+    book: &mut Book,
+    batch: &Batch,
+    closed: &mut Vec<RunId>,
+) -> Result<Appended, JournalError> {
+    let run = &batch.run;
+    let current = store::epoch(conn, run)?;
+    if let Author::Owner { epoch } = batch.author {
+        if let Some(error) = book.failure(run, epoch) {
+            return Err(error);
+        }
+        if epoch != current {
+            return Err(JournalError::StaleEpoch { run: run.clone(), epoch, current });
+        }
+    }
+    let chain = Chain::Run(run.clone());
+    let mut head = store::head(conn, &chain)?;
+    let before = head.seq;
+    if let Author::Anyone { expected_seq } = batch.author
+        && expected_seq != before
+    {
+        return Err(JournalError::HeadMoved { run: run.clone(), expected: expected_seq, seq: before });
+    }
+    store::add_payloads(conn, run, &batch.payloads)?;
+    let mut appended = Appended::default();
+    let mut closing = None;
+    for event in &batch.events {
+        store::require_payloads(conn, &event.event.payloads())?;
+        store::link(conn, &chain, &mut head, event)?;
+        appended.entries.push(entry(&head, &event.event));
+        closing = store::closing(&event.event, head.at).or(closing);
+        if matches!(event.event, Event::RunClosed(_)) {
+            store::record_head(conn, run, &head, HeadAt::Close)?;
+        }
+    }
+    if head.seq != before || batch.summary.is_some() {
+        store::move_row(conn, run, &head, batch.summary.as_ref().map(|summary| summary.state.as_str()))?;
+    }
+    if let Some(closed) = closing {
+        store::close_row(conn, run, closed)?;
+    }
+    let ended = matches!(closing, Some(Some(_)));
+    match (batch.author, batch.durability) {
+        (Author::Anyone { .. }, _) => {}
+        (Author::Owner { epoch }, Durability::Lazy) => book.stored_lazily(run, epoch, before, &appended.entries),
+        (Author::Owner { epoch }, Durability::Sync) => {
+            appended.lazy = book.lazy(run, epoch).to_vec();
+            appended.foreign = foreign(conn, book.told(run, epoch).unwrap_or(before), before, run, &appended.lazy)?;
+            if ended {
+                book.forget(run);
+            } else {
+                book.tell(run, epoch, head.seq);
+            }
+        }
+    }
+    if ended {
+        closed.push(run.clone());
+    }
+    Ok(appended)
+}
+
+/// The events after `told`, up to `before`, that are not the owner's own.
+fn foreign(conn: &Connection, told: u64, before: u64, run: &RunId, own: &[Entry]) -> Result<Vec<Entry>, JournalError> {
+    let between = before.saturating_sub(told);
+    if between == own.len() as u64 {
+        return Ok(Vec::new());
+    }
+    let mut entries = reader::entries(conn, run, told, usize::try_from(between).unwrap_or(usize::MAX))?;
+    entries.retain(|entry| own.iter().all(|mine| mine.seq != entry.seq));
+    Ok(entries)
+}
+
+fn take_over(conn: &Connection, book: &mut Book, take: &TakeOver) -> Result<Taken, JournalError> {
+    let TakeOver { run, expected, owner, event } = take;
+    let current = store::epoch(conn, run)?;
+    if current != *expected {
+        return Err(JournalError::StaleEpoch { run: run.clone(), epoch: *expected, current });
+    }
+    let chain = Chain::Run(run.clone());
+    let mut head = store::head(conn, &chain)?;
+    store::link(conn, &chain, &mut head, event)?;
+    let epoch = current + 1;
+    store::move_row(conn, run, &head, None)?;
+    store::own_row(conn, run, epoch, &owner.id)?;
+    book.tell(run, epoch, head.seq);
+    Ok(Taken { epoch, entry: entry(&head, &event.event) })
+}
+
+/// The event by which a process takes a run.
+pub(super) fn owner_event(epoch: u64, owner: &OwnerIdentity) -> Event {
+    Event::Owner(Owner { epoch, owner: owner.id.clone(), boot: owner.boot.clone() })
+}
