@@ -9,11 +9,14 @@
 //! | [`workflow`] | a YAML document becomes a checked plan | no |
 //! | [`policy`] | a YAML document becomes decisions and grants | no |
 //! | [`saga`] | events, `state = fold(events)`, the next commands | no |
+//! | `sandbox` | one call of a component, confined, and the proof of what it did | yes |
 
 pub mod document;
 #[cfg(feature = "host")]
 pub mod journal;
 pub mod policy;
 pub mod saga;
+#[cfg(feature = "host")]
+pub mod sandbox;
 pub mod types;
 pub mod workflow;

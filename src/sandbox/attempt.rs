@@ -1,0 +1,510 @@
+//! The gate's decisions for one attempt. Every effect of every kind comes through [`Attempt::admit`].
+//!
+//! It decides in this order, and stops at the first no:
+//!
+//! 1. was the call interrupted, or is its time over?
+//! 2. is the target in a directory granted read-write, and none of the names that are the host's own?
+//! 3. may this capability change anything (`effect`), and is its undo record saved? In an undo: did `execute` change it?
+//! 4. does another step of the run claim the target?
+//! 5. the target's state is taken, if this is its first effect
+//! 6. is the intent durable? The first effect enqueues it, once, and waits
+//! 7. was the call interrupted while it waited?
+//!
+//! A no of 2 to 4 and of 6 is remembered: the guest sees only *not permitted*, so the attempt's failure carries the reason,
+//! and an attempt that was refused an effect never counts as a success.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::cancel::Cancel;
+use super::evidence::{Ledger, effect};
+use super::grant::Roots;
+use super::names::At;
+use super::observe::observe_at;
+use crate::types::{Access, EffectKind, EffectStatus, Failure, Target, TargetState, code};
+
+/// What the engine is asked while one attempt runs. All of it is called from the thread that runs the guest.
+pub trait Watcher: Send + Sync {
+    /// Called when an effect of this `kind` on `target` is about to be admitted, before its intent; once for each pair of
+    /// kind and target. An error, such as a conflict with another step of the run, refuses the effect. Not called in an
+    /// undo.
+    fn claim(&self, target: &Target, kind: &str) -> Result<(), Failure>;
+
+    /// Nothing on `target` was changed after all: the system refused the effect, or it was never let out. Called for
+    /// targets that were claimed, at the latest before the report.
+    fn release(&self, target: &Target);
+
+    /// Called at most once, before the first effect; must enqueue the INTENT before it returns, and answer when it is
+    /// durable. The effect waits for the answer; an error refuses it and all that follow. `undo` is the record that was
+    /// saved in this attempt, none if an earlier attempt's is in force. Not called in an undo, whose UNDO_INTENT is
+    /// durable before it begins.
+    fn intent(
+        &self,
+        undo: Option<&[u8]>,
+        target: &Target,
+        before: &TargetState,
+    ) -> oneshot::Receiver<Result<(), Failure>>;
+
+    /// The state of a further target, just before its first change. Not called in an undo.
+    fn before(&self, target: &Target, before: &TargetState);
+
+    /// Called for each record that is appended after the first effect; `undo.append` returns when it is answered.
+    fn appended(&self, undo: &[u8]) -> oneshot::Receiver<Result<(), Failure>>;
+}
+
+/// What kind of call the attempt is.
+pub(super) enum Mode {
+    /// `describe`: nothing is let out.
+    Describe,
+    /// `execute`, perhaps with the records of an earlier attempt.
+    Execute { in_force: Vec<Vec<u8>> },
+    /// `compensate`, which may be held to the targets that `execute` changed.
+    Compensate { may_change: Option<BTreeSet<String>> },
+}
+
+/// Why an effect is not let out.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// The guest is told that it is not permitted.
+    NotPermitted,
+    /// The guest is stopped.
+    Stopped,
+}
+
+/// The guest was stopped at the gate.
+#[derive(Debug, thiserror::Error)]
+#[error("the call was stopped")]
+pub(super) struct Stopped;
+
+/// How the system answered an effect.
+pub(super) enum Answer {
+    Done {
+        bytes: u64,
+    },
+    /// It may have changed something.
+    Failed,
+    /// An atomic call failed: it changed nothing.
+    Refused,
+}
+
+/// An effect that was let out and waits for its answer.
+pub(super) struct Admitted {
+    kind: &'static str,
+    targets: Vec<Target>,
+    fresh: Vec<Target>,
+    was_clean: bool,
+}
+
+enum Intent {
+    NotYet,
+    Pending,
+    Durable,
+    Refused(Failure),
+}
+
+pub(super) struct Attempt {
+    pub(super) roots: Roots,
+    pub(super) cancel: Cancel,
+    watcher: Arc<dyn Watcher>,
+    deadline: Instant,
+    capability: String,
+    effect: EffectKind,
+    mode: Mode,
+    undo_limit: u64,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    ledger: Ledger,
+    saved: Option<Vec<u8>>,
+    undo_bytes: u64,
+    intent: Intent,
+    claimed: BTreeSet<(Target, &'static str)>,
+    in_flight: Option<crate::types::Effect>,
+    refusal: Option<Failure>,
+    hint: Option<Failure>,
+    handles: Vec<Weak<File>>,
+}
+
+/// What is fixed when an attempt begins.
+pub(super) struct Setup {
+    pub(super) roots: Roots,
+    pub(super) cancel: Cancel,
+    pub(super) watcher: Arc<dyn Watcher>,
+    pub(super) deadline: Instant,
+    pub(super) capability: String,
+    pub(super) effect: EffectKind,
+    pub(super) mode: Mode,
+    pub(super) undo_limit: u64,
+    pub(super) effects_listed: u64,
+}
+
+impl Attempt {
+    pub(super) fn new(setup: Setup) -> Attempt {
+        let undo_bytes = match &setup.mode {
+            Mode::Execute { in_force } => in_force.iter().map(|record| record.len() as u64).sum(),
+            Mode::Describe | Mode::Compensate { .. } => 0,
+        };
+        let inner = Inner {
+            ledger: Ledger::new(setup.effects_listed),
+            saved: None,
+            undo_bytes,
+            intent: match setup.mode {
+                Mode::Compensate { .. } => Intent::Durable,
+                Mode::Describe | Mode::Execute { .. } => Intent::NotYet,
+            },
+            claimed: BTreeSet::new(),
+            in_flight: None,
+            refusal: None,
+            hint: None,
+            handles: Vec::new(),
+        };
+        Attempt {
+            roots: setup.roots,
+            cancel: setup.cancel,
+            watcher: setup.watcher,
+            deadline: setup.deadline,
+            capability: setup.capability,
+            effect: setup.effect,
+            mode: setup.mode,
+            undo_limit: setup.undo_limit,
+            inner: Mutex::new(inner),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the guest must not go on.
+    pub(super) fn stopped(&self) -> bool {
+        self.cancel.is_cancelled() || Instant::now() >= self.deadline
+    }
+
+    /// Lets one effect out, or says why not. Of a rename the first place is where it comes from.
+    pub(super) async fn admit(&self, kind: &'static str, places: &[&At], moved: bool) -> Result<Admitted, Refusal> {
+        let targets: Vec<Target> = places.iter().map(|at| at.target.clone()).collect();
+        if self.stopped() {
+            return Err(Refusal::Stopped);
+        }
+        for target in &targets {
+            self.permitted(target).map_err(|failure| self.refuse(kind, &targets, failure))?;
+        }
+        let claims = self.claim(kind, &targets)?;
+        let mut fresh: Vec<(Target, TargetState)> = Vec::new();
+        for at in places {
+            let known = self.inner().ledger.touched(&at.target) || fresh.iter().any(|(t, _)| *t == at.target);
+            if !known {
+                fresh.push((at.target.clone(), observe_at(&at.dir.dir, at.name.as_ref(), moved)));
+            }
+        }
+        if let Err(failure) = self.barrier(&targets, &fresh).await {
+            self.unclaim(&claims);
+            return Err(self.refuse(kind, &targets, failure));
+        }
+        if self.stopped() {
+            self.unclaim(&claims);
+            return Err(Refusal::Stopped);
+        }
+        let mut inner = self.inner();
+        let was_clean = !inner.ledger.let_out();
+        let (first, to) = ends(&targets);
+        inner.in_flight = first.map(|first| effect(kind, first, to, EffectStatus::LetOut, 0));
+        let names = fresh.iter().map(|(target, _)| target.clone()).collect();
+        for (target, before) in fresh {
+            inner.ledger.target(&target, before, moved);
+        }
+        Ok(Admitted { kind, targets, fresh: names, was_clean })
+    }
+
+    /// Lets a change through a handle out that was opened by an admitted effect. The intent is durable by then.
+    pub(super) fn admit_through(&self, kind: &'static str, at: &At) -> Result<Admitted, Refusal> {
+        if self.stopped() {
+            return Err(Refusal::Stopped);
+        }
+        let targets = vec![at.target.clone()];
+        self.permitted(&at.target).map_err(|failure| self.refuse(kind, &targets, failure))?;
+        let known = self.inner().ledger.touched(&at.target);
+        let mut fresh = Vec::new();
+        if !known {
+            // The file was renamed while it was open: its new name is one more target.
+            self.claim(kind, &targets)?;
+            let before = observe_at(&at.dir.dir, at.name.as_ref(), false);
+            if matches!(self.mode, Mode::Execute { .. }) {
+                self.watcher.before(&at.target, &before);
+            }
+            self.inner().ledger.target(&at.target, before, false);
+            fresh.push(at.target.clone());
+        }
+        self.inner().in_flight = Some(effect(kind, &at.target, None, EffectStatus::LetOut, 0));
+        Ok(Admitted { kind, targets, fresh, was_clean: false })
+    }
+
+    /// The system answered.
+    pub(super) fn answer(&self, admitted: Admitted, answer: Answer) {
+        let Admitted { kind, targets, fresh, was_clean } = admitted;
+        let (status, bytes) = match answer {
+            Answer::Done { bytes } => (EffectStatus::Done, bytes),
+            Answer::Failed => (EffectStatus::Failed, 0),
+            Answer::Refused => (EffectStatus::Refused, 0),
+        };
+        {
+            let mut inner = self.inner();
+            inner.in_flight = None;
+            if let (Some(first), to) = ends(&targets) {
+                inner.ledger.effect(effect(kind, first, to, status, bytes));
+            }
+            if status == EffectStatus::Refused {
+                inner.ledger.take_back(&fresh, was_clean);
+            }
+        }
+        if status == EffectStatus::Refused {
+            let claims: Vec<Target> = targets.into_iter().filter(|target| fresh.contains(target)).collect();
+            self.unclaim(&claims);
+        }
+    }
+
+    /// Something was opened under another name than the one that was looked up: somebody else moved it meanwhile.
+    pub(super) fn also_touched(&self, target: &Target) {
+        let before = TargetState::Unknown { error: "it took the place of another file while it was opened".into() };
+        let mut inner = self.inner();
+        if !inner.ledger.touched(target) {
+            inner.ledger.target(target, before, false);
+        }
+    }
+
+    fn permitted(&self, target: &Target) -> Result<(), Failure> {
+        let Target::File { host, guest } = target;
+        let Some(root) = self.roots.of(host) else {
+            return Err(Failure::new(code::NOT_GRANTED, format!("`{guest}` is not in a granted directory")));
+        };
+        if root.access != Access::ReadWrite {
+            let message = format!("`{guest}` cannot be changed: `{}` is granted read-only", root.guest);
+            return Err(Failure::new(code::NOT_GRANTED, message));
+        }
+        if root.is_reserved(host) {
+            let message =
+                format!("`{guest}` cannot be changed: `redress.yaml` and `.redress` are the host's own names");
+            return Err(Failure::new(code::NOT_GRANTED, message));
+        }
+        match (&self.mode, self.effect) {
+            (Mode::Describe, _) => {
+                Err(Failure::new(code::EFFECT_FORBIDDEN, format!("`describe` cannot change `{guest}`")))
+            }
+            (_, EffectKind::None) => {
+                let message = format!("`{}` declares `effect: none` and tried to change `{guest}`", self.capability);
+                Err(Failure::new(code::EFFECT_FORBIDDEN, message))
+            }
+            (Mode::Execute { in_force }, EffectKind::Reversible) => {
+                if in_force.is_empty() && self.inner().saved.is_none() {
+                    let message = format!(
+                        "`{}` tried to change `{guest}` before it saved an undo record; nothing was changed",
+                        self.capability
+                    );
+                    return Err(Failure::new(code::NO_UNDO, message));
+                }
+                Ok(())
+            }
+            (Mode::Execute { .. }, EffectKind::Irreversible) => Ok(()),
+            (Mode::Compensate { may_change: Some(paths) }, _) if !paths.contains(host) => {
+                let message = format!("the undo tried to change `{guest}`, which the step did not touch");
+                Err(Failure::new(code::NOT_GRANTED, message))
+            }
+            (Mode::Compensate { .. }, _) => Ok(()),
+        }
+    }
+
+    /// Claims what this kind has not claimed yet; returns the targets that are claimed for the first time.
+    fn claim(&self, kind: &'static str, targets: &[Target]) -> Result<Vec<Target>, Refusal> {
+        let mut first = Vec::new();
+        if !matches!(self.mode, Mode::Execute { .. }) {
+            return Ok(first);
+        }
+        for target in targets {
+            let key = (target.clone(), kind);
+            let inner = self.inner();
+            if inner.claimed.contains(&key) {
+                continue;
+            }
+            let new = !inner.claimed.iter().any(|(claimed, _)| claimed == target);
+            drop(inner);
+            if let Err(failure) = self.watcher.claim(target, kind) {
+                self.unclaim(&first);
+                return Err(self.refuse(kind, targets, failure));
+            }
+            self.inner().claimed.insert(key);
+            if new {
+                first.push(target.clone());
+            }
+        }
+        Ok(first)
+    }
+
+    fn unclaim(&self, targets: &[Target]) {
+        for target in targets {
+            let claimed = {
+                let mut inner = self.inner();
+                let count = inner.claimed.len();
+                inner.claimed.retain(|(claimed, _)| claimed != target);
+                count != inner.claimed.len()
+            };
+            if claimed {
+                self.watcher.release(target);
+            }
+        }
+    }
+
+    /// Returns when the intent is durable. In an undo it was before the call began.
+    async fn barrier(&self, targets: &[Target], fresh: &[(Target, TargetState)]) -> Result<(), Failure> {
+        if !matches!(self.mode, Mode::Execute { .. }) {
+            return Ok(());
+        }
+        let first_intent = {
+            let mut inner = self.inner();
+            match &inner.intent {
+                Intent::Refused(failure) => return Err(failure.clone()),
+                Intent::Pending => return Err(journal_gone()),
+                Intent::Durable => None,
+                Intent::NotYet => {
+                    inner.intent = Intent::Pending;
+                    Some(inner.saved.clone())
+                }
+            }
+        };
+        let mut further = fresh;
+        if let Some(saved) = first_intent {
+            let Some(((target, before), rest)) = fresh.split_first() else { return Err(journal_gone()) };
+            debug_assert_eq!(targets.first(), Some(target));
+            let answer = self.watcher.intent(saved.as_deref(), target, before).await;
+            let answer = answer.unwrap_or_else(|_| Err(journal_gone()));
+            self.inner().intent = match &answer {
+                Ok(()) => Intent::Durable,
+                Err(failure) => Intent::Refused(failure.clone()),
+            };
+            answer?;
+            further = rest;
+        }
+        for (target, before) in further {
+            self.watcher.before(target, before);
+        }
+        Ok(())
+    }
+
+    /// Remembers why an effect was refused, and that it was.
+    fn refuse(&self, kind: &'static str, targets: &[Target], failure: Failure) -> Refusal {
+        if let (Some(first), to) = ends(targets) {
+            self.inner().ledger.effect(effect(kind, first, to, EffectStatus::Refused, 0));
+        }
+        self.note_refusal(failure)
+    }
+
+    /// Remembers why an effect was refused whose target could not even be named.
+    pub(super) fn note_refusal(&self, failure: Failure) -> Refusal {
+        self.inner().refusal.get_or_insert(failure);
+        Refusal::NotPermitted
+    }
+
+    /// Remembers what explains an error of the guest, without being one by itself: a read that was refused.
+    pub(super) fn note_hint(&self, failure: Failure) {
+        self.inner().hint.get_or_insert(failure);
+    }
+
+    pub(super) fn opened_to_read(&self, place: &str) {
+        self.inner().ledger.opened_to_read(place);
+    }
+
+    pub(super) fn read(&self, place: &str, bytes: u64) {
+        self.inner().ledger.read(place, bytes);
+    }
+
+    /// `undo.save`.
+    pub(super) fn save(&self, record: Vec<u8>) -> Result<Vec<Vec<u8>>, String> {
+        let in_force = match &self.mode {
+            Mode::Describe => return Err("`describe` has nothing to undo".into()),
+            Mode::Compensate { .. } => return Ok(vec![record]),
+            Mode::Execute { in_force } => in_force,
+        };
+        let mut inner = self.inner();
+        if !matches!(inner.intent, Intent::NotYet) {
+            return Err("`undo.save` comes after the first effect: save first, append afterwards".into());
+        }
+        if !in_force.is_empty() {
+            return Ok(in_force.clone());
+        }
+        let len = record.len() as u64;
+        if len > self.undo_limit {
+            let message = format!("the undo record has {len} bytes; the limit `undo` is {}", self.undo_limit);
+            inner.refusal.get_or_insert(Failure::new(code::UNDO_TOO_LARGE, message.clone()));
+            return Err(message);
+        }
+        inner.undo_bytes = len;
+        inner.saved = Some(record.clone());
+        Ok(vec![record])
+    }
+
+    /// `undo.append`.
+    pub(super) async fn append(&self, record: Vec<u8>) -> Result<(), String> {
+        match self.mode {
+            Mode::Describe => return Err("`describe` has nothing to undo".into()),
+            Mode::Compensate { .. } => return Ok(()),
+            Mode::Execute { .. } => {}
+        }
+        let receiver = {
+            let mut inner = self.inner();
+            if !matches!(inner.intent, Intent::Durable) {
+                return Err("`undo.append` comes before the first effect: save first, append afterwards".into());
+            }
+            let total = inner.undo_bytes.saturating_add(record.len() as u64);
+            if total > self.undo_limit {
+                let message = format!("the undo records have {total} bytes; the limit `undo` is {}", self.undo_limit);
+                inner.hint.get_or_insert(Failure::new(code::UNDO_TOO_LARGE, message.clone()));
+                return Err(message);
+            }
+            inner.undo_bytes = total;
+            self.watcher.appended(&record)
+        };
+        receiver.await.unwrap_or_else(|_| Err(journal_gone())).map_err(|failure| failure.to_string())
+    }
+
+    /// Keeps an eye on a file that was handed to the guest, for [`Attempt::outstanding`].
+    pub(super) fn handed_out(&self, file: &Arc<File>) {
+        let mut inner = self.inner();
+        if inner.handles.len() == inner.handles.capacity() {
+            inner.handles.retain(|handle| handle.strong_count() > 0);
+        }
+        inner.handles.push(Arc::downgrade(file));
+    }
+
+    /// How many handed-out files are still open. None once the store is gone, or something still runs.
+    pub(super) fn outstanding(&self) -> usize {
+        self.inner().handles.iter().filter(|handle| handle.strong_count() > 0).count()
+    }
+
+    /// Ends the attempt: its evidence is taken out, what explains a failure is handed over, and claims on what was not
+    /// touched are released.
+    pub(super) fn finish(&self) -> (Ledger, Option<Failure>, Option<Failure>) {
+        let mut inner = self.inner();
+        if let Some(effect) = inner.in_flight.take() {
+            inner.ledger.effect(effect);
+        }
+        let ledger = std::mem::replace(&mut inner.ledger, Ledger::new(0));
+        let untouched: BTreeSet<Target> =
+            inner.claimed.iter().map(|(target, _)| target.clone()).filter(|t| !ledger.touched(t)).collect();
+        let (refusal, hint) = (inner.refusal.take(), inner.hint.take());
+        drop(inner);
+        self.unclaim(&untouched.into_iter().collect::<Vec<_>>());
+        (ledger, refusal, hint)
+    }
+}
+
+fn ends(targets: &[Target]) -> (Option<&Target>, Option<&Target>) {
+    (targets.first(), targets.get(1))
+}
+
+fn journal_gone() -> Failure {
+    Failure::new(code::INTERRUPTED, "the intent could not be made durable: the engine is gone")
+}

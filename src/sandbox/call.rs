@@ -1,0 +1,524 @@
+//! One call of a component, from start to report.
+//!
+//! The directories of the grant are opened, a fresh store and instance are made, the guest runs on a worker thread until it
+//! returns, traps, its time is over or it is cancelled; then the store is dropped, the host makes sure that nothing of the
+//! call is left, and only then the states of the targets are taken and the report is written.
+//!
+//! The report says what the *host* saw. A guest that was refused an effect has failed with the host's reason, whatever it
+//! returned itself. The outcome is `succeeded`, or `clean` if no effect was let out, or `unclear`.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
+use wasmtime::component::{ResourceTable, ResourceTableError};
+use wasmtime::{Engine, Store, Trap, UpdateDeadline};
+use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, I32Exit, WasiCtx, WasiCtxBuilder};
+
+use super::attempt::{Attempt, Mode, Setup, Stopped, Watcher};
+use super::cancel::Cancel;
+use super::component::Component;
+use super::engine::{Inner, Sandbox};
+use super::grant::{self, Roots};
+use super::limits::{self, Limiter, Refused};
+use super::state::{Gate, State};
+use super::stdio::Log;
+use super::undo::bindings::CapabilityPre;
+use super::undo::bindings::exports::redress::capability::provider;
+use crate::saga::event::{Evidence, Outcome};
+use crate::types::{
+    CapabilityInfo, Duration, EffectKind, Failure, Grant, Limits, Target, TargetState, canonical_bytes, code,
+    parse_strict,
+};
+
+/// One call of a capability.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The component.
+    pub component: Arc<Component>,
+    /// Which of its capabilities.
+    pub capability: CapabilityInfo,
+    /// Do or undo.
+    pub kind: CallKind,
+    /// The input, canonical JSON that [`Component::validate_input`] has accepted.
+    pub input: String,
+    /// The idempotency key of this call.
+    pub key: String,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// How long it may take, if less than the grant says.
+    pub timeout: Option<Duration>,
+    /// What the sandbox opens, and the limits.
+    pub grant: Grant,
+    /// What the component may know of the run, by name.
+    pub context: BTreeMap<String, String>,
+}
+
+/// Do or undo.
+#[derive(Clone, Debug)]
+pub enum CallKind {
+    /// `execute`.
+    Execute {
+        /// The undo records of an earlier attempt that was not clean: `undo.save` returns them and keeps nothing new.
+        undo_in_force: Option<Vec<Vec<u8>>>,
+    },
+    /// `compensate`.
+    Compensate {
+        /// The key that `execute` was given.
+        execute_key: String,
+        /// What `execute` returned; none if the outcome is unclear.
+        output: Option<String>,
+        /// The record in force, then what was appended.
+        undo: Vec<Vec<u8>>,
+        /// The only targets that may be changed, if they are known.
+        may_change: Option<Vec<Target>>,
+    },
+}
+
+/// How a call ended. When it is there, the call is over and nothing of it can still happen.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The output of `execute` as canonical JSON, none of `compensate`; or why it failed.
+    pub result: Result<Option<String>, Failure>,
+    /// Whether it succeeded, and if not, whether it can have changed anything.
+    pub outcome: Outcome,
+    /// What it did.
+    pub evidence: Evidence,
+    /// What it printed, if anything.
+    pub log: Option<Vec<u8>>,
+}
+
+impl Report {
+    fn clean(failure: Failure) -> Report {
+        Report { result: Err(failure), outcome: Outcome::Clean, evidence: Evidence::default(), log: None }
+    }
+}
+
+impl Sandbox {
+    /// Runs one call. Must be polled within a tokio runtime. Resolves only when the call is over, also if it was cancelled
+    /// or its time is up; dropping the future does not end the call.
+    pub fn call(
+        &self,
+        call: Call,
+        watcher: Arc<dyn Watcher>,
+        cancel: Cancel,
+    ) -> impl Future<Output = Report> + Send + 'static {
+        let inner = Arc::clone(&self.0);
+        async move {
+            let permit = Arc::clone(&inner.calls).acquire_owned().await;
+            let work = move || {
+                let _permit = permit;
+                run(&inner, &call, watcher, cancel)
+            };
+            tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Report {
+                result: Err(Failure::new(code::TRAP, format!("the host failed while it ran the component: {error}"))),
+                outcome: Outcome::Unclear,
+                evidence: Evidence { let_out: true, ..Evidence::default() },
+                log: None,
+            })
+        }
+    }
+}
+
+fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) -> Report {
+    let limits = &call.grant.limits;
+    if call.input.len() as u64 > limits.input {
+        return Report::clean(limit("input", limits.input));
+    }
+    let started = Instant::now();
+    let wall = call.timeout.map_or(limits.wall(), |timeout| timeout.min(limits.wall()));
+    let log = Log::new(limits.stdout, limits.stderr);
+    let mut builder = WasiCtxBuilder::new();
+    builder
+        // The guest has this thread for itself, and what runs on it is over when it returns: effects must not be handed
+        // to another thread.
+        .allow_blocking_current_thread(true)
+        .max_random_size(limits.random_bytes)
+        .stdout(log.stdout())
+        .stderr(log.stderr());
+    let roots = match grant::open(&call.grant, &mut builder) {
+        Ok(roots) => roots,
+        Err(failure) => return Report::clean(failure),
+    };
+    let attempt = Arc::new(Attempt::new(Setup {
+        roots,
+        cancel: cancel.clone(),
+        watcher,
+        deadline: started + wall.as_std(),
+        capability: call.capability.id.to_string(),
+        effect: call.capability.effect,
+        mode: mode(&call.kind),
+        undo_limit: limits.undo,
+        effects_listed: limits.effects_listed,
+    }));
+    let guest = Guest {
+        engine: &inner.engine,
+        pre: &call.component.pre,
+        wasi: builder.build(),
+        attempt: Arc::clone(&attempt),
+        context: call.context.clone(),
+        limits,
+        wall,
+    };
+    let ended = guest.run(async |store, provider| match &call.kind {
+        CallKind::Execute { .. } => {
+            let request = provider::Call {
+                capability: call.capability.id.to_string(),
+                input: call.input.clone(),
+                key: call.key.clone(),
+                attempt: call.attempt,
+                timeout_ms: wall.0,
+            };
+            Ok(provider.call_execute(store, &request).await?.map(Some))
+        }
+        CallKind::Compensate { execute_key, output, undo, .. } => {
+            let request = provider::Compensation {
+                capability: call.capability.id.to_string(),
+                input: call.input.clone(),
+                execute_key: execute_key.clone(),
+                key: call.key.clone(),
+                attempt: call.attempt,
+                timeout_ms: wall.0,
+                output: output.clone(),
+                undo: undo.clone(),
+            };
+            Ok(provider.call_compensate(store, &request).await?.map(|()| None))
+        }
+    });
+    let (ledger, refusal, hint) = attempt.finish();
+    let result = match ended.result {
+        Ok(Ok(output)) => match refusal {
+            Some(refusal) => Err(refusal),
+            None => output.map(|output| accepted(call, &output)).transpose(),
+        },
+        Ok(Err(said)) => Err(explained(from_guest(said), refusal, hint)),
+        Err(failure) => Err(explained(failure, refusal, None)),
+    };
+    let outcome = match (&result, ledger.let_out()) {
+        (Ok(_), _) => Outcome::Succeeded,
+        (Err(_), false) => Outcome::Clean,
+        (Err(_), true) => Outcome::Unclear,
+    };
+    let wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Report { result, outcome, evidence: ledger.finish(ended.fuel, wall_ms), log: log.take() }
+}
+
+fn mode(kind: &CallKind) -> Mode {
+    match kind {
+        CallKind::Execute { undo_in_force } => Mode::Execute { in_force: undo_in_force.clone().unwrap_or_default() },
+        CallKind::Compensate { may_change, .. } => {
+            let paths =
+                |targets: &Vec<Target>| targets.iter().filter_map(Target::host_path).map(str::to_owned).collect();
+            Mode::Compensate { may_change: may_change.as_ref().map(paths) }
+        }
+    }
+}
+
+/// The output in its canonical form, if it is JSON within the limit that the schema accepts.
+fn accepted(call: &Call, output: &str) -> Result<String, Failure> {
+    let at_most = call.grant.limits.output;
+    if output.len() as u64 > at_most {
+        return Err(limit("output", at_most));
+    }
+    let invalid = |why: String| Failure::new(code::INVALID_OUTPUT, why);
+    let value = parse_strict(output.as_bytes()).map_err(|error| invalid(error.to_string()))?;
+    call.component.validate_output(&call.capability.id, &value)?;
+    let bytes = canonical_bytes(&value).map_err(|error| invalid(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| invalid(error.to_string()))
+}
+
+/// The host's reason comes first where there is one; what the guest or the engine said stands in the details.
+fn explained(failure: Failure, refusal: Option<Failure>, hint: Option<Failure>) -> Failure {
+    let by_limit = !matches!(failure.code.as_str(), code::TRAP | code::EXITED) && HOST_CODES.contains(&&*failure.code);
+    let reason = match (refusal, hint) {
+        (Some(refusal), _) if !by_limit => refusal,
+        (None, Some(hint)) if !failure.retryable => hint,
+        _ => return failure,
+    };
+    let details = match failure.details {
+        Some(details) => format!("the component ended with {}: {}\n{details}", failure.code, failure.message),
+        None => format!("the component ended with {}: {}", failure.code, failure.message),
+    };
+    Failure { details: Some(details), ..reason }
+}
+
+/// Codes that only the host gives: a component that uses one is not believed.
+const HOST_CODES: [&str; 22] = [
+    code::DENIED,
+    code::REJECTED,
+    code::EXPIRED,
+    code::CANCELLED,
+    code::SKIPPED,
+    code::INVALID_OUTPUT,
+    code::UNKNOWN_CAPABILITY,
+    code::NOT_GRANTED,
+    code::NO_UNDO,
+    code::EFFECT_FORBIDDEN,
+    code::UNDO_TOO_LARGE,
+    code::TRAP,
+    code::EXITED,
+    code::TIMEOUT,
+    code::INTERRUPTED,
+    code::OUT_OF_FUEL,
+    code::OUT_OF_MEMORY,
+    code::STACK_OVERFLOW,
+    code::LIMIT,
+    code::CHANGED_SINCE,
+    code::NOT_RESTORED,
+    code::HOST_DIED,
+];
+
+fn from_guest(said: provider::Failure) -> Failure {
+    let cut = |text: String, at: usize| if text.len() > at { text.chars().take(at).collect() } else { text };
+    let word = cut(said.code, 64);
+    let word = if word.is_empty() { "failed".to_owned() } else { word };
+    Failure {
+        code: if HOST_CODES.contains(&word.as_str()) { format!("component-{word}") } else { word },
+        message: cut(said.message, 4 << 10),
+        retryable: said.retryable,
+        retry_after_ms: said.retry_after_ms,
+        details: said.details.map(|details| cut(details, 64 << 10)),
+    }
+}
+
+fn limit(name: &str, value: u64) -> Failure {
+    Failure::new(code::LIMIT, format!("the limit `{name}` ({value}) was passed"))
+}
+
+/// A guest that is about to run.
+struct Guest<'a> {
+    engine: &'a Engine,
+    pre: &'a CapabilityPre<State>,
+    wasi: WasiCtx,
+    attempt: Arc<Attempt>,
+    context: BTreeMap<String, String>,
+    limits: &'a Limits,
+    wall: Duration,
+}
+
+/// A guest that is over: its store is gone.
+struct Ended<T> {
+    result: Result<T, Failure>,
+    fuel: u64,
+}
+
+enum End<T> {
+    Returned(wasmtime::Result<T>),
+    TimedOut,
+    Cancelled,
+}
+
+impl Guest<'_> {
+    /// Instantiates the component and calls `body`, until it returns or must stop; then joins it.
+    fn run<T>(self, body: impl AsyncFnOnce(&mut Store<State>, &provider::Guest) -> wasmtime::Result<T>) -> Ended<T> {
+        let Guest { engine, pre, wasi, attempt, context, limits, wall } = self;
+        let gate = Gate { attempt: Arc::clone(&attempt), places: std::collections::HashMap::new(), context };
+        let state = State { wasi, table: ResourceTable::new(), limiter: Limiter::new(limits), gate };
+        let mut store = Store::new(engine, state);
+        let watched = Arc::clone(&attempt);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(move |_| {
+            if watched.stopped() { Err(Trap::Interrupt.into()) } else { Ok(UpdateDeadline::Yield(1)) }
+        });
+        let end = match limits::apply(&mut store, limits) {
+            Err(error) => End::Returned(Err(error)),
+            Ok(()) => on_this_thread(async {
+                let work = async {
+                    let instance = pre.instantiate_async(&mut store).await?;
+                    body(&mut store, instance.redress_capability_provider()).await
+                };
+                tokio::select! {
+                    biased;
+                    result = work => End::Returned(result),
+                    () = attempt.cancel.cancelled() => End::Cancelled,
+                    () = tokio::time::sleep(wall.as_std()) => End::TimedOut,
+                }
+            })
+            .unwrap_or_else(|error| End::Returned(Err(error.into()))),
+        };
+        let fuel = limits.fuel.saturating_sub(store.get_fuel().unwrap_or_default());
+        let refused = store.data().limiter.refused;
+        drop(store);
+        join(&attempt);
+        let interrupted = || {
+            if attempt.cancel.is_cancelled() {
+                Failure::new(code::INTERRUPTED, "the call was interrupted")
+            } else {
+                Failure::new(code::TIMEOUT, format!("the call took longer than {wall}"))
+            }
+        };
+        let result = match end {
+            End::Returned(Ok(value)) => Ok(value),
+            End::Returned(Err(error)) => Err(failure(&error, refused, limits).unwrap_or_else(interrupted)),
+            End::TimedOut | End::Cancelled => Err(interrupted()),
+        };
+        Ended { result, fuel }
+    }
+}
+
+/// What a trap means; none if the guest was stopped.
+fn failure(error: &wasmtime::Error, refused: Option<Refused>, limits: &Limits) -> Option<Failure> {
+    if error.is::<Stopped>() {
+        return None;
+    }
+    if let Some(I32Exit(status)) = error.downcast_ref() {
+        return Some(Failure::new(code::EXITED, format!("the component called `exit({status})`")));
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        return Some(limit("resources", limits.resources));
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => return None,
+        Some(Trap::OutOfFuel) => {
+            return Some(Failure::new(code::OUT_OF_FUEL, format!("the limit `fuel` ({}) was passed", limits.fuel)));
+        }
+        Some(Trap::StackOverflow) => {
+            return Some(Failure::new(
+                code::STACK_OVERFLOW,
+                "the component's stack was used up: it recurses too deeply",
+            ));
+        }
+        _ => {}
+    }
+    match refused {
+        Some(Refused::Memory) => {
+            let message = format!("the limit `memory` ({} bytes) was passed", limits.memory);
+            return Some(Failure::new(code::OUT_OF_MEMORY, message));
+        }
+        Some(Refused::Tables) => return Some(limit("table_elements", limits.table_elements)),
+        None => {}
+    }
+    // These errors of the engine have no type of their own.
+    let text = format!("{error:#}");
+    for (part, name, value) in [
+        ("fuel allocated for hostcalls has been exhausted", "hostcall_bytes", limits.hostcall_bytes),
+        ("store handle limit exceeded", "handles", limits.handles),
+        ("instance count too high", "instances", limits.instances),
+        ("memory count too high", "memories", limits.memories),
+        ("table count too high", "table_elements", limits.table_elements),
+        ("exceeds limit", "random_bytes", limits.random_bytes),
+    ] {
+        if text.contains(part) {
+            return Some(limit(name, value));
+        }
+    }
+    let message = match error.downcast_ref::<Trap>() {
+        Some(trap) => format!("the component trapped: {trap}"),
+        None => format!("the component was stopped: {}", error.root_cause()),
+    };
+    let details: String = text.chars().take(4 << 10).collect();
+    Some(Failure { details: Some(details), ..Failure::new(code::TRAP, message) })
+}
+
+/// Waits until nothing of the call is left. Everything runs on this thread, so that there is nothing to wait for: should a
+/// file still be open, some effect may still be under way, and going on would break the order of undo.
+fn join(attempt: &Attempt) {
+    let mut said = false;
+    while attempt.outstanding() > 0 {
+        if !said {
+            tracing::error!("a call has ended and {} of its files are still open: waiting", attempt.outstanding());
+            said = true;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+/// Runs `future` on this thread, in the runtime that belongs to it.
+fn on_this_thread<F: Future>(future: F) -> std::io::Result<F::Output> {
+    thread_local! {
+        static RUNTIME: RefCell<Option<Runtime>> = const { RefCell::new(None) };
+    }
+    RUNTIME.with_borrow_mut(|slot| {
+        let runtime = match slot.take() {
+            Some(runtime) => runtime,
+            None => Builder::new_current_thread().enable_time().build()?,
+        };
+        Ok(slot.insert(runtime).block_on(future))
+    })
+}
+
+/// Calls `describe` in an empty sandbox where time stands still and chance is fixed.
+pub(super) fn describe(engine: &Engine, pre: &CapabilityPre<State>) -> Result<String, Failure> {
+    let limits = Limits { fuel: 1_000_000_000, wall_time: 10_000, ..Limits::default() };
+    let mut builder = WasiCtxBuilder::new();
+    builder
+        .allow_blocking_current_thread(true)
+        .max_random_size(limits.random_bytes)
+        .wall_clock(Standstill)
+        .monotonic_clock(Standstill)
+        .secure_random(Deterministic::new(vec![7]))
+        .insecure_random(Deterministic::new(vec![7]))
+        .insecure_random_seed(7);
+    let guest = Guest {
+        engine,
+        pre,
+        wasi: builder.build(),
+        attempt: Arc::new(Attempt::new(Setup {
+            roots: Roots::default(),
+            cancel: Cancel::new(),
+            watcher: Arc::new(Nobody),
+            deadline: Instant::now() + limits.wall().as_std(),
+            capability: "describe".into(),
+            effect: EffectKind::None,
+            mode: Mode::Describe,
+            undo_limit: 0,
+            effects_listed: 0,
+        })),
+        context: BTreeMap::new(),
+        limits: &limits,
+        wall: limits.wall(),
+    };
+    // A thread of its own, since the caller may be inside a runtime.
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| guest.run(async |store, provider| provider.call_describe(store).await)).join()
+    });
+    ended.map_err(|_| Failure::new(code::TRAP, "the host failed while it ran the component"))?.result
+}
+
+/// A clock that does not move.
+struct Standstill;
+
+impl HostWallClock for Standstill {
+    fn resolution(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(1)
+    }
+
+    fn now(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+}
+
+impl HostMonotonicClock for Standstill {
+    fn resolution(&self) -> u64 {
+        1_000_000_000
+    }
+
+    fn now(&self) -> u64 {
+        0
+    }
+}
+
+/// Watches `describe`, which never gets as far as asking.
+struct Nobody;
+
+impl Watcher for Nobody {
+    fn claim(&self, _: &Target, _: &str) -> Result<(), Failure> {
+        Err(Failure::new(code::EFFECT_FORBIDDEN, "`describe` cannot change anything"))
+    }
+
+    fn release(&self, _: &Target) {}
+
+    fn intent(&self, _: Option<&[u8]>, _: &Target, _: &TargetState) -> oneshot::Receiver<Result<(), Failure>> {
+        oneshot::channel().1
+    }
+
+    fn before(&self, _: &Target, _: &TargetState) {}
+
+    fn appended(&self, _: &[u8]) -> oneshot::Receiver<Result<(), Failure>> {
+        oneshot::channel().1
+    }
+}

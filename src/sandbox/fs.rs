@@ -1,0 +1,292 @@
+//! The filesystem gate: our own implementation of the `wasi:filesystem` host traits over the library's.
+//!
+//! What only looks goes to the library at once, save that nothing but regular files and directories is opened (a pipe would
+//! block the host) and that reads are counted. What can change something is in `fs_effects`; each of those functions asks
+//! the attempt first. The library still confines every path beneath the granted directory and enforces read-only grants:
+//! the gate stands before that, not in its place.
+
+use std::sync::Arc;
+
+use wasmtime::component::Resource;
+use wasmtime_wasi::filesystem::{Descriptor, WasiFilesystemCtxView};
+use wasmtime_wasi::p2::bindings::filesystem::preopens;
+use wasmtime_wasi::p2::bindings::filesystem::types::{
+    self, Advice, DescriptorFlags, DescriptorStat, DescriptorType, DirectoryEntry, DirectoryEntryStream, ErrorCode,
+    Filesize, HostDescriptor, HostDirectoryEntryStream, MetadataHashValue, NewTimestamp, OpenFlags, PathFlags,
+};
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, FsError, FsResult};
+
+use super::names::name_of;
+use super::state::Gate;
+use super::stream::GateInput;
+use crate::types::{Failure, code};
+
+/// One access to the gate, for as long as one host call takes.
+pub(super) struct GateFsView<'a> {
+    pub(super) gate: &'a mut Gate,
+    pub(super) fs: WasiFilesystemCtxView<'a>,
+}
+
+impl preopens::Host for GateFsView<'_> {
+    fn get_directories(&mut self) -> wasmtime::Result<Vec<(Resource<Descriptor>, String)>> {
+        preopens::Host::get_directories(&mut self.fs)
+    }
+}
+
+impl types::Host for GateFsView<'_> {
+    fn convert_error_code(&mut self, error: FsError) -> wasmtime::Result<ErrorCode> {
+        types::Host::convert_error_code(&mut self.fs, error)
+    }
+
+    fn filesystem_error_code(&mut self, error: Resource<wasmtime::Error>) -> wasmtime::Result<Option<ErrorCode>> {
+        types::Host::filesystem_error_code(&mut self.fs, error)
+    }
+}
+
+impl GateFsView<'_> {
+    fn reads_from(&mut self, fd: &Resource<Descriptor>) -> Arc<str> {
+        let place = self.gate.places.get(&fd.rep()).cloned();
+        place.unwrap_or_else(|| Arc::from("?"))
+    }
+
+    async fn open_to_read(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: PathFlags,
+        path: String,
+        open: OpenFlags,
+        how: DescriptorFlags,
+    ) -> FsResult<Resource<Descriptor>> {
+        let base = Resource::new_borrow(fd.rep());
+        let looked_at = self.fs.stat_at(base, flags, path.clone()).await;
+        let hint = |this: &Self, why: &str| {
+            this.gate.attempt.note_hint(Failure::new(code::NOT_GRANTED, format!("`{path}` {why}")));
+        };
+        match looked_at {
+            Ok(DescriptorStat { type_: DescriptorType::RegularFile | DescriptorType::Directory, .. }) => {}
+            Ok(DescriptorStat { type_: DescriptorType::SymbolicLink, .. }) => return Err(ErrorCode::Loop.into()),
+            Ok(_) => {
+                hint(self, "is neither a regular file nor a directory");
+                return Err(ErrorCode::NotPermitted.into());
+            }
+            Err(error) => {
+                if matches!(error.downcast_ref(), Some(ErrorCode::NotPermitted)) {
+                    hint(self, "leads out of the granted directory");
+                }
+                return Err(error);
+            }
+        }
+        let opened = self.fs.open_at(fd, flags, path.clone(), open, how).await?;
+        let is_dir = matches!(self.fs.table.get(&opened)?, Descriptor::Dir(_));
+        let file = self.handed_out(&opened)?;
+        if !is_dir {
+            let place = self.place_read(&file);
+            self.gate.attempt.opened_to_read(&place);
+            self.gate.places.insert(opened.rep(), place);
+        }
+        Ok(opened)
+    }
+
+    /// The directory that an open file lies in, as the guest sees it.
+    pub(super) fn place_read(&self, file: &std::fs::File) -> Arc<str> {
+        let host = name_of(file);
+        let parent = host.as_deref().and_then(|host| host.rsplit_once('/')).map(|(parent, _)| parent);
+        let guest = parent.and_then(|parent| self.gate.attempt.roots.guest_name(parent));
+        Arc::from(guest.as_deref().unwrap_or("?"))
+    }
+}
+
+impl HostDescriptor for GateFsView<'_> {
+    // What looks.
+
+    async fn advise(
+        &mut self,
+        fd: Resource<Descriptor>,
+        offset: Filesize,
+        len: Filesize,
+        advice: Advice,
+    ) -> FsResult<()> {
+        self.fs.advise(fd, offset, len, advice).await
+    }
+
+    async fn sync_data(&mut self, fd: Resource<Descriptor>) -> FsResult<()> {
+        self.fs.sync_data(fd).await
+    }
+
+    async fn sync(&mut self, fd: Resource<Descriptor>) -> FsResult<()> {
+        self.fs.sync(fd).await
+    }
+
+    async fn get_flags(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorFlags> {
+        self.fs.get_flags(fd).await
+    }
+
+    async fn get_type(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorType> {
+        self.fs.get_type(fd).await
+    }
+
+    async fn stat(&mut self, fd: Resource<Descriptor>) -> FsResult<DescriptorStat> {
+        self.fs.stat(fd).await
+    }
+
+    async fn stat_at(&mut self, fd: Resource<Descriptor>, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
+        self.fs.stat_at(fd, flags, path).await
+    }
+
+    async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
+        self.fs.readlink_at(fd, path).await
+    }
+
+    async fn is_same_object(&mut self, a: Resource<Descriptor>, b: Resource<Descriptor>) -> wasmtime::Result<bool> {
+        self.fs.is_same_object(a, b).await
+    }
+
+    async fn metadata_hash(&mut self, fd: Resource<Descriptor>) -> FsResult<MetadataHashValue> {
+        self.fs.metadata_hash(fd).await
+    }
+
+    async fn metadata_hash_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: PathFlags,
+        path: String,
+    ) -> FsResult<MetadataHashValue> {
+        self.fs.metadata_hash_at(fd, flags, path).await
+    }
+
+    async fn read(&mut self, fd: Resource<Descriptor>, len: Filesize, offset: Filesize) -> FsResult<(Vec<u8>, bool)> {
+        let place = self.reads_from(&fd);
+        let (bytes, end) = self.fs.read(fd, len, offset).await?;
+        self.gate.attempt.read(&place, bytes.len() as u64);
+        Ok((bytes, end))
+    }
+
+    fn read_via_stream(&mut self, fd: Resource<Descriptor>, offset: Filesize) -> FsResult<Resource<DynInputStream>> {
+        let place = self.reads_from(&fd);
+        let file = match self.fs.table.get(&fd)? {
+            Descriptor::File(file) => Arc::clone(&file.file),
+            Descriptor::Dir(_) => return Err(ErrorCode::IsDirectory.into()),
+        };
+        let stream: DynInputStream = Box::new(GateInput::new(file, offset, Arc::clone(&self.gate.attempt), place));
+        Ok(self.fs.table.push(stream)?)
+    }
+
+    async fn read_directory(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DirectoryEntryStream>> {
+        let dir = self.dir(&fd)?;
+        let guest = name_of(&dir.dir).and_then(|host| self.gate.attempt.roots.guest_name(&host));
+        let listing = self.fs.read_directory(fd).await?;
+        self.gate.attempt.opened_to_read(guest.as_deref().unwrap_or("?"));
+        Ok(listing)
+    }
+
+    fn drop(&mut self, fd: Resource<Descriptor>) -> wasmtime::Result<()> {
+        self.gate.places.remove(&fd.rep());
+        HostDescriptor::drop(&mut self.fs, fd)
+    }
+
+    // What can change something.
+
+    async fn open_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: PathFlags,
+        path: String,
+        open: OpenFlags,
+        how: DescriptorFlags,
+    ) -> FsResult<Resource<Descriptor>> {
+        // `MUTATE_DIRECTORY` is set by guests on every open for writing and changes nothing by itself.
+        let changes = open.intersects(OpenFlags::CREATE | OpenFlags::EXCLUSIVE | OpenFlags::TRUNCATE)
+            || how.contains(DescriptorFlags::WRITE);
+        if changes {
+            self.open_to_change(fd, flags, path, open, how).await
+        } else {
+            self.open_to_read(fd, flags, path, open, how).await
+        }
+    }
+
+    async fn write(&mut self, fd: Resource<Descriptor>, bytes: Vec<u8>, offset: Filesize) -> FsResult<Filesize> {
+        self.write_at(fd, bytes, offset).await
+    }
+
+    fn write_via_stream(&mut self, fd: Resource<Descriptor>, offset: Filesize) -> FsResult<Resource<DynOutputStream>> {
+        self.output(fd, Some(offset))
+    }
+
+    fn append_via_stream(&mut self, fd: Resource<Descriptor>) -> FsResult<Resource<DynOutputStream>> {
+        self.output(fd, None)
+    }
+
+    async fn set_size(&mut self, fd: Resource<Descriptor>, size: Filesize) -> FsResult<()> {
+        self.resize(fd, size).await
+    }
+
+    async fn set_times(
+        &mut self,
+        fd: Resource<Descriptor>,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> FsResult<()> {
+        self.touch(fd, accessed, modified).await
+    }
+
+    async fn set_times_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        flags: PathFlags,
+        path: String,
+        accessed: NewTimestamp,
+        modified: NewTimestamp,
+    ) -> FsResult<()> {
+        self.touch_at(fd, flags, path, accessed, modified).await
+    }
+
+    async fn create_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.make_directory(fd, path).await
+    }
+
+    async fn remove_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.remove_directory(fd, path).await
+    }
+
+    async fn unlink_file_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        self.unlink(fd, path).await
+    }
+
+    async fn rename_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        old_path: String,
+        new_fd: Resource<Descriptor>,
+        new_path: String,
+    ) -> FsResult<()> {
+        self.rename(fd, old_path, new_fd, new_path).await
+    }
+
+    async fn symlink_at(&mut self, fd: Resource<Descriptor>, text: String, path: String) -> FsResult<()> {
+        self.symlink(fd, text, path).await
+    }
+
+    async fn link_at(
+        &mut self,
+        fd: Resource<Descriptor>,
+        _old_flags: PathFlags,
+        old_path: String,
+        _new_fd: Resource<Descriptor>,
+        _new_path: String,
+    ) -> FsResult<()> {
+        self.hard_link(fd, old_path).await
+    }
+}
+
+impl HostDirectoryEntryStream for GateFsView<'_> {
+    async fn read_directory_entry(
+        &mut self,
+        stream: Resource<DirectoryEntryStream>,
+    ) -> FsResult<Option<DirectoryEntry>> {
+        self.fs.read_directory_entry(stream).await
+    }
+
+    fn drop(&mut self, stream: Resource<DirectoryEntryStream>) -> wasmtime::Result<()> {
+        HostDirectoryEntryStream::drop(&mut self.fs, stream)
+    }
+}

@@ -1,0 +1,53 @@
+//! The sandbox: runs one call of a component, and is the proof of what that call did.
+//!
+//! It promises three things.
+//!
+//! 1. **Nothing gets out that was not let out.** A component sees the directories of its grant and nothing else of the
+//!    world. Every call that can change something passes one gate ([`Watcher`] is how the gate asks the engine).
+//! 2. **An effect is let out only in order.** For each effect the gate decides: would the system refuse it anyway (then it
+//!    is none)? Is it inside the grant? May this capability change anything, and is its undo record saved? Does another
+//!    step of the run claim the target? What is the target's state now? Is the intent durable? Was the call interrupted
+//!    meanwhile? Only then is it carried out, and only then does it count.
+//! 3. **When [`Sandbox::call`] resolves, the call is over**: the guest has stopped, its store is gone, and no effect of it
+//!    can still arrive. All effects are carried out on the thread that runs the guest; nothing is handed to another one.
+//!
+//! A guest that loops, sleeps, allocates, recurses, floods or exits ends in a limit with a name, and the host goes on.
+//!
+//! | file | what is inside |
+//! |---|---|
+//! | `engine` | the one wasmtime configuration, the epoch ticker, the linker |
+//! | `component`, `describe`, `schema`, `cache` | bytes become a checked [`Component`] |
+//! | `grant` | the directories of a grant are opened |
+//! | `call` | one call from start to report |
+//! | `attempt`, `evidence` | the gate's decisions, and what it saw |
+//! | `fs`, `fs_effects`, `names`, `stream` | the filesystem gate |
+//! | `undo` | the two interfaces that a component imports from us |
+//! | `limits`, `stdio` | what bounds a call |
+//! | `observe` | states of targets on disk |
+
+mod attempt;
+mod cache;
+mod call;
+mod cancel;
+mod component;
+mod describe;
+mod engine;
+mod evidence;
+mod fs;
+mod fs_effects;
+mod grant;
+mod limits;
+mod names;
+mod observe;
+mod schema;
+mod state;
+mod stdio;
+mod stream;
+mod undo;
+
+pub use attempt::Watcher;
+pub use call::{Call, CallKind, Report};
+pub use cancel::Cancel;
+pub use component::{Component, LoadError, Provenance};
+pub use engine::{Sandbox, SandboxConfig, SandboxError};
+pub use observe::{observe, observe_like, sync_paths};
