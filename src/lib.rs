@@ -9,9 +9,13 @@
 //! | [`workflow`] | a YAML document becomes a checked plan | no |
 //! | [`policy`] | a YAML document becomes decisions and grants | no |
 //! | [`saga`] | events, `state = fold(events)`, the next commands | no |
+//! | `journal` | the hash-chained record of every run, and who owns it | yes |
+//! | `engine` | composes the others: submits, drives, undoes and recovers runs | yes |
 //! | `sandbox` | one call of a component, confined, and the proof of what it did | yes |
 
 pub mod document;
+#[cfg(feature = "host")]
+pub mod engine;
 #[cfg(feature = "host")]
 pub mod journal;
 pub mod policy;

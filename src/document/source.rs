@@ -11,7 +11,7 @@ pub struct Source {
 
 /// A place in a document: a line, a column and a length in characters, the first two counted from 1. What spans several
 /// lines is represented by its part on the first of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Span {
     /// The line, from 1.
     pub line: usize,

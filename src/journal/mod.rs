@@ -220,6 +220,9 @@ pub enum Author {
     Owner {
         /// The epoch that it got from [`Journal::create_run`] or [`Journal::take_over`].
         epoch: u64,
+        /// The run's head, if the append is legal only as long as nobody else has appended; otherwise it is refused with
+        /// [`JournalError::HeadMoved`].
+        expected_seq: Option<u64>,
     },
     /// Any process: only `VOTE` and `OPERATOR`, and always durable.
     Anyone {
@@ -255,7 +258,13 @@ pub struct Append {
 impl Append {
     /// An append of an owner without payloads.
     pub fn by_owner(epoch: u64, durability: Durability, events: Vec<(Timestamp, Event)>) -> Append {
-        Append { author: Author::Owner { epoch }, events, payloads: Vec::new(), summary: None, durability }
+        Append {
+            author: Author::Owner { epoch, expected_seq: None },
+            events,
+            payloads: Vec::new(),
+            summary: None,
+            durability,
+        }
     }
 
     /// An append of somebody who is not the owner.

@@ -220,7 +220,7 @@ impl Request {
             Request::Create(create, answer) => settle(answer, apart(tx, |conn| create_run(conn, book, &create))),
             Request::Append(batch, answer) => {
                 let result = apart(tx, |conn| append(conn, book, &batch, closed));
-                if let (Err(error), Author::Owner { epoch }, Durability::Lazy) =
+                if let (Err(error), Author::Owner { epoch, .. }, Durability::Lazy) =
                     (&result, batch.author, batch.durability)
                 {
                     book.fail(&batch.run, epoch, error.clone());
@@ -312,7 +312,7 @@ fn append(
 ) -> Result<Appended, JournalError> {
     let run = &batch.run;
     let current = store::epoch(conn, run)?;
-    if let Author::Owner { epoch } = batch.author {
+    if let Author::Owner { epoch, .. } = batch.author {
         if let Some(error) = book.failure(run, epoch) {
             return Err(error);
         }
@@ -323,10 +323,12 @@ fn append(
     let chain = Chain::Run(run.clone());
     let mut head = store::head(conn, &chain)?;
     let before = head.seq;
-    if let Author::Anyone { expected_seq } = batch.author
-        && expected_seq != before
-    {
-        return Err(JournalError::HeadMoved { run: run.clone(), expected: expected_seq, seq: before });
+    let expected = match batch.author {
+        Author::Owner { expected_seq, .. } => expected_seq,
+        Author::Anyone { expected_seq } => Some(expected_seq),
+    };
+    if let Some(expected) = expected.filter(|expected| *expected != before) {
+        return Err(JournalError::HeadMoved { run: run.clone(), expected, seq: before });
     }
     store::add_payloads(conn, run, &batch.payloads)?;
     let mut appended = Appended::default();
@@ -349,8 +351,8 @@ fn append(
     let ended = matches!(closing, Some(Some(_)));
     match (batch.author, batch.durability) {
         (Author::Anyone { .. }, _) => {}
-        (Author::Owner { epoch }, Durability::Lazy) => book.stored_lazily(run, epoch, before, &appended.entries),
-        (Author::Owner { epoch }, Durability::Sync) => {
+        (Author::Owner { epoch, .. }, Durability::Lazy) => book.stored_lazily(run, epoch, before, &appended.entries),
+        (Author::Owner { epoch, .. }, Durability::Sync) => {
             appended.lazy = book.lazy(run, epoch).to_vec();
             appended.foreign = foreign(conn, book.told(run, epoch).unwrap_or(before), before, run, &appended.lazy)?;
             if ended {

@@ -66,6 +66,9 @@ pub enum CallKind {
         /// The undo records of an earlier attempt that was not clean: `undo.save` returns them and keeps nothing new.
         undo_in_force: Option<Vec<Vec<u8>>>,
     },
+    /// `execute` of the capability that a workflow names to undo a step: UNDO_INTENT is durable, and nothing undoes it, so
+    /// `undo.save` keeps nothing.
+    ExecuteAsUndo,
     /// `compensate`.
     Compensate {
         /// The key that `execute` was given.
@@ -165,7 +168,7 @@ fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) ->
         wall,
     };
     let ended = guest.run(async |store, provider| match &call.kind {
-        CallKind::Execute { .. } => {
+        CallKind::Execute { .. } | CallKind::ExecuteAsUndo => {
             let request = provider::Call {
                 capability: call.capability.id.to_string(),
                 input: call.input.clone(),
@@ -210,6 +213,7 @@ fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) ->
 fn mode(kind: &CallKind) -> Mode {
     match kind {
         CallKind::Execute { undo_in_force } => Mode::Execute { in_force: undo_in_force.clone().unwrap_or_default() },
+        CallKind::ExecuteAsUndo => Mode::Compensate { may_change: None },
         CallKind::Compensate { may_change, .. } => {
             let paths =
                 |targets: &Vec<Target>| targets.iter().filter_map(Target::host_path).map(str::to_owned).collect();

@@ -58,7 +58,7 @@ impl fmt::Display for Duration {
     /// The largest unit that says it exactly.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (unit, factor) =
-            UNITS.iter().rev().find(|(_, factor)| self.0 != 0 && self.0 % factor == 0).unwrap_or(&("ms", 1));
+            UNITS.iter().rev().find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor)).unwrap_or(&("ms", 1));
         write!(f, "{}{unit}", self.0 / factor)
     }
 }

@@ -1,3 +1,4 @@
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -6,17 +7,23 @@ use crate::document::{Diagnostic, Diagnostics, Node, NodeKind, Span};
 
 /// The inputs of a step: a JSON object in whose strings references stand, each value with its place in the document.
 /// Keys are not templates.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// As JSON it is the same without the places: what a journal keeps, so that a run does not depend on how workflow files
+/// are read when it is taken over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Templated {
+    #[serde(skip)]
     span: Span,
+    #[serde(flatten)]
     kind: Kind,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum Kind {
     Literal(Value),
     /// A text with references, and the place of each of them.
-    Text(Template, Vec<Span>),
+    Text(Template, #[serde(skip)] Vec<Span>),
     List(Vec<Templated>),
     Map(Vec<(String, Templated)>),
 }
@@ -94,6 +101,34 @@ impl Templated {
     /// as JSON.
     pub fn resolve(&self, lookup: Lookup<'_, '_>, limit: usize) -> Result<Value, Unresolved> {
         self.resolve_within(lookup, &mut Budget::new(limit))
+    }
+
+    /// The value as far as it is known, and the pointers (`inputs.headers.name`) to what is not, which is null.
+    pub fn resolve_known(&self, lookup: Lookup<'_, '_>) -> (Value, Vec<String>) {
+        let mut unknown = Vec::new();
+        let value = self.known_at("inputs", lookup, &mut unknown);
+        (value, unknown)
+    }
+
+    fn known_at(&self, at: &str, lookup: Lookup<'_, '_>, unknown: &mut Vec<String>) -> Value {
+        match &self.kind {
+            Kind::Literal(value) => value.clone(),
+            Kind::Text(template, _) => template.resolve(lookup, &mut Budget::new(usize::MAX)).unwrap_or_else(|_| {
+                unknown.push(at.to_owned());
+                Value::Null
+            }),
+            Kind::List(items) => {
+                let item =
+                    |(place, item): (usize, &Templated)| item.known_at(&format!("{at}.{place}"), lookup, unknown);
+                Value::Array(items.iter().enumerate().map(item).collect())
+            }
+            Kind::Map(entries) => {
+                let entry = |(name, value): &(String, Templated)| {
+                    (name.clone(), value.known_at(&format!("{at}.{name}"), lookup, unknown))
+                };
+                Value::Object(entries.iter().map(entry).collect())
+            }
+        }
     }
 
     fn resolve_within(&self, lookup: Lookup<'_, '_>, budget: &mut Budget) -> Result<Value, Unresolved> {

@@ -14,6 +14,7 @@
 //! inserted as they are, numbers and booleans in their canonical JSON spelling, and anything else is an error, because
 //! there is no one way to write it.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
@@ -24,22 +25,26 @@ use crate::types::canonical_bytes;
 pub const INPUTS: &str = "inputs";
 
 /// A parsed text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Template {
     parts: Vec<Part>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum Part {
     Text(String),
     Reference(Reference),
 }
 
 /// What stands between `{{` and `}}`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reference {
     path: Vec<String>,
+    #[serde(skip)]
     start: usize,
+    #[serde(skip)]
     len: usize,
 }
 

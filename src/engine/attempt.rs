@@ -1,0 +1,310 @@
+//! One attempt of a step: from the decided input to a RESULT.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use super::EngineError;
+use super::claims::{Touch, conflict};
+use super::decide::{parties, step_at};
+use super::live::{Core, Live};
+use crate::journal::{Durability, Payload, TargetNote};
+use crate::saga::event::{Event, Intent, Outcome, StepResult, UndoAppended};
+use crate::saga::{KeyUse, Step, StepIndex, key, retry_at};
+use crate::sandbox::{Call, CallKind, Cancel, Component, Report, Watcher};
+use crate::types::{
+    CapabilityId, CapabilityInfo, Digest, Duration, Failure, Grant, PayloadRef, Target, TargetState, Timestamp,
+    canonical_bytes, code,
+};
+
+/// What the gates of the sandbox ask while an attempt runs.
+struct Attempt {
+    live: Arc<Live>,
+    index: StepIndex,
+    number: u32,
+    key: String,
+    component: Digest,
+    ancestors: BTreeSet<StepIndex>,
+    /// Where the answers of the journal are awaited: the sandbox asks from a thread of its own.
+    runtime: Handle,
+}
+
+impl Watcher for Attempt {
+    fn claim(&self, target: &Target, kind: &str) -> Result<(), Failure> {
+        let Some(path) = target.host_path() else { return Ok(()) };
+        let mut core = self.live.lock();
+        core.claims
+            .claim(path, Touch::of(kind), self.index, &self.ancestors)
+            .map_err(|other| conflict(&core.state, self.index, other, &target.to_string()))
+    }
+
+    fn release(&self, target: &Target) {
+        if let Some(path) = target.host_path() {
+            self.live.lock().claims.release(path, self.index);
+        }
+    }
+
+    fn intent(
+        &self,
+        undo: Option<&[u8]>,
+        target: &Target,
+        before: &TargetState,
+    ) -> oneshot::Receiver<Result<(), Failure>> {
+        self.append_durably(undo, |name, undo| {
+            Event::Intent(Box::new(Intent {
+                step: name,
+                attempt: self.number,
+                key: self.key.clone(),
+                component: self.component,
+                undo,
+                target: target.clone(),
+                before: before.clone(),
+            }))
+        })
+    }
+
+    fn before(&self, target: &Target, before: &TargetState) {
+        let name = self.live.lock().state.step(self.index).map(|step| step.spec.name.clone());
+        let Some(step) = name else { return };
+        let note = TargetNote { step, attempt: self.number, target: target.clone(), before: before.clone() };
+        if let Err(error) = self.live.engine.journal.note_target(&self.live.run, &note) {
+            self.live.fail(error.into());
+        }
+    }
+
+    fn appended(&self, undo: &[u8]) -> oneshot::Receiver<Result<(), Failure>> {
+        self.append_durably(Some(undo), |step, undo| {
+            let undo = undo.unwrap_or(PayloadRef { digest: crate::types::sha256(b""), len: 0 });
+            Event::UndoAppended(UndoAppended { step, attempt: self.number, undo })
+        })
+    }
+}
+
+impl Attempt {
+    /// Enqueues an event before it returns; the answer comes when the event is durable.
+    fn append_durably(
+        &self,
+        undo: Option<&[u8]>,
+        event: impl FnOnce(crate::types::StepName, Option<PayloadRef>) -> Event,
+    ) -> oneshot::Receiver<Result<(), Failure>> {
+        let (answer, receiver) = oneshot::channel();
+        let enqueue = || -> Result<_, EngineError> {
+            let mut core = self.live.lock();
+            let payload = undo.map(|bytes| Payload::new(bytes.to_vec())).transpose()?;
+            let name = step_at(&core, self.index)?.spec.name;
+            let event = event(name, payload.as_ref().map(Payload::reference));
+            self.live.append(&mut core, event, payload.into_iter().collect(), Durability::Sync)
+        };
+        match enqueue() {
+            Ok(pending) => {
+                let live = self.live.clone();
+                self.runtime.spawn(async move {
+                    let durable = live.settle(pending).await.map_err(|error| {
+                        let failure = Failure::new(code::INTERRUPTED, error.to_string());
+                        live.fail(error);
+                        failure
+                    });
+                    drop(answer.send(durable));
+                });
+            }
+            Err(error) => {
+                drop(answer.send(Err(Failure::new(code::INTERRUPTED, error.to_string()))));
+                self.live.fail(error);
+            }
+        }
+        receiver
+    }
+}
+
+/// Everything that a call of a component needs, apart from what kind of call it is.
+pub(super) struct Prepared {
+    pub component: Arc<Component>,
+    pub capability: CapabilityInfo,
+    pub grant: Grant,
+    pub context: BTreeMap<String, String>,
+}
+
+impl Live {
+    pub(super) fn prepare(
+        &self,
+        core: &Core,
+        step: &Step,
+        digest: &Digest,
+        capability: &CapabilityId,
+        grant: &Grant,
+    ) -> Result<Prepared, EngineError> {
+        let component = self.engine.registry.pinned(digest, &*self.engine.journal)?;
+        let info = component.capabilities().iter().find(|info| info.id == *capability).cloned();
+        let capability = info.ok_or_else(|| EngineError::UnknownCapability(capability.clone()))?;
+        let (principal, _) = parties(&core.state.submitted.principal, step);
+        let mut context = BTreeMap::from([
+            ("run".to_owned(), self.run.to_string()),
+            ("step".to_owned(), step.spec.name.to_string()),
+            ("principal".to_owned(), principal.to_string()),
+        ]);
+        if let Some(deadline) = core.state.submitted.deadline {
+            context.insert("deadline".to_owned(), super::view::rfc3339(deadline));
+        }
+        for (name, value) in &grant.config {
+            context.insert(format!("config.{name}"), value.clone());
+        }
+        Ok(Prepared { component, capability, grant: grant.clone(), context })
+    }
+
+    /// Runs one attempt of a step to its RESULT.
+    pub(super) async fn attempt(self: Arc<Self>, index: StepIndex, number: u32, cancel: Cancel) {
+        let result = match self.start(index, number) {
+            Ok((call, watcher)) => {
+                tracing::debug!(run = %self.run, step = %watcher.name(), attempt = number, "attempt starts");
+                let report = self.engine.sandbox.call(call, watcher, cancel).await;
+                self.finish(index, number, report)
+            }
+            Err(error) => Err(error),
+        };
+        let mut core = self.lock();
+        core.running.remove(&index);
+        if let Err(error) = result {
+            core.failed.get_or_insert(error);
+        }
+        drop(core);
+        self.wake.notify_one();
+    }
+
+    fn start(self: &Arc<Self>, index: StepIndex, number: u32) -> Result<(Call, Arc<Attempt>), EngineError> {
+        let mut core = self.lock();
+        let step = step_at(&core, index)?;
+        let decision = step.decision.as_ref();
+        let (Some(decision), Some(capability), Some(digest)) = (decision, &step.spec.capability, &step.spec.component)
+        else {
+            return Err(EngineError::Refused { why: format!("step `{}` has nothing to execute", step.spec.name) });
+        };
+        let prepared = self.prepare(&core, &step, digest, capability, &decision.grant)?;
+        let input = self.input(&mut core, index)?;
+        let undo_in_force = match &step.order {
+            Some(_) => Some(self.undo_records(&step)?),
+            None => None,
+        };
+        let key = key(&core.state, &step, KeyUse::Execute);
+        let ancestors = core.state.ancestors(index);
+        drop(core);
+        let call = Call {
+            component: prepared.component,
+            capability: prepared.capability,
+            kind: CallKind::Execute { undo_in_force },
+            input: input.to_string(),
+            key: key.clone(),
+            attempt: number,
+            timeout: step.spec.timeout,
+            grant: prepared.grant,
+            context: prepared.context,
+        };
+        let live = self.clone();
+        let attempt = Attempt { live, index, number, key, component: *digest, ancestors, runtime: Handle::current() };
+        Ok((call, Arc::new(attempt)))
+    }
+
+    /// The undo records in force, in order.
+    pub(super) fn undo_records(&self, step: &Step) -> Result<Vec<Vec<u8>>, EngineError> {
+        let references = step.record.iter().chain(&step.appended);
+        references.map(|reference| self.payload(reference, "undo record").map(|bytes| bytes.to_vec())).collect()
+    }
+
+    /// Turns what the sandbox reports into a RESULT.
+    fn finish(&self, index: StepIndex, number: u32, report: Report) -> Result<(), EngineError> {
+        let mut core = self.lock();
+        let step = step_at(&core, index)?;
+        let mut payloads = Vec::new();
+        let mut keep = |bytes: Vec<u8>| -> Result<PayloadRef, EngineError> {
+            let payload = Payload::new(bytes)?;
+            let reference = payload.reference();
+            payloads.push(payload);
+            Ok(reference)
+        };
+        let log = report.log.filter(|log| !log.is_empty()).map(&mut keep).transpose()?;
+        let mut outcome = report.outcome;
+        let (mut output, mut error, mut compensation) = (None, None, None);
+        match report.result {
+            Ok(text) => {
+                let text = text.unwrap_or_else(|| "null".into());
+                core.outputs.insert(index, Arc::new(super::live::parse(text.as_bytes())));
+                match self.resolve_compensation(&mut core, index, &step)? {
+                    Ok(inputs) => {
+                        compensation = inputs.map(&mut keep).transpose()?;
+                        output = Some(keep(text.into_bytes())?);
+                    }
+                    Err(failure) => {
+                        core.outputs.remove(&index);
+                        outcome = if report.evidence.let_out { Outcome::Unclear } else { Outcome::Clean };
+                        error = Some(failure);
+                    }
+                }
+            }
+            Err(failure) => error = Some(failure),
+        }
+        let jitter = fastrand::u64(..);
+        let now = self.now();
+        let retry_at = error.as_ref().and_then(|error| retry_at(&core.state, &step, outcome, error, now, jitter));
+        tell(&self.run.to_string(), &step, number, outcome, error.as_ref(), retry_at, now);
+        let event = Event::Result(Box::new(StepResult {
+            step: step.spec.name.clone(),
+            attempt: number,
+            outcome,
+            output,
+            error,
+            evidence: report.evidence,
+            log,
+            retry_at,
+            compensation,
+        }));
+        self.append_lazily(&mut core, event, payloads)
+    }
+
+    /// The input of the declared compensation, resolved now that the output is known. If it has none, the step cannot be
+    /// undone as its author meant, and so has not succeeded.
+    fn resolve_compensation(
+        &self,
+        core: &mut Core,
+        index: StepIndex,
+        step: &Step,
+    ) -> Result<Result<Option<Vec<u8>>, Failure>, EngineError> {
+        let Some(spec) = &step.spec.compensation else { return Ok(Ok(None)) };
+        let value = match self.resolve(core, index, true)? {
+            Ok(value) => value,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let component = self.engine.registry.pinned(&spec.component, &*self.engine.journal)?;
+        if let Err(failure) = component.validate_input(&spec.capability, &value) {
+            let message = format!("the input of its compensation does not fit: {}", failure.message);
+            return Ok(Err(Failure::new(code::INVALID_INPUT, message)));
+        }
+        Ok(canonical_bytes(&value).map(Some).map_err(|error| Failure::new(code::INVALID_INPUT, error.to_string())))
+    }
+}
+
+impl Attempt {
+    fn name(&self) -> String {
+        self.live.lock().state.step(self.index).map_or_else(String::new, |step| step.spec.name.to_string())
+    }
+}
+
+/// One line an attempt.
+fn tell(
+    run: &str,
+    step: &Step,
+    attempt: u32,
+    outcome: Outcome,
+    error: Option<&Failure>,
+    retry_at: Option<Timestamp>,
+    now: Timestamp,
+) {
+    let (name, of) = (step.spec.name.as_str(), step.spec.retry.max_attempts);
+    let code = error.map_or("ok", |error| error.code.as_str());
+    match retry_at.map(|due| due.since(now)) {
+        Some(Duration(delay)) => {
+            tracing::info!(run, step = name, "attempt {attempt} of {of}: {code} ({outcome:?}), next in {delay} ms");
+        }
+        None => tracing::info!(run, step = name, "attempt {attempt} of {of}: {code} ({outcome:?})"),
+    }
+}

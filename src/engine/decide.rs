@@ -1,0 +1,290 @@
+//! Asking the policy about a step, with its input resolved and checked first.
+//!
+//! In this order: templates are resolved, the RFC 8785 bytes of the result become *the* input, it is checked against the
+//! capability's schema, the policy decides it, and the decision is appended. What fails before the policy is asked fails
+//! the step cleanly and is never tried again.
+
+use serde_json::Value;
+
+use super::live::{Core, Live};
+use super::{EngineError, new_id};
+use crate::journal::{Durability, Payload};
+use crate::policy;
+use crate::saga::event::{
+    ApprovalRequest, CompensationDecision, Decision, Event, Evidence, Outcome, RuleRef, StepResult,
+};
+use crate::saga::{Step, StepIndex};
+use crate::types::{
+    Action, CapabilityId, Catalog, Failure, Grant, Permission, Principal, StepName, Timestamp, canonical_bytes, code,
+};
+use crate::workflow::Templated;
+
+/// What the policy said, before it is an event.
+struct Answer {
+    decision: policy::Decision,
+    grant: Grant,
+    compensation: Option<CompensationDecision>,
+}
+
+impl Live {
+    /// Decides a step for the first time.
+    pub(super) fn decide(&self, core: &mut Core, index: StepIndex) -> Result<(), EngineError> {
+        let step = step_at(core, index)?;
+        let input = match self.resolve_input(core, index, &step) {
+            Ok(Ok(input)) => input,
+            Ok(Err(failure)) => return self.fail_before(core, &step.spec.name, failure),
+            Err(error) => return Err(error),
+        };
+        let text = match canonical_bytes(&input) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let failure = Failure::new(code::INVALID_INPUT, error.to_string());
+                return self.fail_before(core, &step.spec.name, failure);
+            }
+        };
+        let answer = self.ask(core, &step, &input)?;
+        let over = text.len() as u64 > answer.grant.limits.input;
+        if over || text.len() as u64 > crate::types::Limits::default().input {
+            let failure =
+                Failure::new(code::INVALID_INPUT, format!("the input has {} bytes, over the limit", text.len()));
+            return self.fail_before(core, &step.spec.name, failure);
+        }
+        core.inputs.insert(index, String::from_utf8_lossy(&text).into());
+        let payload = Payload::new(text)?;
+        let event = self.decision_event(&step.spec.name, answer, payload.reference());
+        self.append_lazily(core, event, vec![payload])
+    }
+
+    /// Asks again about a step that was approved, before its first attempt. True if the approval stands; otherwise the new
+    /// decision has been appended.
+    pub(super) fn confirm(&self, core: &mut Core, index: StepIndex) -> Result<bool, EngineError> {
+        let step = step_at(core, index)?;
+        let (Some(earlier), Some(request)) = (&step.decision, step.request()) else { return Ok(true) };
+        let input = super::live::parse(self.input(core, index)?.as_bytes());
+        let answer = self.ask(core, &step, &input)?;
+        let terms = answer.decision.approval.as_ref();
+        let same_terms = terms.is_some_and(|terms| {
+            names(&terms.approvers) == request.approvers
+                && terms.also.as_ref().map(|also| names(also)) == request.also
+                && terms.quorum == request.quorum
+        });
+        let stands = answer.decision.action == earlier.action
+            && answer.decision.risk == earlier.risk
+            && answer.grant == earlier.grant
+            && answer.compensation.as_ref().map(|c| (c.action, &c.grant))
+                == earlier.compensation.as_ref().map(|c| (c.action, &c.grant))
+            && same_terms;
+        if !stands {
+            let reference =
+                earlier.input.ok_or_else(|| EngineError::Erased { run: self.run.clone(), what: "input" })?;
+            let event = self.decision_event(&step.spec.name, answer, reference);
+            self.append_lazily(core, event, Vec::new())?;
+        }
+        Ok(stands)
+    }
+
+    fn resolve_input(
+        &self,
+        core: &mut Core,
+        index: StepIndex,
+        step: &Step,
+    ) -> Result<Result<Value, Failure>, EngineError> {
+        let resolved = self.resolve(core, index, false)?;
+        let value = match resolved {
+            Ok(value) => value,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let Some((capability, digest)) = step.spec.capability.as_ref().zip(step.spec.component.as_ref()) else {
+            return Ok(Ok(value));
+        };
+        let component = self.engine.registry.pinned(digest, &*self.engine.journal)?;
+        Ok(component.validate_input(capability, &value).map(|()| value))
+    }
+
+    /// The inputs of a step, or of its declared compensation, with templates resolved.
+    pub(super) fn resolve(
+        &self,
+        core: &mut Core,
+        index: StepIndex,
+        compensation: bool,
+    ) -> Result<Result<Value, Failure>, EngineError> {
+        let step = step_at(core, index)?;
+        if let Some(reference) = step.inputs.filter(|_| !compensation) {
+            return Ok(Ok(super::live::parse(&self.payload(&reference, "input")?)));
+        }
+        let Some(inputs) = core.stored.of(&step.spec.name, compensation).cloned() else {
+            return Ok(Err(Failure::new(code::INVALID_INPUT, "the step has no inputs in the journal")));
+        };
+        self.resolve_templates(core, &inputs)
+    }
+
+    /// The value of templated inputs, given what the steps of the run have returned.
+    pub(super) fn resolve_templates(
+        &self,
+        core: &mut Core,
+        inputs: &Templated,
+    ) -> Result<Result<Value, Failure>, EngineError> {
+        self.read_outputs(core, inputs)?;
+        let limit = usize::try_from(crate::types::Limits::default().input).unwrap_or(usize::MAX);
+        let value =
+            inputs.resolve(&|reference| reference.find(&core.stored.inputs, |name| core.known_output(name)), limit);
+        Ok(value.map_err(|error| Failure::new(code::INVALID_INPUT, error.to_string())))
+    }
+
+    /// Has the outputs at hand that templated inputs refer to.
+    fn read_outputs(&self, core: &mut Core, inputs: &Templated) -> Result<(), EngineError> {
+        for reference in inputs.references().iter().filter(|reference| !reference.is_input()) {
+            if let Some(other) = core.state.index(reference.root()) {
+                self.output(core, other)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&self, core: &mut Core, step: &Step, input: &Value) -> Result<Answer, EngineError> {
+        let policy = self.engine.policy();
+        let (principal, acting_for) = parties(&core.state.submitted.principal, step);
+        let request = policy::Request {
+            principal: principal.clone(),
+            acting_for: acting_for.clone(),
+            capability: human(),
+            declared_risk: step.spec.risk,
+            step_risk: step.spec.step_risk,
+            inputs: Some(input),
+            unknown: &[],
+        };
+        let Some(capability) = &step.spec.capability else {
+            let decision = policy::decide(&policy, &request);
+            return Ok(Answer { decision, grant: Grant::default(), compensation: None });
+        };
+        let request = policy::Request { capability: capability.clone(), ..request };
+        let mut decision = policy::decide(&policy, &request);
+        let grant = self.grant(&principal, acting_for.as_ref(), capability);
+        let mut compensation = None;
+        if let Some(spec) = &step.spec.compensation {
+            let (inputs, unknown) = self.known_of_compensation(core, &step.spec.name)?;
+            let request = policy::Request {
+                capability: spec.capability.clone(),
+                inputs: Some(&inputs),
+                unknown: &unknown,
+                step_risk: None,
+                ..request
+            };
+            let answer = policy::decide_by_rule_only(&policy, &request);
+            compensation = Some(CompensationDecision {
+                capability: spec.capability.clone(),
+                action: answer.action,
+                rule: answer.rule.as_ref().map(rule_ref),
+                input: None,
+                grant: self.grant(&principal, acting_for.as_ref(), &spec.capability),
+            });
+            if answer.action == Action::Deny {
+                decision.action = Action::Deny;
+                decision.approval = None;
+                decision.reason = Some(format!("its compensation `{}` is denied", spec.capability));
+            } else if answer.action == Action::RequireApproval && decision.action == Action::Allow {
+                decision.action = Action::RequireApproval;
+                decision.approval = answer.approval;
+                decision.reason = Some(format!("its compensation `{}` needs approval", spec.capability));
+            }
+        }
+        Ok(Answer { decision, grant, compensation })
+    }
+
+    /// What is known of the input of a declared compensation before the step runs, and which fields are not.
+    fn known_of_compensation(&self, core: &mut Core, step: &StepName) -> Result<(Value, Vec<String>), EngineError> {
+        let Some(inputs) = core.stored.of(step, true).cloned() else { return Ok((Value::Null, Vec::new())) };
+        self.read_outputs(core, &inputs)?;
+        Ok(inputs.resolve_known(&|reference| reference.find(&core.stored.inputs, |name| core.known_output(name))))
+    }
+
+    fn grant(&self, principal: &Principal, acting_for: Option<&Principal>, capability: &CapabilityId) -> Grant {
+        let principals: Vec<&Principal> = [Some(principal), acting_for].into_iter().flatten().collect();
+        let asked: Vec<Permission> = self
+            .engine
+            .registry
+            .capability(capability.as_str())
+            .map(|info| info.permissions.clone())
+            .unwrap_or_default();
+        policy::effective_grant(&self.engine.policy(), &principals, capability, &asked)
+    }
+
+    fn decision_event(&self, step: &StepName, answer: Answer, input: crate::types::PayloadRef) -> Event {
+        let decision = answer.decision;
+        Event::Decision(Box::new(Decision {
+            step: step.clone(),
+            action: decision.action,
+            base: decision.base,
+            rule: decision.rule.as_ref().map(rule_ref),
+            risk: decision.risk,
+            escalated: decision.escalated,
+            reason: decision.reason,
+            policy: decision.policy,
+            input: Some(input),
+            grant: answer.grant,
+            approval: decision
+                .approval
+                .filter(|_| decision.action == Action::RequireApproval)
+                .map(|terms| approval_request(&terms, self.now())),
+            compensation: answer.compensation,
+        }))
+    }
+
+    /// Fails a step before anything of it ran.
+    pub(super) fn fail_before(&self, core: &mut Core, step: &StepName, failure: Failure) -> Result<(), EngineError> {
+        self.append(core, failed_before(step, failure), Vec::new(), Durability::Lazy).map(drop)
+    }
+}
+
+/// The id as which a step that only waits is decided.
+pub(super) fn human() -> CapabilityId {
+    CapabilityId::parse(policy::HUMAN_APPROVE).unwrap_or_else(|_| unreachable!("it is a capability id"))
+}
+
+/// The result of a step that failed before anything of it ran.
+pub(super) fn failed_before(step: &StepName, failure: Failure) -> Event {
+    Event::Result(Box::new(StepResult {
+        step: step.clone(),
+        attempt: 0,
+        outcome: Outcome::Clean,
+        output: None,
+        error: Some(failure),
+        evidence: Evidence::default(),
+        log: None,
+        retry_at: None,
+        compensation: None,
+    }))
+}
+
+/// A copy of a step, so that the state can be changed while it is looked at.
+pub(super) fn step_at(core: &Core, index: StepIndex) -> Result<Step, EngineError> {
+    let missing = || EngineError::Refused { why: format!("the run has no step number {index}") };
+    core.state.step(index).cloned().ok_or_else(missing)
+}
+
+/// Who acts in a step, and for whom if that is somebody else.
+pub(super) fn parties(principal: &Principal, step: &Step) -> (Principal, Option<Principal>) {
+    match &step.spec.agent {
+        Some(agent) if agent != principal => (agent.clone(), Some(principal.clone())),
+        _ => (principal.clone(), None),
+    }
+}
+
+pub(super) fn rule_ref(rule: &policy::RuleRef) -> RuleRef {
+    let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    RuleRef { index: small(rule.index), line: small(rule.line), name: rule.name.clone() }
+}
+
+fn approval_request(terms: &policy::ApprovalTerms, now: Timestamp) -> ApprovalRequest {
+    ApprovalRequest {
+        id: new_id(),
+        approvers: names(&terms.approvers),
+        also: terms.also.as_ref().map(|also| names(also)),
+        quorum: terms.quorum,
+        expires: now.plus(terms.expires),
+    }
+}
+
+fn names(patterns: &[policy::Pattern]) -> Vec<String> {
+    patterns.iter().map(ToString::to_string).collect()
+}

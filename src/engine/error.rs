@@ -1,0 +1,99 @@
+use thiserror::Error;
+
+use crate::journal::JournalError;
+use crate::saga::{Illegal, RunState};
+use crate::sandbox::{LoadError, SandboxError};
+use crate::types::{CapabilityId, Digest, RunId};
+
+/// What stops the engine, or makes it refuse.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The journal failed or refused.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The events of a run contradict the rules: the journal was changed, or the engine has a bug.
+    #[error("run {run}: {illegal}")]
+    Illegal {
+        /// The run.
+        run: RunId,
+        /// The event and the rule.
+        illegal: Illegal,
+    },
+    /// What somebody asked for is not possible in the state of the run.
+    #[error("refused: {why}")]
+    Refused {
+        /// Why.
+        why: String,
+    },
+    /// There is no such run.
+    #[error("there is no run `{0}`")]
+    NoSuchRun(RunId),
+    /// The run is driven by another process that is alive.
+    #[error("run {run} is driven by another process (owner {owner})")]
+    Owned {
+        /// The run.
+        run: RunId,
+        /// The id of that process.
+        owner: String,
+    },
+    /// The run does not take what it was given in this state.
+    #[error("run {run} is {}", .state.as_str())]
+    WrongState {
+        /// The run.
+        run: RunId,
+        /// Its state.
+        state: RunState,
+    },
+    /// A component that a run needs is not there.
+    #[error("the component {digest} is neither installed nor kept in the journal")]
+    MissingComponent {
+        /// Its digest.
+        digest: Digest,
+    },
+    /// No component provides a capability.
+    #[error("no component provides `{0}`")]
+    UnknownCapability(CapabilityId),
+    /// A payload that a run needs was erased.
+    #[error("run {run}: the {what} was erased")]
+    Erased {
+        /// The run.
+        run: RunId,
+        /// What.
+        what: &'static str,
+    },
+    /// A component does not load.
+    #[error("{file}: {error}")]
+    Component {
+        /// The file.
+        file: String,
+        /// Why.
+        error: LoadError,
+    },
+    /// Two components provide the same capability.
+    #[error("{file}: `{capability}` is provided by {other} already")]
+    Duplicate {
+        /// The file.
+        file: String,
+        /// The capability.
+        capability: CapabilityId,
+        /// The other component.
+        other: String,
+    },
+    /// The sandbox cannot be set up.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    /// A file or folder cannot be read.
+    #[error("{path}: {error}")]
+    Io {
+        /// Where.
+        path: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A grant would let a component change what guards it.
+    #[error("{why}")]
+    UnsafeGrant {
+        /// Which grant, and what it contains.
+        why: String,
+    },
+}

@@ -1,0 +1,50 @@
+//! Reading runs: their state from their events.
+
+use super::EngineError;
+use crate::journal::Journal;
+use crate::saga::State;
+use crate::saga::event::Entry;
+use crate::types::RunId;
+
+const PAGE: usize = 2_000;
+
+/// The state of a run, from its events.
+pub fn state_of(journal: &dyn Journal, run: &RunId) -> Result<State, EngineError> {
+    let mut state: Option<State> = None;
+    each_entry(journal, run, |entry| {
+        match &mut state {
+            None => state = Some(State::begin(entry)?),
+            Some(state) => state.apply(entry)?,
+        }
+        Ok(())
+    })?;
+    state.ok_or_else(|| EngineError::NoSuchRun(run.clone()))
+}
+
+/// All events of a run.
+pub fn entries_of(journal: &dyn Journal, run: &RunId) -> Result<Vec<Entry>, EngineError> {
+    let mut entries = Vec::new();
+    each_entry(journal, run, |entry| {
+        entries.push(entry.clone());
+        Ok(())
+    })?;
+    if entries.is_empty() { Err(EngineError::NoSuchRun(run.clone())) } else { Ok(entries) }
+}
+
+pub(super) fn each_entry(
+    journal: &dyn Journal,
+    run: &RunId,
+    mut each: impl FnMut(&Entry) -> Result<(), crate::saga::Illegal>,
+) -> Result<(), EngineError> {
+    let mut after = 0;
+    loop {
+        let page = journal.entries(run, after, PAGE)?;
+        for entry in &page {
+            each(entry).map_err(|illegal| EngineError::Illegal { run: run.clone(), illegal })?;
+            after = entry.seq;
+        }
+        if page.len() < PAGE {
+            return Ok(());
+        }
+    }
+}

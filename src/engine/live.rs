@@ -1,0 +1,224 @@
+//! A run that this process owns: its state, what is in flight, and the one way in which it appends.
+//!
+//! Events are applied to the state in memory and enqueued in the journal under one lock, so that both have them in the same
+//! order. Votes and verbs of other processes are taken in when the journal tells of them; they commute with everything that
+//! the owner appends, except for an expiry and the end of a run, which are appended only if nobody came first.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::claims::Claims;
+use super::stored::StoredInputs;
+use super::{EngineError, Inner};
+use crate::journal::{Append, Appended, Author, Durability, JournalError, Payload, Pending, Summary};
+use crate::saga::event::{Entry, Event};
+use crate::saga::{State, StepIndex};
+use crate::sandbox::Cancel;
+use crate::types::{PayloadRef, RunId, Timestamp};
+
+pub(super) struct Live {
+    pub engine: Arc<Inner>,
+    pub run: RunId,
+    pub epoch: u64,
+    pub wake: Notify,
+    core: Mutex<Core>,
+}
+
+pub(super) struct Core {
+    pub state: State,
+    pub claims: Claims,
+    /// What is in flight in this process, and how it is interrupted.
+    pub running: BTreeMap<StepIndex, Cancel>,
+    /// Outputs, as far as they were made or read here.
+    pub outputs: HashMap<StepIndex, Arc<Value>>,
+    /// Inputs, as far as they were made or read here.
+    pub inputs: HashMap<StepIndex, Arc<str>>,
+    /// What the steps are given, with templates.
+    pub stored: StoredInputs,
+    /// The last event of another process that was taken in.
+    foreign_seen: u64,
+    /// Why this process cannot drive the run any more.
+    pub failed: Option<EngineError>,
+}
+
+impl Core {
+    /// The output of a step, if it was made or read here.
+    pub fn known_output(&self, step: &str) -> Option<&Value> {
+        self.state.index(step).and_then(|index| self.outputs.get(&index)).map(|value| &**value)
+    }
+}
+
+impl Live {
+    pub fn new(engine: Arc<Inner>, state: State, stored: StoredInputs) -> Live {
+        let claims = Claims::of(&state);
+        Live {
+            engine,
+            run: state.run().clone(),
+            epoch: state.epoch(),
+            wake: Notify::new(),
+            core: Mutex::new(Core {
+                foreign_seen: state.seq,
+                state,
+                claims,
+                running: BTreeMap::new(),
+                outputs: HashMap::new(),
+                inputs: HashMap::new(),
+                stored,
+                failed: None,
+            }),
+        }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Core> {
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.engine.clock.now()
+    }
+
+    /// Applies an event and enqueues it.
+    pub fn append(
+        &self,
+        core: &mut Core,
+        event: Event,
+        payloads: Vec<Payload>,
+        durability: Durability,
+    ) -> Result<Pending<Appended>, EngineError> {
+        let at = self.now().max(core.state.at);
+        let entry = Entry { seq: core.state.seq + 1, at, event };
+        core.state.apply(&entry).map_err(|illegal| EngineError::Illegal { run: self.run.clone(), illegal })?;
+        self.engine.observer.seen(&core.state, &entry);
+        let append = Append::by_owner(self.epoch, durability, vec![(at, entry.event)])
+            .with_payloads(payloads)
+            .with_summary(Summary { state: core.state.shown().as_str().to_owned() });
+        Ok(self.engine.journal.append(&self.run, append))
+    }
+
+    /// Appends without waiting for the commit; a refusal shows with the next durable append.
+    pub fn append_lazily(&self, core: &mut Core, event: Event, payloads: Vec<Payload>) -> Result<(), EngineError> {
+        self.append(core, event, payloads, Durability::Lazy).map(drop)
+    }
+
+    /// Waits until an append is durable, and takes in what others appended before it.
+    pub async fn settle(&self, pending: Pending<Appended>) -> Result<(), EngineError> {
+        let appended = pending.await?;
+        self.take_in(&mut self.lock(), &appended.foreign)
+    }
+
+    /// Appends an event only if no other process has appended anything that this one does not know. False if one has; then
+    /// nothing was appended, and the other's event has been taken in.
+    pub async fn append_if_unmoved(&self, event: Event) -> Result<bool, EngineError> {
+        let (pending, entry) = {
+            let core = self.lock();
+            let at = self.now().max(core.state.at);
+            let entry = Entry { seq: core.state.seq + 1, at, event };
+            let mut after = core.state.clone();
+            after.apply(&entry).map_err(|illegal| EngineError::Illegal { run: self.run.clone(), illegal })?;
+            let append = Append {
+                author: Author::Owner { epoch: self.epoch, expected_seq: Some(core.state.seq) },
+                events: vec![(at, entry.event.clone())],
+                payloads: Vec::new(),
+                summary: Some(Summary { state: after.shown().as_str().to_owned() }),
+                durability: Durability::Sync,
+            };
+            (self.engine.journal.append(&self.run, append), entry)
+        };
+        match pending.await {
+            Ok(appended) => {
+                let mut core = self.lock();
+                core.state.absorb(&entry).map_err(|illegal| EngineError::Illegal { run: self.run.clone(), illegal })?;
+                self.engine.observer.seen(&core.state, &entry);
+                self.take_in(&mut core, &appended.foreign)?;
+                Ok(true)
+            }
+            Err(JournalError::HeadMoved { .. }) => {
+                self.look_for_others()?;
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Takes in what other processes appended since the last time.
+    pub fn look_for_others(&self) -> Result<(), EngineError> {
+        let after = self.lock().foreign_seen;
+        let entries = self.engine.journal.entries(&self.run, after, usize::MAX)?;
+        self.take_in(&mut self.lock(), &entries)
+    }
+
+    fn take_in(&self, core: &mut Core, entries: &[Entry]) -> Result<(), EngineError> {
+        for entry in entries {
+            let others = matches!(entry.event, Event::Vote(_) | Event::Operator(_));
+            if others && entry.seq > core.foreign_seen {
+                core.foreign_seen = entry.seq;
+                core.state.absorb(entry).map_err(|illegal| EngineError::Illegal { run: self.run.clone(), illegal })?;
+                self.engine.observer.seen(&core.state, entry);
+                self.wake.notify_one();
+            }
+        }
+        Ok(())
+    }
+
+    /// Remembers why this process cannot go on, and wakes the runner.
+    pub fn fail(&self, error: EngineError) {
+        self.lock().failed.get_or_insert(error);
+        self.wake.notify_one();
+    }
+
+    /// The bytes of a payload that must be there.
+    pub fn payload(&self, reference: &PayloadRef, what: &'static str) -> Result<Bytes, EngineError> {
+        let bytes = self.engine.journal.payload(&reference.digest)?;
+        bytes.ok_or_else(|| EngineError::Erased { run: self.run.clone(), what })
+    }
+
+    /// A step's output, as JSON.
+    pub fn output(&self, core: &mut Core, index: StepIndex) -> Result<Option<Arc<Value>>, EngineError> {
+        if let Some(value) = core.outputs.get(&index) {
+            return Ok(Some(value.clone()));
+        }
+        let Some(reference) = core.state.step(index).and_then(|step| step.output) else { return Ok(None) };
+        let value: Arc<Value> = Arc::new(parse(&self.payload(&reference, "output")?));
+        core.outputs.insert(index, value.clone());
+        Ok(Some(value))
+    }
+
+    /// The input that was decided for a step, byte for byte.
+    pub fn input(&self, core: &mut Core, index: StepIndex) -> Result<Arc<str>, EngineError> {
+        if let Some(input) = core.inputs.get(&index) {
+            return Ok(input.clone());
+        }
+        let decision = core.state.step(index).and_then(|step| step.decision.as_ref());
+        let reference = decision
+            .and_then(|decision| decision.input)
+            .ok_or_else(|| EngineError::Refused { why: "the step has no input that was decided".into() })?;
+        let input: Arc<str> = String::from_utf8_lossy(&self.payload(&reference, "input")?).into();
+        core.inputs.insert(index, input.clone());
+        Ok(input)
+    }
+
+    pub fn in_flight(core: &Core) -> BTreeSet<StepIndex> {
+        core.running.keys().copied().collect()
+    }
+}
+
+/// Payloads are JSON that was canonical when it was stored.
+pub(super) fn parse(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or(Value::Null)
+}
+
+impl Live {
+    /// Appends an event that a client asked for, durably: if it is not legal now, that is the client's mistake.
+    pub async fn append_checked(&self, event: Event, payloads: Vec<Payload>) -> Result<(), EngineError> {
+        let pending =
+            self.append(&mut self.lock(), event, payloads, Durability::Sync).map_err(|error| match error {
+                EngineError::Illegal { illegal, .. } => EngineError::Refused { why: illegal.why },
+                other => other,
+            })?;
+        self.settle(pending).await
+    }
+}

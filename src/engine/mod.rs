@@ -1,0 +1,271 @@
+//! The engine: composes the policy, the sandbox, the journal and the saga core into runs that are permitted, confined,
+//! recorded and undone.
+//!
+//! A call's way is a straight line: [`Engine::submit`] makes a checked workflow a run; [`Run::drive`] asks the core what is
+//! next and does it; a step is decided (`decide`), executed in the sandbox (`attempt`) and its result appended; a run that
+//! turns back is undone step by step (`rollback`). Whatever stops the process, the journal says what was done, and
+//! [`Engine::take`] goes on from there.
+//!
+//! The engine adds nothing to what the core decides: it never orders, retries or undoes by itself.
+
+mod attempt;
+mod claims;
+mod clock;
+mod decide;
+mod error;
+mod history;
+mod live;
+mod plan;
+mod registry;
+mod request;
+mod rollback;
+mod runner;
+mod stored;
+mod submit;
+mod view;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+pub use clock::{Clock, SimClock, SystemClock};
+pub use error::EngineError;
+pub use history::{entries_of, state_of};
+pub use plan::{PlannedStep, known_problems, plan};
+pub use registry::{Installed, Registry};
+pub use request::{VoteRequest, operate, vote};
+pub use runner::{Driven, Stop};
+pub use submit::{Submit, Submitted};
+pub use view::{RunView, StepView, rfc3339, view};
+
+use crate::journal::{Guard, Journal, OwnerLock, try_lock_dead};
+use crate::policy::Policy;
+use crate::saga::event::Entry;
+use crate::saga::{Phase, RunState, State};
+use crate::sandbox::Sandbox;
+use crate::types::{Failure, RunId};
+
+use live::Live;
+use stored::StoredInputs;
+
+/// Watches events as they are appended. Called under the run's lock: must return at once and ask the engine nothing.
+pub trait Observer: Send + Sync {
+    /// An event was applied; it may not be durable yet.
+    fn seen(&self, state: &State, entry: &Entry);
+}
+
+/// Watches nothing.
+pub struct NoObserver;
+
+impl Observer for NoObserver {
+    fn seen(&self, _: &State, _: &Entry) {}
+}
+
+/// What an engine is made of.
+pub struct Parts {
+    /// Where runs are recorded.
+    pub journal: Arc<dyn Journal>,
+    /// The folder in which owner files lie.
+    pub owners: PathBuf,
+    /// Where components run.
+    pub sandbox: Sandbox,
+    /// The components.
+    pub registry: Registry,
+    /// Who may do what.
+    pub policy: Arc<Policy>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Who watches.
+    pub observer: Arc<dyn Observer>,
+    /// Paths that no component may ever change: the journal, the policy, settings, components.
+    pub protected: Vec<PathBuf>,
+}
+
+/// Drives runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    journal: Arc<dyn Journal>,
+    owners: PathBuf,
+    sandbox: Sandbox,
+    registry: Registry,
+    policy: RwLock<Arc<Policy>>,
+    clock: Arc<dyn Clock>,
+    observer: Arc<dyn Observer>,
+    owner: OwnerLock,
+}
+
+impl Inner {
+    fn policy(&self) -> Arc<Policy> {
+        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Engine {
+    /// An engine. Refused if a grant of the policy would let a component change what guards it.
+    pub fn new(parts: Parts) -> Result<Engine, EngineError> {
+        check_grants(&parts.policy, &parts.protected)?;
+        let owner = OwnerLock::acquire(&parts.owners)?;
+        let inner = Inner {
+            journal: parts.journal,
+            owners: parts.owners,
+            sandbox: parts.sandbox,
+            registry: parts.registry,
+            policy: RwLock::new(parts.policy),
+            clock: parts.clock,
+            observer: parts.observer,
+            owner,
+        };
+        Ok(Engine { inner: Arc::new(inner) })
+    }
+
+    /// The components.
+    pub fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+
+    /// The journal.
+    pub fn journal(&self) -> &Arc<dyn Journal> {
+        &self.inner.journal
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<Policy> {
+        self.inner.policy()
+    }
+
+    /// Puts another policy in force: for steps that are decided from now on.
+    pub fn set_policy(&self, policy: Arc<Policy>, protected: &[PathBuf]) -> Result<(), EngineError> {
+        check_grants(&policy, protected)?;
+        *self.inner.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
+        Ok(())
+    }
+
+    /// Takes a run over from a process that is dead, or from one that has left it.
+    pub async fn take(&self, run: &RunId) -> Result<Run, EngineError> {
+        let journal = &self.inner.journal;
+        let row = journal.run(run)?.ok_or_else(|| EngineError::NoSuchRun(run.clone()))?;
+        let _dead = self.lock_owner(run, &row.owner)?;
+        submit::keep_policy(self).await?;
+        journal.take_over(run, row.epoch, self.inner.owner.identity(), self.inner.clock.now()).await?;
+        let state = state_of(&**journal, run)?;
+        let stored = self.stored(&state)?;
+        Ok(Run { live: Arc::new(Live::new(self.inner.clone(), state, stored)) })
+    }
+
+    /// Whether the process that owns a run is dead, or this one; the guard keeps others from finding out meanwhile.
+    fn lock_owner(&self, run: &RunId, owner: &str) -> Result<Option<Guard>, EngineError> {
+        if owner == self.inner.owner.identity().id {
+            return Ok(None);
+        }
+        match try_lock_dead(&self.inner.owners, owner)? {
+            Some(guard) => Ok(Some(guard)),
+            None => Err(EngineError::Owned { run: run.clone(), owner: owner.to_owned() }),
+        }
+    }
+
+    fn stored(&self, state: &State) -> Result<StoredInputs, EngineError> {
+        let erased = |what| EngineError::Erased { run: state.run().clone(), what };
+        let read = |reference: &crate::types::PayloadRef, what| -> Result<serde_json::Value, EngineError> {
+            let bytes = self.inner.journal.payload(&reference.digest)?.ok_or_else(|| erased(what))?;
+            Ok(live::parse(&bytes))
+        };
+        let inputs = read(&state.submitted.inputs, "inputs")?;
+        let templates = match &state.submitted.templates {
+            Some(reference) => read(reference, "templates")?,
+            None => serde_json::json!({}),
+        };
+        StoredInputs::read(inputs, templates).map_err(|_| erased("templates"))
+    }
+
+    /// Runs that are not at rest and whose owner is dead.
+    pub fn orphans(&self) -> Result<Vec<RunId>, EngineError> {
+        orphans(&*self.inner.journal, &self.inner.owners)
+    }
+}
+
+/// Runs that are not at rest and whose owner is dead: what `recover` takes over.
+pub fn orphans(journal: &dyn Journal, owners: &Path) -> Result<Vec<RunId>, EngineError> {
+    let mut found = Vec::new();
+    for state in [RunState::Running, RunState::RollingBack] {
+        let filter = crate::journal::RunFilter { state: Some(state.as_str().to_owned()), ..Default::default() };
+        let mut before = None;
+        loop {
+            let page = journal.runs(&filter, before.as_ref(), 500)?;
+            for row in &page {
+                if try_lock_dead(owners, &row.owner)?.is_some() {
+                    found.push(row.run.clone());
+                }
+            }
+            match page.last() {
+                Some(last) => before = Some(last.run.clone()),
+                None => break,
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// A run that this process owns.
+pub struct Run {
+    live: Arc<Live>,
+}
+
+impl Run {
+    /// Its id.
+    pub fn id(&self) -> &RunId {
+        &self.live.run
+    }
+
+    /// Its state as it is now in this process.
+    pub fn state(&self) -> State {
+        self.live.lock().state.clone()
+    }
+
+    /// Does what is to be done until nothing moves without a person, or until it is told to stop.
+    pub async fn drive(&self, stop: &Stop) -> Result<Driven, EngineError> {
+        self.live.drive(stop).await
+    }
+
+    /// Whether the run is closed.
+    pub fn is_closed(&self) -> bool {
+        self.live.lock().state.phase == Phase::Closed
+    }
+}
+
+fn check_grants(policy: &Policy, protected: &[PathBuf]) -> Result<(), EngineError> {
+    for grant in policy.writable_hosts() {
+        let host = Path::new(grant.host);
+        let resolved = host.canonicalize().unwrap_or_else(|_| host.to_owned());
+        for path in protected {
+            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
+            if path.starts_with(&resolved) {
+                let why = format!(
+                    "{}:{}:{}: the grant of `{}` for writing contains {}, which guards what components may do: grant a folder without it",
+                    policy.name(),
+                    grant.span.line,
+                    grant.span.column,
+                    host.display(),
+                    path.display()
+                );
+                return Err(EngineError::UnsafeGrant { why });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A new id: a UUID of version 7.
+fn new_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
+/// A failure that a caller can be told, from any error of the engine.
+impl From<&EngineError> for Failure {
+    fn from(error: &EngineError) -> Failure {
+        Failure::new("engine", error.to_string())
+    }
+}

@@ -1,0 +1,154 @@
+//! What a workflow would do, decided and not executed.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::registry::Registry;
+use crate::policy::{self, Foresight, Policy};
+use crate::types::{
+    Action, CapabilityId, Catalog, EffectKind, Failure, Grant, Limits, Permission, Principal, Risk, canonical_bytes,
+};
+use crate::workflow::{Step, Workflow};
+
+/// What is foreseen for one step.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedStep {
+    /// Its name.
+    pub name: String,
+    /// The capability; none for a step that only waits.
+    pub capability: Option<CapabilityId>,
+    /// `ALLOW`, `REQUIRE_APPROVAL`, `DENY`, or `depends`.
+    pub decision: &'static str,
+    /// What the decision depends on, if it depends.
+    pub depends_on: Vec<String>,
+    /// The rules that may answer, from 1.
+    pub rules: Vec<usize>,
+    /// Why, where the rule alone does not say it.
+    pub reason: Option<String>,
+    /// The risk that counts.
+    pub risk: &'static str,
+    /// What the sandbox would open.
+    pub grant: Grant,
+    /// How it would be undone.
+    pub undo: String,
+    /// The input, as far as it is known.
+    pub input: Value,
+    /// What is wrong with the input, if that is known.
+    pub problem: Option<Failure>,
+    /// What to know besides.
+    pub warnings: Vec<String>,
+}
+
+/// What each step of a workflow would be answered.
+pub fn plan(workflow: &Workflow, registry: &Registry, policy: &Policy, principal: &Principal) -> Vec<PlannedStep> {
+    let mut planned: Vec<PlannedStep> =
+        workflow.steps.iter().map(|step| planned_step(workflow, step, registry, policy, principal)).collect();
+    warn(workflow, registry, &mut planned);
+    planned
+}
+
+fn planned_step(
+    workflow: &Workflow,
+    step: &Step,
+    registry: &Registry,
+    policy: &Policy,
+    principal: &Principal,
+) -> PlannedStep {
+    let info = step.capability().and_then(|capability| registry.capability(capability.as_str()));
+    let (input, unknown) = step.inputs.resolve_known(&|reference| reference.find(&workflow.inputs, |_| None));
+    let (acting, acting_for) = match &step.agent {
+        Some(agent) if agent != principal => (agent.clone(), Some(principal.clone())),
+        _ => (principal.clone(), None),
+    };
+    let principals: Vec<&Principal> = [Some(&acting), acting_for.as_ref()].into_iter().flatten().collect();
+    let asked: &[Permission] = info.map_or(&[], |info| &info.permissions);
+    let grant = match info {
+        Some(info) => policy::effective_grant(policy, &principals, &info.id, asked),
+        None => Grant::default(),
+    };
+    let request = policy::Request {
+        principal: acting,
+        acting_for,
+        capability: step.capability().cloned().unwrap_or_else(super::decide::human),
+        declared_risk: info.map_or(Risk::Low, |info| info.risk),
+        step_risk: step.risk,
+        inputs: Some(&input),
+        unknown: &unknown,
+    };
+    let (decision, depends_on, possible) = match policy::foresee(policy, &request) {
+        Foresight::Decided(decision) => (decision.action.as_str(), Vec::new(), vec![decision]),
+        Foresight::Depends { on, possible } => ("depends", on, possible),
+    };
+    let risk = possible.iter().map(|decision| decision.risk).max().unwrap_or(Risk::Low);
+    PlannedStep {
+        name: step.name.to_string(),
+        capability: step.capability().cloned(),
+        decision,
+        depends_on,
+        rules: possible.iter().filter_map(|decision| decision.rule.as_ref().map(|rule| rule.index)).collect(),
+        reason: possible.iter().find_map(|decision| decision.reason.clone()),
+        risk: risk.as_str(),
+        grant,
+        undo: undo_of(step, info.map(|info| info.effect)),
+        problem: if unknown.is_empty() { problem(registry, step, &input) } else { None },
+        input,
+        warnings: Vec::new(),
+    }
+}
+
+fn undo_of(step: &Step, effect: Option<EffectKind>) -> String {
+    match (&step.compensation, effect) {
+        (Some(named), _) => format!("by `{}`", named.capability),
+        (None, Some(EffectKind::Reversible)) => "by its own compensate".to_owned(),
+        (None, Some(EffectKind::Irreversible)) => "none: it stays as residue".to_owned(),
+        (None, Some(EffectKind::None) | None) => "nothing to undo".to_owned(),
+    }
+}
+
+/// What is wrong with an input that is known, before anything runs.
+pub(super) fn problem(registry: &Registry, step: &Step, input: &Value) -> Option<Failure> {
+    let capability = step.capability()?;
+    let component = &registry.provider(capability.as_str())?.component;
+    if let Err(error) = canonical_bytes(input) {
+        return Some(Failure::new(crate::types::code::INVALID_INPUT, error.to_string()));
+    }
+    component.validate_input(capability, input).err()
+}
+
+fn warn(workflow: &Workflow, registry: &Registry, planned: &mut [PlannedStep]) {
+    let effect = |step: &Step| {
+        step.capability().and_then(|capability| registry.capability(capability.as_str())).map(|info| info.effect)
+    };
+    let irreversible: Vec<usize> = (0..workflow.steps.len())
+        .filter(|i| {
+            workflow
+                .steps
+                .get(*i)
+                .is_some_and(|s| s.compensation.is_none() && effect(s) == Some(EffectKind::Irreversible))
+        })
+        .collect();
+    for (index, step) in planned.iter_mut().enumerate() {
+        for before in irreversible.iter().filter(|before| workflow.graph.is_ancestor(**before, index)) {
+            if let Some(before) = workflow.steps.get(*before) {
+                step.warnings.push(format!("if it fails, `{}` before it cannot be undone", before.name));
+            }
+        }
+        let waits = step.decision == Action::RequireApproval.as_str() || step.decision == "depends";
+        if let (true, Some(deadline)) = (waits, workflow.deadline) {
+            step.warnings.push(format!("an approval may outlive the deadline of {deadline}"));
+        }
+    }
+}
+
+/// What is wrong with the inputs of a workflow that are known before anything runs: the step, the place in the input, why.
+pub fn known_problems<'w>(workflow: &'w Workflow, registry: &Registry) -> Vec<(&'w Step, Failure)> {
+    let limit = usize::try_from(Limits::default().input).unwrap_or(usize::MAX);
+    let known = |step: &'w Step| -> Option<(&'w Step, Failure)> {
+        let failure = match step.inputs.known(&workflow.inputs, limit)? {
+            Ok(value) => problem(registry, step, &value)?,
+            Err(error) => Failure::new(crate::types::code::INVALID_INPUT, error.to_string()),
+        };
+        Some((step, failure))
+    };
+    workflow.steps.iter().filter_map(known).collect()
+}

@@ -1,0 +1,77 @@
+//! What anybody may append to a run: votes and operators' verbs.
+//!
+//! They are checked against the run as it stands, and appended only if it still stands so; otherwise it is read again. The
+//! run's owner, if it lives, acts on them; if it does not, whoever takes the run over does.
+
+use super::EngineError;
+use super::history::state_of;
+use crate::journal::{Append, Journal, JournalError};
+use crate::saga::State;
+use crate::saga::event::{Entry, Event, Operator, Verb, Vote};
+use crate::types::{Principal, RunId, StepName, Timestamp};
+
+/// A vote: the request may be left out if the one in force is meant.
+#[derive(Clone, Debug)]
+pub struct VoteRequest {
+    /// The step.
+    pub step: StepName,
+    /// The request that was seen.
+    pub request: Option<String>,
+    /// Who votes.
+    pub by: Principal,
+    /// Yes or no.
+    pub approve: bool,
+    /// Why.
+    pub reason: String,
+}
+
+/// Votes. Returns when the vote is durable.
+pub fn vote(journal: &dyn Journal, run: &RunId, request: &VoteRequest, now: Timestamp) -> Result<State, EngineError> {
+    append(journal, run, now, |state| {
+        let step = state.index(request.step.as_str()).and_then(|index| state.step(index));
+        let current = step.and_then(|step| step.request()).map(|request| request.id.clone());
+        let vote = Vote {
+            step: request.step.clone(),
+            request: request.request.clone().or(current).unwrap_or_default(),
+            by: request.by.clone(),
+            approve: request.approve,
+            reason: request.reason.clone(),
+        };
+        Event::Vote(vote)
+    })
+}
+
+/// Asks for something as an operator. Returns when the request is durable.
+pub fn operate(
+    journal: &dyn Journal,
+    run: &RunId,
+    verb: Verb,
+    step: Option<StepName>,
+    by: &Principal,
+    reason: &str,
+    now: Timestamp,
+) -> Result<State, EngineError> {
+    append(journal, run, now, |_| {
+        Event::Operator(Operator { verb: verb.clone(), by: by.clone(), reason: reason.to_owned(), step: step.clone() })
+    })
+}
+
+fn append(
+    journal: &dyn Journal,
+    run: &RunId,
+    now: Timestamp,
+    event: impl Fn(&State) -> Event,
+) -> Result<State, EngineError> {
+    loop {
+        let mut state = state_of(journal, run)?;
+        let event = event(&state);
+        let expected = state.seq;
+        let entry = Entry { seq: expected + 1, at: now.max(state.at), event: event.clone() };
+        state.apply(&entry).map_err(|illegal| EngineError::Refused { why: illegal.why })?;
+        match journal.append(run, Append::by_anyone(expected, entry.at, event)).wait() {
+            Ok(_) => return Ok(state),
+            Err(JournalError::HeadMoved { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Undoing one step: compare, compensate, compare again.
+//!
+//! 1. If no undo of the step was begun, each target is compared with the state that RESULT recorded. If somebody changed one
+//!    since, nothing is touched.
+//! 2. UNDO_INTENT is durable before anything is called.
+//! 3. The declared compensation runs, if the step succeeded and has one; else the component's own `compensate`, in the
+//!    component that executed and under the grant of the decision.
+//! 4. Each target is compared with its state before the step.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::EngineError;
+use super::decide::step_at;
+use super::live::Live;
+use crate::journal::{Durability, Payload};
+use crate::saga::event::{Event, UndoIntent, UndoOutcome, UndoResult};
+use crate::saga::{KeyUse, Step, StepIndex, key, undo_retry_at};
+use crate::sandbox::{Call, CallKind, Cancel, Report, Watcher, observe_like};
+use crate::types::{Digest, Failure, Target, TargetState, code};
+
+/// In an undo the gates have nothing to ask: UNDO_INTENT is durable, and only what `execute` changed may be changed.
+struct Undoing;
+
+impl Watcher for Undoing {
+    fn claim(&self, _: &Target, _: &str) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn release(&self, _: &Target) {}
+
+    fn intent(&self, _: Option<&[u8]>, _: &Target, _: &TargetState) -> oneshot::Receiver<Result<(), Failure>> {
+        answered()
+    }
+
+    fn before(&self, _: &Target, _: &TargetState) {}
+
+    fn appended(&self, _: &[u8]) -> oneshot::Receiver<Result<(), Failure>> {
+        answered()
+    }
+}
+
+fn answered() -> oneshot::Receiver<Result<(), Failure>> {
+    let (answer, receiver) = oneshot::channel();
+    drop(answer.send(Ok(())));
+    receiver
+}
+
+impl Live {
+    /// Undoes a step, up to its UNDO_RESULT.
+    pub(super) async fn undo(self: Arc<Self>, index: StepIndex, attempt: u32, cancel: Cancel) {
+        let result = self.try_undo(index, attempt, cancel).await;
+        let mut core = self.lock();
+        core.running.remove(&index);
+        if let Err(error) = result {
+            core.failed.get_or_insert(error);
+        }
+        drop(core);
+        self.wake.notify_one();
+    }
+
+    async fn try_undo(&self, index: StepIndex, attempt: u32, cancel: Cancel) -> Result<(), EngineError> {
+        // What the undo reads must be there to be read: outputs, records, inputs of declared compensations.
+        self.engine.journal.flush().await?;
+        let step = step_at(&self.lock(), index)?;
+        let before = self.states_before(&step)?;
+        let comparable = step.undo.attempts == 0 && step.after_states_known();
+        if let Some(failure) = comparable.then(|| changed_since(&step)).flatten() {
+            return self.refuse_undo(&step, UndoOutcome::ChangedSince, failure);
+        }
+        let (call, digest) = match self.prepare_undo(index, &step, attempt, &before) {
+            Ok(prepared) => prepared,
+            Err(
+                error @ (EngineError::MissingComponent { .. }
+                | EngineError::Component { .. }
+                | EngineError::Erased { .. }),
+            ) => {
+                return self.refuse_undo(&step, UndoOutcome::Failed, Failure::new("cannot-undo", error.to_string()));
+            }
+            Err(error) => return Err(error),
+        };
+        let pending = {
+            let mut core = self.lock();
+            let event = Event::UndoIntent(UndoIntent {
+                step: step.spec.name.clone(),
+                attempt,
+                key: call.key.clone(),
+                component: digest,
+            });
+            self.append(&mut core, event, Vec::new(), Durability::Sync)?
+        };
+        self.settle(pending).await?;
+        let report = self.engine.sandbox.call(call, Arc::new(Undoing), cancel).await;
+        self.finish_undo(index, attempt, report, &before)
+    }
+
+    /// The states before of all targets: those of the events, and of an attempt without RESULT those that were noted.
+    fn states_before(&self, step: &Step) -> Result<BTreeMap<Target, TargetState>, EngineError> {
+        let mut before: BTreeMap<Target, TargetState> =
+            step.touched.iter().map(|(target, touched)| (target.clone(), touched.before.clone())).collect();
+        if !step.after_states_known() {
+            for note in self.engine.journal.noted_targets(&self.run)? {
+                if note.step == step.spec.name {
+                    before.entry(note.target).or_insert(note.before);
+                }
+            }
+        }
+        Ok(before)
+    }
+
+    fn refuse_undo(&self, step: &Step, outcome: UndoOutcome, failure: Failure) -> Result<(), EngineError> {
+        tracing::warn!(run = %self.run, step = %step.spec.name, "undo refused: {failure}");
+        let event = Event::UndoResult(Box::new(UndoResult {
+            step: step.spec.name.clone(),
+            attempt: 0,
+            outcome,
+            checked: false,
+            error: Some(failure),
+            evidence: Default::default(),
+            log: None,
+            retry_at: None,
+        }));
+        self.append_lazily(&mut self.lock(), event, Vec::new())
+    }
+
+    fn prepare_undo(
+        &self,
+        index: StepIndex,
+        step: &Step,
+        attempt: u32,
+        before: &BTreeMap<Target, TargetState>,
+    ) -> Result<(Call, Digest), EngineError> {
+        let mut core = self.lock();
+        let nothing = || EngineError::Refused { why: format!("step `{}` has nothing to undo", step.spec.name) };
+        let decision = step.decision.as_ref().ok_or_else(nothing)?;
+        let key_of = |key_use| key(&core.state, step, key_use);
+        let (execute_key, undo_key) = (key_of(KeyUse::Execute), key_of(KeyUse::Undo));
+        let declared = step.spec.compensation.as_ref().zip(step.compensation).zip(decision.compensation.as_ref());
+        let (prepared, kind, input, digest) = if let Some(((spec, input), decided)) = declared {
+            let digest = step.undo.component.unwrap_or(spec.component);
+            let prepared = self.prepare(&core, step, &digest, &spec.capability, &decided.grant)?;
+            let input = String::from_utf8_lossy(&self.payload(&input, "input of the compensation")?).into_owned();
+            (prepared, CallKind::ExecuteAsUndo, input, digest)
+        } else {
+            let (Some(capability), Some(digest)) = (&step.spec.capability, &step.spec.component) else {
+                return Err(nothing());
+            };
+            let digest = step.undo.component.unwrap_or(*digest);
+            let prepared = self.prepare(&core, step, &digest, capability, &decision.grant)?;
+            let output = match step.output {
+                Some(output) => Some(String::from_utf8_lossy(&self.payload(&output, "output")?).into_owned()),
+                None => None,
+            };
+            let may_change = step.after_states_known().then(|| before.keys().cloned().collect());
+            let undo = self.undo_records(step)?;
+            let input = self.input(&mut core, index)?.to_string();
+            (prepared, CallKind::Compensate { execute_key, output, undo, may_change }, input, digest)
+        };
+        let call = Call {
+            component: prepared.component,
+            capability: prepared.capability,
+            kind,
+            input,
+            key: undo_key,
+            attempt,
+            timeout: step.spec.timeout,
+            grant: prepared.grant,
+            context: prepared.context,
+        };
+        Ok((call, digest))
+    }
+
+    fn finish_undo(
+        &self,
+        index: StepIndex,
+        attempt: u32,
+        report: Report,
+        before: &BTreeMap<Target, TargetState>,
+    ) -> Result<(), EngineError> {
+        let mut core = self.lock();
+        let step = step_at(&core, index)?;
+        let log = report.log.filter(|log| !log.is_empty()).map(Payload::new).transpose()?;
+        let (outcome, checked, error) = match report.result {
+            Err(error) => (UndoOutcome::Failed, false, Some(error)),
+            Ok(_) => match verify(before) {
+                Ok(checked) => (UndoOutcome::Undone, checked, None),
+                Err(failure) => (UndoOutcome::NotRestored, false, Some(failure)),
+            },
+        };
+        let now = self.now();
+        let retry_at = match (&error, outcome) {
+            (Some(error), UndoOutcome::Failed) => undo_retry_at(&step, error, now, fastrand::u64(..)),
+            _ => None,
+        };
+        let told = error.as_ref().map_or_else(|| "undone".to_owned(), ToString::to_string);
+        tracing::info!(run = %self.run, step = %step.spec.name, "undo, attempt {attempt}: {told}");
+        let event = Event::UndoResult(Box::new(UndoResult {
+            step: step.spec.name.clone(),
+            attempt,
+            outcome,
+            checked,
+            error,
+            evidence: report.evidence,
+            log: log.as_ref().map(Payload::reference),
+            retry_at,
+        }));
+        self.append_lazily(&mut core, event, log.into_iter().collect())
+    }
+}
+
+/// Whether somebody changed a target after the step; the failure names it.
+fn changed_since(step: &Step) -> Option<Failure> {
+    step.touched.iter().find_map(|(target, touched)| {
+        let (path, after) = (target.host_path()?, touched.after.as_ref()?);
+        let now = observe_like(path, after);
+        let made = touched.before == TargetState::Absent && matches!(after, TargetState::Directory { .. });
+        let what = if now != *after {
+            format!("it was left as: {after}; it is now: {now}")
+        } else if made {
+            format!("`{}` was put into it", stranger_in(step, path)?)
+        } else {
+            return None;
+        };
+        Some(Failure::new(
+            code::CHANGED_SINCE,
+            format!("`{target}` was changed after the step: {what}; nothing was touched"),
+        ))
+    })
+}
+
+/// Something in a directory that the step made and that is not the step's own.
+fn stranger_in(step: &Step, directory: &str) -> Option<String> {
+    let own =
+        |path: &Path| step.touched.keys().any(|target| target.host_path().is_some_and(|own| Path::new(own) == path));
+    let entries = std::fs::read_dir(directory).ok()?;
+    entries.flatten().map(|entry| entry.path()).find(|path| !own(path)).map(|path| path.display().to_string())
+}
+
+/// Whether all targets are as before; true if at least one could be compared, and all that there are were.
+fn verify(before: &BTreeMap<Target, TargetState>) -> Result<bool, Failure> {
+    let mut compared = 0;
+    for (target, before) in before {
+        let Some(path) = target.host_path() else { continue };
+        let now = observe_like(path, before);
+        match comparison(before, &now) {
+            Comparison::Same => compared += 1,
+            Comparison::Unknown => {}
+            Comparison::Different => {
+                return Err(Failure::new(
+                    code::NOT_RESTORED,
+                    format!("the undo ran, and `{target}` is not as before: it was: {before}; it is now: {now}"),
+                ));
+            }
+        }
+    }
+    Ok(compared > 0 && compared == before.len())
+}
+
+enum Comparison {
+    Same,
+    Different,
+    /// Too large to be digested, or not readable: equal as far as can be seen.
+    Unknown,
+}
+
+fn comparison(before: &TargetState, now: &TargetState) -> Comparison {
+    match (before, now) {
+        (TargetState::Unknown { .. }, _) | (_, TargetState::Unknown { .. }) => Comparison::Unknown,
+        // A large file that was restored has another time; only its length can be compared.
+        (TargetState::File { len: a, sha256: None, .. }, TargetState::File { len: b, sha256: None, .. }) if a == b => {
+            if before == now {
+                Comparison::Same
+            } else {
+                Comparison::Unknown
+            }
+        }
+        _ if before == now => Comparison::Same,
+        _ => Comparison::Different,
+    }
+}
