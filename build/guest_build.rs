@@ -37,21 +37,21 @@ pub fn build(folder: &Path, target: &Path, extra: &[&str]) -> Result<PathBuf, St
 }
 
 fn is_of_the_outer_build(name: &str) -> bool {
-    const EXACT: [&str; 9] = [
-        "RUSTFLAGS",
-        "RUSTDOCFLAGS",
-        "RUSTC",
-        "RUSTC_WRAPPER",
-        "RUSTC_WORKSPACE_WRAPPER",
-        "CARGO_ENCODED_RUSTFLAGS",
-        "CARGO_TARGET_DIR",
-        "CARGO_INCREMENTAL",
-        "CLIPPY_ARGS",
+    const CLEARED: [&str; 5] = ["RUSTFLAGS", "RUSTDOCFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CLIPPY_ARGS"];
+    // How this machine fetches crates, links build scripts and shares its processors is true for both builds.
+    const KEPT: [&str; 9] = [
+        "CARGO_HOME",
+        "CARGO_MAKEFLAGS",
+        "CARGO_NET_",
+        "CARGO_HTTP_",
+        "CARGO_REGISTRIES_",
+        "CARGO_REGISTRY_",
+        "CARGO_SOURCE_",
+        "CARGO_TARGET_",
+        "CARGO_TERM_",
     ];
-    const PREFIX: [&str; 5] = ["CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_LLVM_COV", "LLVM_", "CARGO_TARGET_WASM32_"];
-    EXACT.contains(&name)
-        || name.starts_with("__CARGO_LLVM_COV")
-        || PREFIX.iter().any(|prefix| name.starts_with(prefix))
+    let of_cargo = name.starts_with("CARGO") && !KEPT.iter().any(|kept| name.starts_with(kept));
+    of_cargo || CLEARED.contains(&name) || name.starts_with("__CARGO") || name.starts_with("LLVM_")
 }
 
 fn flags(root: &Path) -> Vec<String> {

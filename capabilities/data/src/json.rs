@@ -4,6 +4,9 @@ use redress_guest::Failure;
 use redress_guest::serde_json::{Map, Value, json};
 use serde::Deserialize;
 use serde_json_path::JsonPath;
+use serde_json_path::functions::{LogicalType, ValueType};
+
+use crate::text::compile;
 
 /// The input of `query`.
 #[derive(Deserialize)]
@@ -18,6 +21,27 @@ pub fn query(input: &Query) -> Result<Value, Failure> {
         .map_err(|error| Failure::invalid_input(format!("`{}` is not a JSONPath query: {error}", input.query)))?;
     let matches = path.query(&input.value).all();
     Ok(json!({ "count": matches.len(), "first": matches.first(), "matches": matches }))
+}
+
+/// RFC 9535, section 2.4.6: the whole value matches.
+#[serde_json_path::function(name = "match")]
+fn match_whole(value: ValueType, pattern: ValueType) -> LogicalType {
+    matches(&value, &pattern, |pattern| format!("(?R)^(?:{pattern})$"))
+}
+
+/// RFC 9535, section 2.4.7: something in the value matches.
+#[serde_json_path::function]
+fn search(value: ValueType, pattern: ValueType) -> LogicalType {
+    matches(&value, &pattern, |pattern| format!("(?R){pattern}"))
+}
+
+/// What is not text or not a pattern does not match, says the RFC.
+fn matches(value: &ValueType, pattern: &ValueType, whole: fn(&str) -> String) -> LogicalType {
+    let text = |value: &ValueType| value.as_value().and_then(Value::as_str).map(str::to_owned);
+    match (text(value), text(pattern)) {
+        (Some(value), Some(pattern)) => compile(&whole(&pattern)).is_ok_and(|pattern| pattern.is_match(&value)).into(),
+        _ => LogicalType::False,
+    }
 }
 
 /// The input of `merge`.
@@ -65,6 +89,11 @@ mod tests {
             ("$..n", json!([1, 2, 3])),
             ("$.a[-1:].n", json!([3])),
             ("$.a[?match(@.s, 'x[0-9]')].n", json!([1, 3])),
+            ("$.a[?search(@.s, '[0-9]')].n", json!([1, 3])),
+            ("$.a[?match(@.s, '[0-9]')].n", json!([])),
+            ("$.a[?match(@.s, '\\\\p{Ll}.?')].n", json!([1, 2, 3])),
+            ("$.a[?match(@.s, '(')].n", json!([])),
+            ("$.a[?match(@.n, '1')].n", json!([])),
             ("$.a[?length(@.s) == 1].n", json!([2])),
             ("$.none", json!([])),
         ] {

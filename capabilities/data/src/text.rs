@@ -20,13 +20,16 @@ pub struct Find {
 
 /// The matches of the pattern, from left to right, not overlapping.
 pub fn find(input: &Find) -> Result<Value, Failure> {
-    let pattern = RegexBuilder::new(&input.pattern)
-        .size_limit(MAX_PATTERN)
-        .build()
+    let pattern = compile(&input.pattern)
         .map_err(|error| Failure::invalid_input(format!("the pattern is not a regular expression: {error}")))?;
     let mut found = pattern.captures_iter(&input.text);
     let matches: Vec<Value> = found.by_ref().take(MAX_MATCHES).map(|captures| describe(&pattern, &captures)).collect();
     Ok(json!({ "matched": !matches.is_empty(), "matches": matches, "truncated": found.next().is_some() }))
+}
+
+/// A pattern within its memory limit.
+pub fn compile(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build()
 }
 
 fn describe(pattern: &Regex, captures: &Captures) -> Value {

@@ -39,6 +39,16 @@ pub fn look(path: &str) -> Result<Option<Metadata>, Failure> {
     }
 }
 
+/// Refuses the top of a granted directory: it can be neither removed nor renamed. Nothing above it can be seen.
+pub fn below_grant(path: &str) -> Result<(), Failure> {
+    if let Some(parent) = parent(path)
+        && look(parent)?.is_some()
+    {
+        return Ok(());
+    }
+    Err(Failure::invalid_input(format!("`{path}` is the top of a granted directory, or lies in none")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +60,14 @@ mod tests {
         }
         for bad in ["", "a", "./a", "/a/../b", "/..", "/a//b", "/a/", "/a/./b", "/a\0b"] {
             assert_eq!(check(bad).unwrap_err().code, "invalid-input", "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_top_of_a_grant_is_told_by_its_missing_parent() {
+        assert!(below_grant("/tmp").is_ok());
+        for top in ["/", "/none/top"] {
+            assert_eq!(below_grant(top).unwrap_err().code, "invalid-input");
         }
     }
 

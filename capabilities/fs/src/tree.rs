@@ -8,7 +8,7 @@ use redress_guest::serde_json::{self, Value, json};
 use serde::Deserialize;
 
 use crate::Save;
-use crate::path::{check, look, parent};
+use crate::path::{below_grant, check, look, parent};
 use crate::read::{At, FromTo};
 use crate::record::{Before, Record, entries};
 use crate::restore::{begin, restore_one};
@@ -61,6 +61,7 @@ pub fn rename(input: &FromTo, save: Save) -> Result<Value, Failure> {
     let (from, to) = input.checked()?;
     let mut record = Record::new();
     if look(from)?.is_some() {
+        below_grant(from)?;
         record.push(from, &Before::Moved(to));
     }
     if look(to)?.is_some_and(|found| found.is_file()) {
@@ -101,6 +102,7 @@ pub fn delete(input: &Delete, save: Save) -> Result<Value, Failure> {
     let path = check(&input.path)?;
     let mut record = Record::new();
     if look(path)?.is_some() {
+        below_grant(path)?;
         push_tree(&mut record, path, input.recursive)?;
     }
     let record = begin(record, save)?;

@@ -1,0 +1,7 @@
+//! Lies: a trap in describe.
+
+fn describe() -> String {
+    panic!("describe panics")
+}
+
+test_guests::liar!(describe);
