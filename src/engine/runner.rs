@@ -64,6 +64,7 @@ enum Round {
 impl Live {
     pub(super) async fn drive(self: &Arc<Self>, stop: &Stop) -> Result<Driven, EngineError> {
         let mut stopped_at = None;
+        self.look_for_others()?;
         loop {
             let failed = self.lock().failed.take();
             if let Some(error) = failed {
@@ -102,14 +103,14 @@ impl Live {
 
     fn at_rest(&self) -> Option<Driven> {
         let core = self.lock();
-        if !core.running.is_empty() {
+        if !core.running.is_empty() || core.state.turn_back.is_some() {
             return None;
         }
         let shown = core.state.shown();
-        if shown.is_rest() && core.state.turn_back.is_none() {
+        if shown.is_rest() {
             return Some(Driven::Rest(shown));
         }
-        core.state.is_idle().then_some(Driven::Idle)
+        (core.state.is_idle() && core.state.kill.is_none()).then_some(Driven::Idle)
     }
 
     async fn round(self: &Arc<Self>) -> Result<Round, EngineError> {

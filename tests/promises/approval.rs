@@ -1,0 +1,172 @@
+use redress::engine::EngineError;
+use redress::saga::RunState;
+use redress::saga::event::Verb;
+use redress::types::Timestamp;
+
+use crate::world::{ALLOW, World, code, is, states, step};
+
+/// As [`ALLOW`], but a HIGH risk asks a person.
+fn asking() -> String {
+    ALLOW.replace("    accept_risk: HIGH\n", "")
+}
+
+const RISKY: &str = r#"
+name: risky
+steps:
+  - { name: a, capability: io.fs.write_file, inputs: { path: /work/a, content: a } }
+  - { name: b, capability: test.count, risk_level: HIGH, inputs: { path: /work/n } }
+  - { name: c, capability: io.fs.write_file, inputs: { path: /work/c, content: "{{ b.path }}" } }
+"#;
+
+fn refusal(result: Result<redress::saga::State, EngineError>) -> String {
+    match result {
+        Err(EngineError::Refused { why }) => why,
+        other => panic!("{:?}", other.map(|state| state.shown())),
+    }
+}
+
+#[tokio::test]
+async fn an_approved_step_runs_exactly_once_with_the_approved_input() {
+    let world = World::new(&asking());
+    let view = world.run(RISKY).await;
+    is(&view, RunState::Paused);
+    assert_eq!(world.read("n"), None);
+    assert_eq!(step(&view, "b").input, Some(serde_json::json!({ "path": "/work/n" })));
+    let world = world.restart(&asking());
+    world.vote(&view.run, "b", "user:alice", true).unwrap();
+    let view = world.resume(&view.run).await;
+    is(&view, RunState::Completed);
+    assert_eq!(world.read("n").as_deref(), Some("execute 1\n"));
+    assert_eq!(world.read("c").as_deref(), Some("/work/n"));
+}
+
+#[tokio::test]
+async fn an_approved_step_that_then_fails_rolls_the_run_back() {
+    let world = World::new(&asking());
+    let yaml = RISKY.replace("path: /work/n }", "path: /work/n, fail_times: 1 }");
+    let view = world.run(&yaml).await;
+    world.vote(&view.run, "b", "user:alice", true).unwrap();
+    is(&world.resume(&view.run).await, RunState::RolledBack);
+    assert!(world.tree().is_empty());
+}
+
+#[tokio::test]
+async fn a_rejection_rolls_back() {
+    let world = World::new(&asking());
+    let view = world.run(RISKY).await;
+    world.vote(&view.run, "b", "user:alice", false).unwrap();
+    let view = world.resume(&view.run).await;
+    is(&view, RunState::RolledBack);
+    assert_eq!(states(&view), [("a", "UNDONE"), ("b", "FAILED"), ("c", "FAILED")]);
+    assert_eq!(code(&view, "b"), "rejected");
+}
+
+#[tokio::test]
+async fn an_expired_request_rolls_back_and_a_late_vote_is_refused() {
+    let world = World::new(&asking());
+    let view = world.run(RISKY).await;
+    world.clock.move_to(Timestamp(1_700_000_000_000 + 86_400_000 + 1_000));
+    assert!(refusal(world.vote(&view.run, "b", "user:alice", true)).contains("expired"));
+    let view = world.resume(&view.run).await;
+    is(&view, RunState::RolledBack);
+    assert_eq!(code(&view, "b"), "expired");
+    assert!(world.tree().is_empty());
+}
+
+#[tokio::test]
+async fn the_requester_cannot_approve_and_nobody_approves_twice() {
+    let world = World::new(&asking());
+    let view = world.run(RISKY).await;
+    assert!(refusal(world.vote(&view.run, "b", "agent:demo", true)).contains("cannot vote"));
+    assert!(refusal(world.vote(&view.run, "b", "agent:other", true)).contains("approvers"));
+    assert!(refusal(world.vote(&view.run, "a", "user:alice", true)).contains("nobody is asked"));
+    world.vote(&view.run, "b", "user:alice", true).unwrap();
+    assert!(refusal(world.vote(&view.run, "b", "user:bob", true)).contains("has been decided"));
+}
+
+#[tokio::test]
+async fn a_policy_that_now_denies_fails_an_approved_step() {
+    let world = World::new(&asking());
+    let view = world.run(RISKY).await;
+    world.vote(&view.run, "b", "user:alice", true).unwrap();
+    let denying = asking()
+        .replace("rules:\n", "rules:\n  - { principal: \"*\", capabilities: [\"test.count\"], action: DENY }\n");
+    let world = world.restart(&denying);
+    let view = world.resume(&view.run).await;
+    is(&view, RunState::RolledBack);
+    assert_eq!((code(&view, "b").as_str(), world.read("n")), ("denied", None));
+}
+
+#[tokio::test]
+async fn a_policy_that_now_asks_others_makes_a_new_request() {
+    let world = World::new(&asking());
+    let view = world.run(RISKY).await;
+    let old = step(&view, "b").approval.as_ref().unwrap().id.clone();
+    world.vote(&view.run, "b", "user:alice", true).unwrap();
+    let others = asking().replace(
+        "rules:\n",
+        "rules:\n  - principal: \"*\"\n    capabilities: [\"test.count\"]\n    action: REQUIRE_APPROVAL\n    approval: { approvers: [\"user:boss\"] }\n",
+    );
+    let world = world.restart(&others);
+    let view = world.resume(&view.run).await;
+    is(&view, RunState::Paused);
+    assert_ne!(step(&view, "b").approval.as_ref().unwrap().id, old);
+    assert_eq!(world.read("n"), None);
+    assert!(refusal(world.vote(&view.run, "b", "user:alice", true)).contains("approvers"));
+    world.vote(&view.run, "b", "user:boss", true).unwrap();
+    is(&world.resume(&view.run).await, RunState::Completed);
+    assert_eq!(world.read("n").as_deref(), Some("execute 1\n"));
+}
+
+#[tokio::test]
+async fn a_quorum_needs_so_many_different_voters() {
+    let policy = asking().replace(
+        "rules:\n",
+        "rules:\n  - principal: \"*\"\n    capabilities: [\"test.count\"]\n    action: REQUIRE_APPROVAL\n    approval: { quorum: 2, expires: 1h }\n",
+    );
+    let world = World::new(&policy);
+    let view = world.run(RISKY).await;
+    world.vote(&view.run, "b", "user:alice", true).unwrap();
+    is(&world.resume(&view.run).await, RunState::Paused);
+    assert!(refusal(world.vote(&view.run, "b", "user:alice", true)).contains("voted already"));
+    world.vote(&view.run, "b", "user:bob", true).unwrap();
+    is(&world.resume(&view.run).await, RunState::Completed);
+}
+
+#[tokio::test]
+async fn after_cancel_a_vote_is_refused() {
+    let world = World::new(&asking());
+    let view = world.run(RISKY).await;
+    world.operate(&view.run, Verb::Cancel, None).unwrap();
+    assert!(refusal(world.vote(&view.run, "b", "user:alice", true)).contains("asked to end"));
+    is(&world.resume(&view.run).await, RunState::RolledBack);
+    assert!(world.tree().is_empty());
+}
+
+#[tokio::test]
+async fn a_step_that_only_waits_is_never_allowed_unasked() {
+    let world = World::new(ALLOW);
+    let yaml = r#"
+name: gate
+steps:
+  - { name: gate, step_type: HUMAN_APPROVAL, inputs: { message: "go?" } }
+  - { name: a, capability: io.fs.write_file, inputs: { path: /work/a, content: a } }
+"#;
+    let view = world.run(yaml).await;
+    is(&view, RunState::Paused);
+    world.vote(&view.run, "gate", "user:alice", true).unwrap();
+    let view = world.resume(&view.run).await;
+    is(&view, RunState::Completed);
+    assert!(!world.kinds(&view.run)[..world.kinds(&view.run).len() - 4].contains(&"INTENT"));
+}
+
+#[tokio::test]
+async fn passing_the_deadline_rolls_back_also_while_it_waits() {
+    let world = World::new(&asking());
+    let view = world.run(&format!("deadline: 1m\n{}", RISKY.trim_start())).await;
+    is(&view, RunState::Paused);
+    world.clock.move_to(Timestamp(1_700_000_000_000 + 120_000));
+    let view = world.resume(&view.run).await;
+    is(&view, RunState::RolledBack);
+    assert_eq!(view.reason.unwrap().code, "deadline");
+}

@@ -1,0 +1,61 @@
+use redress::saga::RunState;
+
+use crate::world::{ALLOW, World, code, is, step};
+
+#[tokio::test]
+async fn two_unordered_steps_on_one_file_conflict_and_the_missing_dependency_is_named() {
+    let world = World::new(ALLOW);
+    let view = world
+        .run(
+            r#"
+name: both
+steps:
+  - { name: a, capability: io.fs.write_file, depends_on: [], inputs: { path: /work/f, content: a } }
+  - { name: b, capability: io.fs.write_file, inputs: { path: /work/f, content: b } }
+"#,
+        )
+        .await;
+    is(&view, RunState::RolledBack);
+    let loser = if code(&view, "a") == "conflict" { "a" } else { "b" };
+    let error = step(&view, loser).error.clone().unwrap();
+    assert_eq!(error.code, "conflict");
+    assert!(error.message.contains("depends_on: ["), "{}", error.message);
+    assert!(world.tree().is_empty());
+}
+
+#[tokio::test]
+async fn ordered_steps_on_one_file_do_not_conflict() {
+    let world = World::new(ALLOW);
+    let view = world
+        .run(
+            r#"
+name: both
+steps:
+  - { name: a, capability: io.fs.write_file, depends_on: [], inputs: { path: /work/f, content: a } }
+  - { name: between, capability: data.hash, depends_on: [a], inputs: { content: x } }
+  - { name: b, capability: io.fs.append_file, depends_on: [between], inputs: { path: /work/f, content: b } }
+"#,
+        )
+        .await;
+    is(&view, RunState::Completed);
+    assert_eq!(world.read("f").as_deref(), Some("ab"));
+}
+
+#[tokio::test]
+async fn a_write_below_a_directory_that_an_unordered_step_made_is_a_conflict() {
+    let world = World::new(ALLOW);
+    let view = world
+        .run(
+            r#"
+name: below
+steps:
+  - { name: dir, capability: io.fs.make_dir, depends_on: [], inputs: { path: /work/d } }
+  - { name: between, capability: data.hash, depends_on: [dir], inputs: { content: x } }
+  - { name: file, capability: test.flaky.write, retry: { max_attempts: 9 }, inputs: { path: /work/d/f, content: x, fail_times: 3 } }
+"#,
+        )
+        .await;
+    is(&view, RunState::RolledBack);
+    assert!(matches!(code(&view, "file").as_str(), "conflict" | "not-found"), "{}", code(&view, "file"));
+    assert!(world.tree().is_empty());
+}

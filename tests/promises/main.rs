@@ -1,0 +1,21 @@
+//! What a run promises, tried on the whole engine: real components in the real sandbox, a real journal, real files. Time is
+//! a value that moves by itself while nothing is in flight.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[path = "../common/guests.rs"]
+mod guests;
+mod world;
+
+mod approval;
+mod conflict;
+mod open_run;
+mod recovery;
+mod retry;
+mod rollback;
+mod scale;

@@ -1,0 +1,224 @@
+//! A workspace, a policy, a journal and an engine, in a temporary folder.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use redress::document::Source;
+use redress::engine::{
+    Driven, Engine, EngineError, NoObserver, Parts, Registry, Run, RunView, SimClock, StepView, Stop, Submit, Submitted,
+    VoteRequest, operate, view, vote,
+};
+use redress::journal::{Journal, Options, SqliteJournal};
+use redress::policy::Policy;
+use redress::saga::event::Verb;
+use redress::saga::{RunState, State};
+use redress::sandbox::{Sandbox, SandboxConfig};
+use redress::types::{Principal, RunId, StepName, Timestamp};
+use redress::workflow::Workflow;
+use serde_json::Map;
+use tempfile::TempDir;
+
+use crate::guests;
+
+/// Everything is allowed to the agent, in one directory.
+pub const ALLOW: &str = r#"
+default: DENY
+rules:
+  - principal: "agent:demo"
+    capabilities: ["*"]
+    action: ALLOW
+    accept_risk: HIGH
+grants:
+  - capabilities: ["*"]
+    filesystem: [{ host: ./work, guest: /work, access: read-write }]
+"#;
+
+pub struct World {
+    pub dir: TempDir,
+    pub clock: SimClock,
+    pub journal: Arc<SqliteJournal>,
+    pub engine: Engine,
+}
+
+/// One sandbox for all tests of the process: it holds compiled code, and no state of a run.
+fn sandbox() -> Sandbox {
+    static SANDBOX: OnceLock<Sandbox> = OnceLock::new();
+    SANDBOX
+        .get_or_init(|| {
+            let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("promises-cache");
+            Sandbox::new(SandboxConfig { cache_dir: Some(cache) }).unwrap()
+        })
+        .clone()
+}
+
+fn components() -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER
+        .get_or_init(|| {
+            let folder = TempDir::new().unwrap().keep();
+            for name in ["plain", "flaky", "undo", "hostile"] {
+                fs::copy(guests::component(name), folder.join(format!("{name}.wasm"))).unwrap();
+            }
+            folder
+        })
+        .clone()
+}
+
+pub fn user(text: &str) -> Principal {
+    Principal::parse(text).unwrap()
+}
+
+pub fn name(text: &str) -> StepName {
+    StepName::parse(text).unwrap()
+}
+
+impl World {
+    pub fn new(policy: &str) -> World {
+        let dir = TempDir::new().unwrap();
+        fs::create_dir(dir.path().join("work")).unwrap();
+        World::at(dir, policy)
+    }
+
+    fn at(dir: TempDir, policy: &str) -> World {
+        let clock = SimClock::leaping(Timestamp(1_700_000_000_000));
+        let journal =
+            Arc::new(SqliteJournal::create_or_open(&dir.path().join("journal/journal.db"), Options::default()).unwrap());
+        let engine = engine(&dir, &journal, &clock, policy).unwrap();
+        World { dir, clock, journal, engine }
+    }
+
+    /// The process ends and another one begins.
+    pub fn restart(self, policy: &str) -> World {
+        let World { dir, .. } = self;
+        World::at(dir, policy)
+    }
+
+    pub fn workflow(&self, yaml: &str) -> Workflow {
+        let source = Source::new("workflow.yaml", yaml);
+        Workflow::load(&source, self.engine.registry(), &Map::new()).unwrap_or_else(|e| panic!("{e}")).0
+    }
+
+    pub async fn submit(&self, yaml: &str) -> Run {
+        let submit = Submit::by(user("agent:demo"));
+        match self.engine.submit(&self.workflow(yaml), &submit).await.unwrap() {
+            Submitted::New(run) => run,
+            Submitted::Existing(run) => panic!("{run} exists"),
+        }
+    }
+
+    /// Submits a workflow and drives it to rest.
+    pub async fn run(&self, yaml: &str) -> RunView {
+        let run = self.submit(yaml).await;
+        self.drive(&run).await
+    }
+
+    pub async fn drive(&self, run: &Run) -> RunView {
+        let driven = run.drive(&Stop::default()).await.unwrap();
+        let view = self.view(run.id());
+        assert!(matches!(driven, Driven::Rest(state) if state.as_str() == view.state), "{driven:?} {}", view.state);
+        view
+    }
+
+    pub async fn take(&self, run: &RunId) -> Run {
+        self.engine.take(run).await.unwrap()
+    }
+
+    /// Takes the run over and drives it to rest.
+    pub async fn resume(&self, run: &RunId) -> RunView {
+        let run = self.take(run).await;
+        self.drive(&run).await
+    }
+
+    pub fn view(&self, run: &RunId) -> RunView {
+        view(&*self.journal, run).unwrap()
+    }
+
+    pub fn vote(&self, run: &RunId, step: &str, by: &str, approve: bool) -> Result<State, EngineError> {
+        use redress::engine::Clock;
+        let request =
+            VoteRequest { step: name(step), request: None, by: user(by), approve, reason: "a reason".to_owned() };
+        vote(&*self.journal, run, &request, self.clock.now())
+    }
+
+    pub fn operate(&self, run: &RunId, verb: Verb, step: Option<&str>) -> Result<State, EngineError> {
+        use redress::engine::Clock;
+        operate(&*self.journal, run, verb, step.map(name), &user("user:op"), "a reason", self.clock.now())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join("work").join(name)
+    }
+
+    pub fn write(&self, name: &str, content: &str) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    pub fn read(&self, name: &str) -> Option<String> {
+        fs::read(self.path(name)).ok().map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    /// Every file and directory of the workspace with its bytes.
+    pub fn tree(&self) -> BTreeMap<String, Option<Vec<u8>>> {
+        let mut tree = BTreeMap::new();
+        collect(&self.dir.path().join("work"), "", &mut tree);
+        tree
+    }
+
+    pub fn kinds(&self, run: &RunId) -> Vec<&'static str> {
+        self.journal.entries(run, 0, usize::MAX).unwrap().iter().map(|entry| entry.event.kind()).collect()
+    }
+}
+
+fn collect(dir: &Path, at: &str, tree: &mut BTreeMap<String, Option<Vec<u8>>>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{at}/{}", entry.file_name().to_string_lossy());
+        if entry.file_type().unwrap().is_dir() {
+            tree.insert(name.clone(), None);
+            collect(&entry.path(), &name, tree);
+        } else {
+            tree.insert(name, Some(fs::read(entry.path()).unwrap()));
+        }
+    }
+}
+
+fn load_policy(dir: &TempDir, text: &str) -> Policy {
+    let base = dir.path().canonicalize().unwrap();
+    let loaded = Policy::load(Source::new("policy.yaml", text), base.to_str().unwrap());
+    loaded.unwrap_or_else(|e| panic!("{e}")).0
+}
+
+fn engine(dir: &TempDir, journal: &Arc<SqliteJournal>, clock: &SimClock, policy: &str) -> Result<Engine, EngineError> {
+    let mut registry = Registry::standard(sandbox())?;
+    registry.add_folder(&components())?;
+    Engine::new(Parts {
+        journal: journal.clone(),
+        owners: journal.owners_dir(),
+        sandbox: sandbox(),
+        registry,
+        policy: Arc::new(load_policy(dir, policy)),
+        clock: Arc::new(clock.clone()),
+        observer: Arc::new(NoObserver),
+        protected: vec![journal.path().to_owned()],
+    })
+}
+
+pub fn step<'v>(view: &'v RunView, name: &str) -> &'v StepView {
+    view.steps.iter().find(|step| step.name == name).unwrap()
+}
+
+pub fn states(view: &RunView) -> Vec<(&str, &str)> {
+    view.steps.iter().map(|step| (step.name.as_str(), step.state)).collect()
+}
+
+pub fn code(view: &RunView, name: &str) -> String {
+    step(view, name).error.as_ref().map_or_else(String::new, |error| error.code.clone())
+}
+
+pub fn is(view: &RunView, state: RunState) {
+    assert_eq!(view.state, state.as_str(), "{:#?}", view.reason);
+}
