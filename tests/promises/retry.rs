@@ -75,8 +75,8 @@ async fn a_component_is_told_its_attempt_and_one_key() {
 async fn a_guest_that_never_ends_or_eats_memory_ends_in_a_named_limit_and_is_undone() {
     let limits = "    limits: { memory: 16MiB, wall_time: 700ms, fuel: 400000000 }\n";
     let world = World::new(&format!("{ALLOW}{limits}"));
-    for (then, expected) in [("loop", &["out-of-fuel", "timeout"][..]), ("sleep", &["timeout"]), ("exit", &["exited"]), ("panic", &["trap"])] {
-        let inputs = format!("path: /work/n, content: x, then: {then}");
+    for (then, expected) in [("loop", &["out-of-fuel", "timeout"][..]), ("sleep", &["timeout"]), ("exit", &["exited"]), ("panic", &["trap"]), ("recurse", &["stack-overflow"])] {
+        let inputs = format!("path: /work/n, content: x, then: {then}, ms: 60000");
         let view = world.run(&single("test.write_then", &inputs, "max_attempts: 1")).await;
         is(&view, RunState::RolledBack);
         assert!(step(&view, "a").checked, "{then}");
