@@ -9,6 +9,7 @@
 //! | [`workflow`] | a YAML document becomes a checked plan | no |
 //! | [`policy`] | a YAML document becomes decisions and grants | no |
 //! | [`saga`] | events, `state = fold(events)`, the next commands | no |
+//! | `journal` | the append-only, hash-chained record of every run; who owns a run | yes |
 
 #[cfg(feature = "host")]
 pub mod journal;

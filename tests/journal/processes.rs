@@ -1,5 +1,5 @@
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use redress::journal::{Journal, Options, OwnerLock, SqliteJournal, try_lock_dead};
 use redress::types::Timestamp;
@@ -30,14 +30,15 @@ fn role_owner() {
 struct OwnerProcess {
     child: Child,
     stdin: Option<ChildStdin>,
+    _stdout: BufReader<ChildStdout>,
     id: String,
 }
 
 fn start_owner(home: &Home) -> OwnerProcess {
     let mut child = process("role_owner", home).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let id = lines.map(Result::unwrap).find_map(|line| line.strip_prefix("owner=").map(str::to_owned)).unwrap();
-    OwnerProcess { stdin: child.stdin.take(), child, id }
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let id = (&mut stdout).lines().find_map(|line| line.unwrap().strip_prefix("owner=").map(str::to_owned)).unwrap();
+    OwnerProcess { stdin: child.stdin.take(), child, _stdout: stdout, id }
 }
 
 #[test]
