@@ -10,8 +10,10 @@
 //! | [`policy`] | a YAML document becomes decisions and grants | no |
 //! | [`saga`] | events, `state = fold(events)`, the next commands | no |
 //! | `journal` | the hash-chained record of every run, and who owns it | yes |
-//! | `engine` | composes the others: submits, drives, undoes and recovers runs | yes |
 //! | `sandbox` | one call of a component, confined, and the proof of what it did | yes |
+//! | `engine` | composes the others: submits, drives, undoes and recovers runs | yes |
+//!
+//! The rooms that do not touch the world build without the feature `host`, so that their tests run in seconds.
 
 pub mod document;
 #[cfg(feature = "host")]

@@ -86,7 +86,7 @@ pub trait Journal: Send + Sync {
     /// is legal: that is the saga's work, before the call, and after [`JournalError::HeadMoved`] again.
     fn append(&self, run: &RunId, append: Append) -> Pending<Appended>;
 
-    /// Makes `owner` the owner of a run. Called by recovery while it holds the [`Guard`] of the owner before, never without.
+    /// Makes `owner` the owner of a run. Called by recovery with the [`Guard`] of the owner before in hand, never without.
     ///
     /// Durable. Refused with [`JournalError::StaleEpoch`] if somebody else took it first. The new owner then reads the run's
     /// entries up to [`Taken::entry`]; what stands after it will be told as foreign.

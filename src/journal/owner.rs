@@ -5,8 +5,9 @@
 //! stopped. So whoever gets the lock of an owner's file knows that this owner is dead, without lease times and without clocks.
 //!
 //! A file gets its name only once it is locked, so a file that nobody locks belongs to nobody alive, and may be removed by
-//! whoever holds its lock; an owner whose file is gone is dead. Ids are never used twice. Two processes that take over the
-//! same dead owner's runs may both come to know that it is dead; which of them gets a run is decided by the run's epoch.
+//! whoever gets its lock; an owner whose file is gone is dead. Ids are never used twice. Those who ask take a shared lock, so
+//! that none of them takes another one for the owner: several may know that an owner is dead, and which of them gets a run is
+//! decided by the run's epoch.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
@@ -28,14 +29,14 @@ pub struct OwnerIdentity {
     pub boot: String,
 }
 
-/// This process's claim to be alive. Dropped, or when the process ends, its runs may be taken over.
+/// This process's claim to be alive. Once it is dropped, or when the process ends, its runs may be taken over.
 #[derive(Debug)]
 pub struct OwnerLock {
     identity: OwnerIdentity,
     _file: Guard,
 }
 
-/// The lock of an owner's file. While it is held, nobody else can find out whether that owner is dead.
+/// The proof that an owner is dead.
 #[derive(Debug)]
 pub struct Guard {
     path: PathBuf,
@@ -80,7 +81,7 @@ fn lock_and_name(unnamed: &Path, path: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
-/// The guard of an owner that is dead; none if it lives, or if somebody else is just taking its runs over.
+/// The guard of an owner that is dead; none if it lives.
 pub fn try_lock_dead(dir: &Path, owner: &str) -> Result<Option<Guard>, JournalError> {
     let path = dir.join(owner);
     if !owner.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
@@ -90,7 +91,7 @@ pub fn try_lock_dead(dir: &Path, owner: &str) -> Result<Option<Guard>, JournalEr
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(Guard { path, _locked: None })),
         other => other.map_err(on_file("open the owner file", &path))?,
     };
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => Ok(Some(Guard { path, _locked: Some(file) })),
         Err(Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(on_file("lock the owner file", &path)(error.into())),
@@ -129,14 +130,14 @@ mod tests {
     }
 
     #[test]
-    fn one_taker_at_a_time_holds_the_guard_of_a_dead_owner() {
+    fn whoever_asks_about_a_dead_owner_is_never_taken_for_it() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("dead"), "1\n").unwrap();
-        let guard = try_lock_dead(dir.path(), "dead").unwrap();
-        assert!(guard.is_some());
-        assert!(try_lock_dead(dir.path(), "dead").unwrap().is_none());
-        drop(guard);
+        let guards = [0; 3].map(|_| try_lock_dead(dir.path(), "dead").unwrap());
+        assert!(guards.iter().all(Option::is_some));
+        drop(guards);
         assert!(!dir.path().join("dead").exists());
+        assert!(try_lock_dead(dir.path(), "dead").unwrap().is_some());
     }
 
     #[test]

@@ -241,7 +241,7 @@ impl Verifier<'_> {
     fn left_over(&mut self) -> rusqlite::Result<()> {
         let conn = self.conn;
         let mut statement = conn.prepare(
-            "SELECT lost.run, (SELECT coalesce(max(seq), 0) + 1 FROM events WHERE chain = lost.run)
+            "SELECT lost.run, (SELECT coalesce(max(seq), 0) + 1 FROM events WHERE chain = lost.run AND typeof(seq) = 'integer')
              FROM (SELECT run, seq FROM temp.heads UNION SELECT run, seq FROM runs) AS lost
              WHERE NOT EXISTS (SELECT 1 FROM events WHERE chain = lost.run AND seq = lost.seq)",
         )?;

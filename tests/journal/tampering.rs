@@ -56,7 +56,8 @@ fn an_untouched_journal_has_no_findings_and_is_counted() {
 fn every_changed_byte_of_every_event_and_hash_is_found_where_it_is() {
     let (_home, journal, conn, ..) = scene();
     let mut rows = conn.prepare("SELECT id, chain, seq, body, hash FROM events").unwrap();
-    let rows: Vec<(i64, String, u64, Vec<u8>, Vec<u8>)> = rows
+    type Stored = (i64, String, u64, Vec<u8>, Vec<u8>);
+    let rows: Vec<Stored> = rows
         .query_map([], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.try_into().unwrap(), row.get(3)?, row.get(4)?))
         })
@@ -249,7 +250,7 @@ fn chains_and_kept_bytes_that_do_not_belong_are_found() {
     let (_home, journal, conn, run, _) = scene();
     let stranger = "INSERT INTO events (chain, seq, body, hash) VALUES ('stranger', 1, x'00', x'00')";
     let expected = Finding { chain: "stranger".into(), seq: 0, what: Flaw::Chain };
-    assert_eq!(tampered(&journal, &conn, stranger, findings), [expected.clone()]);
+    assert_eq!(tampered(&journal, &conn, stranger, findings), std::slice::from_ref(&expected));
     assert_eq!(expected.to_string(), "chain `stranger`: there is no such kind of chain");
     let types = format!("UPDATE events SET body = CAST(body AS TEXT), hash = 'x' WHERE chain = '{run}' AND seq = 4");
     assert_eq!(tampered(&journal, &conn, &types, places), [(run.to_string(), 4)]);
