@@ -1,7 +1,9 @@
 //! What the tests of the sandbox share: a watcher that records, and calls on a temporary directory.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::collections::BTreeMap;
+pub mod guests;
+
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -122,6 +124,17 @@ pub fn standard(name: &str) -> Arc<Component> {
     sandbox().load(bytes, Provenance::Standard).unwrap()
 }
 
+/// A component of `tests/components`; loaded once in a process.
+pub fn guest(name: &str) -> Arc<Component> {
+    static LOADED: Mutex<Option<HashMap<String, Arc<Component>>>> = Mutex::new(None);
+    let mut loaded = LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let loaded = loaded.get_or_insert_default();
+    Arc::clone(loaded.entry(name.to_owned()).or_insert_with(|| {
+        let bytes = std::fs::read(guests::component(name)).unwrap();
+        sandbox().load(&bytes, Provenance::External).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }))
+}
+
 /// A temporary directory with a granted one, `/workspace`, inside.
 pub struct World {
     pub dir: tempfile::TempDir,
@@ -184,6 +197,11 @@ pub fn compensation(executed: &Call, output: Option<String>, undo: Vec<Vec<u8>>)
         key: "undo-1".into(),
         ..executed.clone()
     }
+}
+
+/// The code of the failure that a report ended with.
+pub fn failed(report: &Report) -> &str {
+    &report.result.as_ref().expect_err("it was to fail").code
 }
 
 pub fn run(call: Call, watcher: &Arc<Recorder>) -> Report {
