@@ -71,7 +71,7 @@ fn many_memories_tables_or_instances_are_bounded_together() {
             Err(LoadError::DescribeFailed(failure)) => {
                 assert!(matches!(failure.code.as_str(), code::OUT_OF_MEMORY | code::LIMIT), "{name}: {failure}");
             }
-            Err(LoadError::Invalid(message)) => assert!(message.contains("limit"), "{name}: {message}"),
+            Err(LoadError::Invalid(message)) => assert!(message.contains("maximum"), "{name}: {message}"),
             other => panic!("{name}: {other:?}"),
         }
     }
@@ -200,7 +200,10 @@ fn what_a_component_is_told_is_what_was_decided() {
     assert_eq!(report.result.unwrap().unwrap(), r#"{"attempt":1,"input":"{\"x\":1}","key":"key-1","timeout_ms":5000}"#);
     let mut call = execution(&guest("plain"), "test.context", json!({"name": "run"}), Grant::default());
     call.context.insert("run".into(), "r-1".into());
-    assert_eq!(run(call, &Recorder::new()).result.unwrap().unwrap(), r#"{"value":"r-1"}"#);
+    call.grant.config.insert("region".into(), "eu".into());
+    assert_eq!(run(call.clone(), &Recorder::new()).result.unwrap().unwrap(), r#"{"value":"r-1"}"#);
+    call.input = json!({"name": "config.region"}).to_string();
+    assert_eq!(run(call, &Recorder::new()).result.unwrap().unwrap(), r#"{"value":"eu"}"#);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::time::Instant;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use wasmtime::component::{ResourceTable, ResourceTableError};
-use wasmtime::{Engine, Store, Trap, UpdateDeadline};
+use wasmtime::{Engine, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, I32Exit, WasiCtx, WasiCtxBuilder};
 
 use super::attempt::{Attempt, Mode, Setup, Stopped, Watcher};
@@ -54,7 +54,7 @@ pub struct Call {
     pub timeout: Option<Duration>,
     /// What the sandbox opens, and the limits.
     pub grant: Grant,
-    /// What the component may know of the run, by name.
+    /// What the component may know of the run, by name; the granted configuration values are added as `config.NAME`.
     pub context: BTreeMap<String, String>,
 }
 
@@ -129,6 +129,9 @@ fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) ->
     if call.input.len() as u64 > limits.input {
         return Report::clean(limit("input", limits.input));
     }
+    if cancel.is_cancelled() {
+        return Report::clean(Failure::new(code::INTERRUPTED, "the call was interrupted before it began"));
+    }
     let started = Instant::now();
     let wall = call.timeout.map_or(limits.wall(), |timeout| timeout.min(limits.wall()));
     let log = Log::new(limits.stdout, limits.stderr);
@@ -160,7 +163,7 @@ fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) ->
         pre: &call.component.pre,
         wasi: builder.build(),
         attempt: Arc::clone(&attempt),
-        context: call.context.clone(),
+        context: context(call),
         limits,
         wall,
     };
@@ -205,6 +208,12 @@ fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) ->
     };
     let wall_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Report { result, outcome, evidence: ledger.finish(ended.fuel, wall_ms), log: log.take() }
+}
+
+/// What `context.get` knows: what the engine gave, and the granted configuration values.
+fn context(call: &Call) -> BTreeMap<String, String> {
+    let config = call.grant.config.iter().map(|(name, value)| (format!("config.{name}"), value.clone()));
+    call.context.clone().into_iter().chain(config).collect()
 }
 
 fn mode(kind: &CallKind) -> Mode {
@@ -376,12 +385,8 @@ fn failure(error: &wasmtime::Error, refused: Option<Refused>, limits: &Limits) -
         Some(Trap::OutOfFuel) => {
             return Some(Failure::new(code::OUT_OF_FUEL, format!("the limit `fuel` ({}) was passed", limits.fuel)));
         }
-        Some(Trap::StackOverflow) => {
-            return Some(Failure::new(
-                code::STACK_OVERFLOW,
-                "the component's stack was used up: it recurses too deeply",
-            ));
-        }
+        Some(Trap::StackOverflow) => return Some(stack_used_up()),
+        Some(Trap::MemoryOutOfBounds) if recurses(error) => return Some(stack_used_up()),
         _ => {}
     }
     match refused {
@@ -412,6 +417,22 @@ fn failure(error: &wasmtime::Error, refused: Option<Refused>, limits: &Limits) -
     };
     let details: String = text.chars().take(4 << 10).collect();
     Some(Failure { details: Some(details), ..Failure::new(code::TRAP, message) })
+}
+
+fn stack_used_up() -> Failure {
+    Failure::new(code::STACK_OVERFLOW, "the component's stack was used up: it recurses too deeply")
+}
+
+/// Whether the innermost calls are mostly of one function. Languages that keep a stack of their own in linear memory run out
+/// of its lower end, and only this tells a stack that is used up from a stray pointer.
+fn recurses(error: &wasmtime::Error) -> bool {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return false };
+    let mut calls: BTreeMap<u32, usize> = BTreeMap::new();
+    for frame in backtrace.frames() {
+        *calls.entry(frame.func_index()).or_default() += 1;
+    }
+    let most = calls.into_values().max().unwrap_or_default();
+    most >= 10 && most * 2 > backtrace.frames().len()
 }
 
 /// Waits until nothing of the call is left. Everything runs on this thread, so that there is nothing to wait for: should a

@@ -30,25 +30,50 @@ pub(super) fn compile(schema: &Value) -> Result<Validator, String> {
         .map_err(|error| error.to_string())
 }
 
-/// A `$ref` that is reached from itself through keywords that apply to the same value would never end.
+/// Looks at every subschema: references lead to a place in the same schema, and none leads back to itself on the same value,
+/// since that would never end.
 fn refuse_circles(schema: &Value) -> Result<(), String> {
-    let mut path = Vec::new();
-    follow(schema, schema, &mut path, &mut 0)
+    let mut steps = 0;
+    let mut waiting = vec![schema];
+    while let Some(at) = waiting.pop() {
+        match at {
+            Value::Object(fields) => {
+                if let Some(key) = UNSUPPORTED.iter().find(|key| fields.get(**key).is_some_and(Value::is_string)) {
+                    return Err(format!("`{key}` is not supported: use `$ref` with `#/...`"));
+                }
+                if !std::ptr::eq(at, schema) && fields.get("$id").is_some_and(Value::is_string) {
+                    return Err("`$id` is not supported inside a schema".into());
+                }
+                follow(schema, at, &mut Vec::new(), &mut steps)?;
+                waiting.extend(fields.iter().filter(|(key, _)| !DATA.contains(&key.as_str())).map(|(_, value)| value));
+            }
+            Value::Array(items) => waiting.extend(items),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
+const UNSUPPORTED: [&str; 4] = ["$dynamicRef", "$recursiveRef", "$anchor", "$dynamicAnchor"];
+
+/// Keywords whose values are no schemas.
+const DATA: [&str; 4] = ["const", "default", "enum", "examples"];
+
+/// Follows what applies to the same value as the subschema `at`.
 fn follow<'a>(root: &'a Value, at: &'a Value, path: &mut Vec<&'a str>, steps: &mut usize) -> Result<(), String> {
     *steps += 1;
-    if *steps > 10_000 {
+    if *steps > 100_000 {
         return Err("the schema is too intricate".into());
     }
     let Value::Object(fields) = at else { return Ok(()) };
     for (key, value) in fields {
         match (key.as_str(), value) {
-            ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(target)) => {
+            ("$ref", Value::String(target)) => {
                 if path.contains(&target.as_str()) {
                     return Err(format!("`$ref: {target}` goes round in a circle"));
                 }
-                let Some(next) = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) else { continue };
+                let next = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
+                let next = next.ok_or_else(|| format!("`$ref: {target}` does not lead to a place in this schema"))?;
                 path.push(target);
                 follow(root, next, path, steps)?;
                 path.pop();
@@ -57,12 +82,8 @@ fn follow<'a>(root: &'a Value, at: &'a Value, path: &mut Vec<&'a str>, steps: &m
                 parts.iter().try_for_each(|part| follow(root, part, path, steps))?;
             }
             ("not" | "if" | "then" | "else", part) => follow(root, part, path, steps)?,
-            ("dependentSchemas", Value::Object(parts)) => {
+            ("dependentSchemas" | "dependencies", Value::Object(parts)) => {
                 parts.values().try_for_each(|part| follow(root, part, path, steps))?;
-            }
-            // What these hold applies to a part of the value, or to nothing until it is referred to.
-            ("properties" | "patternProperties" | "$defs" | "definitions", Value::Object(parts)) => {
-                parts.values().try_for_each(|part| follow(root, part, &mut Vec::new(), steps))?;
             }
             _ => {}
         }
@@ -129,6 +150,8 @@ mod tests {
             json!({"$ref": "file:///etc/passwd"}),
             json!({"$ref": "#"}),
             json!({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}}),
+            json!({"properties": {"a": {"allOf": [{"$ref": "#/properties/a"}]}}}),
+            json!({"$dynamicRef": "#x"}),
             json!({"type": "nonsense"}),
             json!({"pattern": "("}),
             json!(true),
