@@ -1,4 +1,5 @@
 //! What the filesystem gate lets out, in which order, and what it writes down.
+#![cfg(feature = "host")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a failed test may panic
 
 mod common;
@@ -461,6 +462,26 @@ fn a_call_that_is_interrupted_before_its_effect_has_none() {
     let report = run_with(call, &watcher, cancel);
     assert_eq!((failed(&report), report.outcome), (code::INTERRUPTED, Outcome::Clean), "{report:?}");
     assert_eq!(world.read("a.txt"), None);
+}
+
+#[test]
+fn a_call_that_is_interrupted_between_two_effects_has_the_first_only() {
+    let world = World::new();
+    let cancel = Cancel::new();
+    let canceller = cancel.clone();
+    let watcher = Recorder::looking(move |question| {
+        if matches!(question, Asked::Before(..)) {
+            canceller.cancel();
+        }
+        Ok(())
+    });
+    let input = json!({"path": "/workspace/a/b"});
+    let call = execution(&standard("fs"), "io.fs.make_dir", input, world.grant(Access::ReadWrite));
+    let report = run_with(call, &watcher, cancel);
+    assert_eq!((failed(&report), report.outcome), (code::INTERRUPTED, Outcome::Unclear), "{report:?}");
+    assert!(world.path("a").exists() && !world.path("a/b").exists());
+    assert_eq!(report.evidence.targets.len(), 1, "what was not let out is no target");
+    assert_eq!(watcher.asked().last(), Some(&Asked::Release("/workspace/a/b".into())));
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! A component can neither crash, hang nor starve the host, whatever its bytes are; each limit has its name.
+#![cfg(feature = "host")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // a failed test may panic
 
 mod common;

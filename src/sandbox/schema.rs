@@ -196,4 +196,15 @@ mod tests {
         assert!(validator.is_valid(&json!({"child": {"child": {}}})));
         assert!(!validator.is_valid(&json!({"child": {"child": 1}})));
     }
+
+    #[test]
+    fn the_deepest_check_that_is_possible_fits_on_the_stack_of_a_worker() {
+        let step = json!({"properties": {"a": {"$ref": "#"}}});
+        let schema = (0..SAME_VALUE - 2).fold(step, |inner, _| json!({"allOf": [inner]}));
+        let validator = compile(&schema).unwrap();
+        let deep = format!("{}1{}", r#"{"a":"#.repeat(120), "}".repeat(120));
+        let value = crate::types::parse_strict(deep.as_bytes()).unwrap();
+        let check = move || check(&validator, &value, "input").is_ok();
+        assert!(std::thread::Builder::new().stack_size(2 << 20).spawn(check).unwrap().join().unwrap());
+    }
 }
