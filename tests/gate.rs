@@ -156,6 +156,38 @@ fn nothing_outside_of_the_grant_can_be_read_or_changed() {
 }
 
 #[test]
+fn a_read_that_leads_out_fails_with_the_reason_of_the_host() {
+    let world = World::new();
+    std::fs::write(world.outside("secret"), "secret").unwrap();
+    std::os::unix::fs::symlink("../secret", world.path("l")).unwrap();
+    let input = json!({"path": "/workspace/l"});
+    let call = execution(&standard("fs"), "io.fs.read_file", input, world.grant(Access::ReadOnly));
+    let report = run(call, &Recorder::new());
+    assert_eq!((failed(&report), report.outcome), (code::NOT_GRANTED, Outcome::Clean));
+    let failure = report.result.unwrap_err();
+    assert_eq!(failure.message, "`l` leads out of the granted directory");
+    assert!(failure.details.unwrap().contains("the component ended with"));
+}
+
+#[test]
+fn more_calls_than_the_pool_has_room_for_wait_their_turn() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+    let world = World::new();
+    let calls: Vec<_> = (0..200)
+        .map(|i| {
+            let input = json!({"content": "x", "path": format!("/workspace/{i}")});
+            let call = execution(&standard("fs"), "io.fs.write_file", input, world.grant(Access::ReadWrite));
+            runtime.spawn(sandbox().call(call, Recorder::new(), Cancel::new()))
+        })
+        .collect();
+    for call in calls {
+        let report = runtime.block_on(call).unwrap();
+        assert_eq!(report.outcome, Outcome::Succeeded, "{report:?}");
+    }
+    assert_eq!(tree(&world.path("")).len(), 200);
+}
+
+#[test]
 fn moving_or_removing_does_not_reach_outside_either() {
     let world = World::new();
     std::fs::create_dir(world.outside("out")).unwrap();

@@ -114,25 +114,25 @@ pub fn sandbox() -> &'static Sandbox {
     SANDBOX.get_or_init(|| Sandbox::new(SandboxConfig::default()).unwrap())
 }
 
-/// The standard library's component of this name.
+/// The standard library's component of this name; loaded once in a process.
 pub fn standard(name: &str) -> Arc<Component> {
-    let bytes: &[u8] = match name {
-        "fs" => include_bytes!(concat!(env!("OUT_DIR"), "/fs.wasm")),
-        "data" => include_bytes!(concat!(env!("OUT_DIR"), "/data.wasm")),
+    loaded(name, Provenance::Standard, || match name {
+        "fs" => include_bytes!(concat!(env!("OUT_DIR"), "/fs.wasm")).to_vec(),
+        "data" => include_bytes!(concat!(env!("OUT_DIR"), "/data.wasm")).to_vec(),
         other => panic!("no component {other}"),
-    };
-    sandbox().load(bytes, Provenance::Standard).unwrap()
+    })
 }
 
 /// A component of `tests/components`; loaded once in a process.
 pub fn guest(name: &str) -> Arc<Component> {
+    loaded(name, Provenance::External, || std::fs::read(guests::component(name)).unwrap())
+}
+
+fn loaded(name: &str, provenance: Provenance, bytes: impl FnOnce() -> Vec<u8>) -> Arc<Component> {
     static LOADED: Mutex<Option<HashMap<String, Arc<Component>>>> = Mutex::new(None);
     let mut loaded = LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let loaded = loaded.get_or_insert_default();
-    Arc::clone(loaded.entry(name.to_owned()).or_insert_with(|| {
-        let bytes = std::fs::read(guests::component(name)).unwrap();
-        sandbox().load(&bytes, Provenance::External).unwrap_or_else(|error| panic!("{name}: {error}"))
-    }))
+    let load = || sandbox().load(&bytes(), provenance).unwrap_or_else(|error| panic!("{name}: {error}"));
+    Arc::clone(loaded.get_or_insert_default().entry(name.to_owned()).or_insert_with(load))
 }
 
 /// A temporary directory with a granted one, `/workspace`, inside.
