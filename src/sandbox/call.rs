@@ -15,16 +15,17 @@ use std::time::Instant;
 
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
-use wasmtime::component::{ResourceTable, ResourceTableError};
+use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
-use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, I32Exit, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder};
 
-use super::attempt::{Attempt, Mode, Setup, Stopped, Watcher};
+use super::attempt::{Attempt, Mode, Setup, Watcher};
 use super::cancel::Cancel;
 use super::component::Component;
 use super::engine::{Inner, Sandbox};
+use super::explain::{explained, failure, from_guest, limit};
 use super::grant::{self, Roots};
-use super::limits::{self, Limiter, Refused};
+use super::limits::{self, Limiter};
 use super::state::{Gate, State};
 use super::stdio::Log;
 use super::undo::bindings::CapabilityPre;
@@ -54,7 +55,7 @@ pub struct Call {
     pub timeout: Option<Duration>,
     /// What the sandbox opens, and the limits.
     pub grant: Grant,
-    /// What the component may know of the run, by name.
+    /// What the component may know of the run, by name; the granted configuration values are added as `config.NAME`.
     pub context: BTreeMap<String, String>,
 }
 
@@ -132,6 +133,9 @@ fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) ->
     if call.input.len() as u64 > limits.input {
         return Report::clean(limit("input", limits.input));
     }
+    if cancel.is_cancelled() {
+        return Report::clean(Failure::new(code::INTERRUPTED, "the call was interrupted before it began"));
+    }
     let started = Instant::now();
     let wall = call.timeout.map_or(limits.wall(), |timeout| timeout.min(limits.wall()));
     let log = Log::new(limits.stdout, limits.stderr);
@@ -163,7 +167,7 @@ fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) ->
         pre: &call.component.pre,
         wasi: builder.build(),
         attempt: Arc::clone(&attempt),
-        context: call.context.clone(),
+        context: context(call),
         limits,
         wall,
     };
@@ -210,6 +214,12 @@ fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) ->
     Report { result, outcome, evidence: ledger.finish(ended.fuel, wall_ms), log: log.take() }
 }
 
+/// What `context.get` knows: what the engine gave, and the granted configuration values.
+fn context(call: &Call) -> BTreeMap<String, String> {
+    let config = call.grant.config.iter().map(|(name, value)| (format!("config.{name}"), value.clone()));
+    call.context.clone().into_iter().chain(config).collect()
+}
+
 fn mode(kind: &CallKind) -> Mode {
     match kind {
         CallKind::Execute { undo_in_force } => Mode::Execute { in_force: undo_in_force.clone().unwrap_or_default() },
@@ -233,64 +243,6 @@ fn accepted(call: &Call, output: &str) -> Result<String, Failure> {
     call.component.validate_output(&call.capability.id, &value)?;
     let bytes = canonical_bytes(&value).map_err(|error| invalid(error.to_string()))?;
     String::from_utf8(bytes).map_err(|error| invalid(error.to_string()))
-}
-
-/// The host's reason comes first where there is one; what the guest or the engine said stands in the details.
-fn explained(failure: Failure, refusal: Option<Failure>, hint: Option<Failure>) -> Failure {
-    let by_limit = !matches!(failure.code.as_str(), code::TRAP | code::EXITED) && HOST_CODES.contains(&&*failure.code);
-    let reason = match (refusal, hint) {
-        (Some(refusal), _) if !by_limit => refusal,
-        (None, Some(hint)) if !failure.retryable => hint,
-        _ => return failure,
-    };
-    let details = match failure.details {
-        Some(details) => format!("the component ended with {}: {}\n{details}", failure.code, failure.message),
-        None => format!("the component ended with {}: {}", failure.code, failure.message),
-    };
-    Failure { details: Some(details), ..reason }
-}
-
-/// Codes that only the host gives: a component that uses one is not believed.
-const HOST_CODES: [&str; 22] = [
-    code::DENIED,
-    code::REJECTED,
-    code::EXPIRED,
-    code::CANCELLED,
-    code::SKIPPED,
-    code::INVALID_OUTPUT,
-    code::UNKNOWN_CAPABILITY,
-    code::NOT_GRANTED,
-    code::NO_UNDO,
-    code::EFFECT_FORBIDDEN,
-    code::UNDO_TOO_LARGE,
-    code::TRAP,
-    code::EXITED,
-    code::TIMEOUT,
-    code::INTERRUPTED,
-    code::OUT_OF_FUEL,
-    code::OUT_OF_MEMORY,
-    code::STACK_OVERFLOW,
-    code::LIMIT,
-    code::CHANGED_SINCE,
-    code::NOT_RESTORED,
-    code::HOST_DIED,
-];
-
-fn from_guest(said: provider::Failure) -> Failure {
-    let cut = |text: String, at: usize| if text.len() > at { text.chars().take(at).collect() } else { text };
-    let word = cut(said.code, 64);
-    let word = if word.is_empty() { "failed".to_owned() } else { word };
-    Failure {
-        code: if HOST_CODES.contains(&word.as_str()) { format!("component-{word}") } else { word },
-        message: cut(said.message, 4 << 10),
-        retryable: said.retryable,
-        retry_after_ms: said.retry_after_ms,
-        details: said.details.map(|details| cut(details, 64 << 10)),
-    }
-}
-
-fn limit(name: &str, value: u64) -> Failure {
-    Failure::new(code::LIMIT, format!("the limit `{name}` ({value}) was passed"))
 }
 
 /// A guest that is about to run.
@@ -362,60 +314,6 @@ impl Guest<'_> {
         };
         Ended { result, fuel }
     }
-}
-
-/// What a trap means; none if the guest was stopped.
-fn failure(error: &wasmtime::Error, refused: Option<Refused>, limits: &Limits) -> Option<Failure> {
-    if error.is::<Stopped>() {
-        return None;
-    }
-    if let Some(I32Exit(status)) = error.downcast_ref() {
-        return Some(Failure::new(code::EXITED, format!("the component called `exit({status})`")));
-    }
-    if let Some(ResourceTableError::Full) = error.downcast_ref() {
-        return Some(limit("resources", limits.resources));
-    }
-    match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => return None,
-        Some(Trap::OutOfFuel) => {
-            return Some(Failure::new(code::OUT_OF_FUEL, format!("the limit `fuel` ({}) was passed", limits.fuel)));
-        }
-        Some(Trap::StackOverflow) => {
-            return Some(Failure::new(
-                code::STACK_OVERFLOW,
-                "the component's stack was used up: it recurses too deeply",
-            ));
-        }
-        _ => {}
-    }
-    match refused {
-        Some(Refused::Memory) => {
-            let message = format!("the limit `memory` ({} bytes) was passed", limits.memory);
-            return Some(Failure::new(code::OUT_OF_MEMORY, message));
-        }
-        Some(Refused::Tables) => return Some(limit("table_elements", limits.table_elements)),
-        None => {}
-    }
-    // These errors of the engine have no type of their own.
-    let text = format!("{error:#}");
-    for (part, name, value) in [
-        ("fuel allocated for hostcalls has been exhausted", "hostcall_bytes", limits.hostcall_bytes),
-        ("store handle limit exceeded", "handles", limits.handles),
-        ("instance count too high", "instances", limits.instances),
-        ("memory count too high", "memories", limits.memories),
-        ("table count too high", "table_elements", limits.table_elements),
-        ("exceeds limit", "random_bytes", limits.random_bytes),
-    ] {
-        if text.contains(part) {
-            return Some(limit(name, value));
-        }
-    }
-    let message = match error.downcast_ref::<Trap>() {
-        Some(trap) => format!("the component trapped: {trap}"),
-        None => format!("the component was stopped: {}", error.root_cause()),
-    };
-    let details: String = text.chars().take(4 << 10).collect();
-    Some(Failure { details: Some(details), ..Failure::new(code::TRAP, message) })
 }
 
 /// Waits until nothing of the call is left. Everything runs on this thread, so that there is nothing to wait for: should a

@@ -146,9 +146,17 @@ impl Sandbox {
             return Err(LoadError::DescribeDiffers);
         }
         let (capabilities, schemas) =
-            describe::check(&description, digest, provenance).map_err(LoadError::Description)?;
+            on_a_deep_stack(|| describe::check(&description, digest, provenance)).map_err(LoadError::Description)?;
         Ok(Arc::new(Component { digest, description, capabilities, schemas, pre }))
     }
+}
+
+/// Schemas are compiled with recursion: bounded (`schema`), and here with room to spare for that bound.
+fn on_a_deep_stack<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(64 << 20).spawn_scoped(scope, work);
+        thread.map_err(|error| error.to_string())?.join().map_err(|_| "the host failed while it read it".to_owned())?
+    })
 }
 
 impl Inner {

@@ -49,6 +49,20 @@ impl GateFsView<'_> {
         place.unwrap_or_else(|| Arc::from("?"))
     }
 
+    /// A look that the library refused, since the path leads out, explains what the guest makes of it.
+    fn looked<T>(&self, path: &str, result: FsResult<T>) -> FsResult<T> {
+        if let Err(error) = &result
+            && matches!(error.downcast_ref(), Some(ErrorCode::NotPermitted))
+        {
+            self.hint(path, "leads out of the granted directory");
+        }
+        result
+    }
+
+    fn hint(&self, path: &str, why: &str) {
+        self.gate.attempt.note_hint(Failure::new(code::NOT_GRANTED, format!("`{path}` {why}")));
+    }
+
     async fn open_to_read(
         &mut self,
         fd: Resource<Descriptor>,
@@ -58,25 +72,16 @@ impl GateFsView<'_> {
         how: DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
         let base = Resource::new_borrow(fd.rep());
-        let looked_at = self.fs.stat_at(base, flags, path.clone()).await;
-        let hint = |this: &Self, why: &str| {
-            this.gate.attempt.note_hint(Failure::new(code::NOT_GRANTED, format!("`{path}` {why}")));
-        };
-        match looked_at {
-            Ok(DescriptorStat { type_: DescriptorType::RegularFile | DescriptorType::Directory, .. }) => {}
-            Ok(DescriptorStat { type_: DescriptorType::SymbolicLink, .. }) => return Err(ErrorCode::Loop.into()),
-            Ok(_) => {
-                hint(self, "is neither a regular file nor a directory");
+        let found = self.fs.stat_at(base, flags, path.clone()).await;
+        match self.looked(&path, found)?.type_ {
+            DescriptorType::RegularFile | DescriptorType::Directory => {}
+            DescriptorType::SymbolicLink => return Err(ErrorCode::Loop.into()),
+            _ => {
+                self.hint(&path, "is neither a regular file nor a directory");
                 return Err(ErrorCode::NotPermitted.into());
             }
-            Err(error) => {
-                if matches!(error.downcast_ref(), Some(ErrorCode::NotPermitted)) {
-                    hint(self, "leads out of the granted directory");
-                }
-                return Err(error);
-            }
         }
-        let opened = self.fs.open_at(fd, flags, path.clone(), open, how).await?;
+        let opened = self.fs.open_at(fd, flags, path, open, how).await?;
         let is_dir = matches!(self.fs.table.get(&opened)?, Descriptor::Dir(_));
         let file = self.handed_out(&opened)?;
         if !is_dir {
@@ -130,11 +135,13 @@ impl HostDescriptor for GateFsView<'_> {
     }
 
     async fn stat_at(&mut self, fd: Resource<Descriptor>, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
-        self.fs.stat_at(fd, flags, path).await
+        let found = self.fs.stat_at(fd, flags, path.clone()).await;
+        self.looked(&path, found)
     }
 
     async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
-        self.fs.readlink_at(fd, path).await
+        let found = self.fs.readlink_at(fd, path.clone()).await;
+        self.looked(&path, found)
     }
 
     async fn is_same_object(&mut self, a: Resource<Descriptor>, b: Resource<Descriptor>) -> wasmtime::Result<bool> {

@@ -197,6 +197,9 @@ impl GateFsView<'_> {
     }
 
     pub(super) async fn make_directory(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        if path.split('/').all(|segment| matches!(segment, "" | ".")) && !path.starts_with('/') {
+            return Err(ErrorCode::Exist.into());
+        }
         let at = self.locate(&fd, &path, false).await?;
         if at.stat.is_some() {
             return Err(ErrorCode::Exist.into());

@@ -18,7 +18,7 @@
 //! | `engine` | the one wasmtime configuration, the epoch ticker, the linker |
 //! | `component`, `describe`, `schema`, `cache` | bytes become a checked [`Component`] |
 //! | `grant` | the directories of a grant are opened |
-//! | `call` | one call from start to report |
+//! | `call`, `explain` | one call from start to report, and why it failed |
 //! | `attempt`, `evidence` | the gate's decisions, and what it saw |
 //! | `fs`, `fs_effects`, `names`, `stream` | the filesystem gate |
 //! | `undo` | the two interfaces that a component imports from us |
@@ -33,6 +33,7 @@ mod component;
 mod describe;
 mod engine;
 mod evidence;
+mod explain;
 mod fs;
 mod fs_effects;
 mod grant;

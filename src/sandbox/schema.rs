@@ -1,7 +1,8 @@
 //! JSON Schemas of inputs and outputs, compiled once when a component is loaded.
 //!
-//! A schema comes from a stranger: it cannot refer to another document, its patterns run in linear time, and it must not
-//! refer to itself in a circle without going deeper into the value.
+//! A schema comes from a stranger. It cannot refer to another document, its patterns run in linear time, it must not refer to
+//! itself in a circle without going deeper into the value, and how deeply it is nested is bounded, since both compiling and
+//! checking go as deep on the stack of the host.
 
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value;
@@ -10,6 +11,15 @@ use crate::types::{Failure, code};
 
 /// How many problems are named at once.
 const NAMED: usize = 5;
+
+/// How deep the JSON of a schema is nested at most.
+const NESTED: usize = 64;
+
+/// How many references a schema has at most.
+const REFERENCES: usize = 64;
+
+/// How many keywords and references lead on from each other on the same value at most.
+const SAME_VALUE: usize = 8;
 
 /// The schemas of one capability.
 pub(super) struct Schemas {
@@ -30,39 +40,76 @@ pub(super) fn compile(schema: &Value) -> Result<Validator, String> {
         .map_err(|error| error.to_string())
 }
 
-/// A `$ref` that is reached from itself through keywords that apply to the same value would never end.
+/// Looks at every subschema: references lead to a place in the same schema, and none leads back to itself on the same value,
+/// since that would never end.
 fn refuse_circles(schema: &Value) -> Result<(), String> {
-    let mut path = Vec::new();
-    follow(schema, schema, &mut path, &mut 0)
+    let (mut steps, mut references) = (0, 0);
+    let mut waiting = vec![(0, schema)];
+    while let Some((depth, at)) = waiting.pop() {
+        if depth > NESTED {
+            return Err(format!("the schema is nested more than {NESTED} deep"));
+        }
+        match at {
+            Value::Object(fields) => {
+                if let Some(key) = UNSUPPORTED.iter().find(|key| fields.get(**key).is_some_and(Value::is_string)) {
+                    return Err(format!("`{key}` is not supported: use `$ref` with `#/...`"));
+                }
+                if !std::ptr::eq(at, schema) && fields.get("$id").is_some_and(Value::is_string) {
+                    return Err("`$id` is not supported inside a schema".into());
+                }
+                references += usize::from(fields.get("$ref").is_some_and(Value::is_string));
+                if references > REFERENCES {
+                    return Err(format!("the schema has more than {REFERENCES} references"));
+                }
+                follow(schema, at, &mut Vec::new(), 0, &mut steps)?;
+                let schemas = fields.iter().filter(|(key, _)| !DATA.contains(&key.as_str()));
+                waiting.extend(schemas.map(|(_, value)| (depth + 1, value)));
+            }
+            Value::Array(items) => waiting.extend(items.iter().map(|item| (depth + 1, item))),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
-fn follow<'a>(root: &'a Value, at: &'a Value, path: &mut Vec<&'a str>, steps: &mut usize) -> Result<(), String> {
+const UNSUPPORTED: [&str; 4] = ["$dynamicRef", "$recursiveRef", "$anchor", "$dynamicAnchor"];
+
+/// Keywords whose values are no schemas.
+const DATA: [&str; 4] = ["const", "default", "enum", "examples"];
+
+/// Follows what applies to the same value as the subschema `at`.
+fn follow<'a>(
+    root: &'a Value,
+    at: &'a Value,
+    path: &mut Vec<&'a str>,
+    depth: usize,
+    steps: &mut usize,
+) -> Result<(), String> {
     *steps += 1;
-    if *steps > 10_000 {
-        return Err("the schema is too intricate".into());
+    if depth > SAME_VALUE || *steps > 100_000 {
+        return Err(format!(
+            "the schema is too intricate: `allOf`, `$ref` and the like lead on more than {SAME_VALUE} times"
+        ));
     }
     let Value::Object(fields) = at else { return Ok(()) };
     for (key, value) in fields {
         match (key.as_str(), value) {
-            ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(target)) => {
+            ("$ref", Value::String(target)) => {
                 if path.contains(&target.as_str()) {
                     return Err(format!("`$ref: {target}` goes round in a circle"));
                 }
-                let Some(next) = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) else { continue };
+                let next = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
+                let next = next.ok_or_else(|| format!("`$ref: {target}` does not lead to a place in this schema"))?;
                 path.push(target);
-                follow(root, next, path, steps)?;
+                follow(root, next, path, depth + 1, steps)?;
                 path.pop();
             }
             ("allOf" | "anyOf" | "oneOf", Value::Array(parts)) => {
-                parts.iter().try_for_each(|part| follow(root, part, path, steps))?;
+                parts.iter().try_for_each(|part| follow(root, part, path, depth + 1, steps))?;
             }
-            ("not" | "if" | "then" | "else", part) => follow(root, part, path, steps)?,
-            ("dependentSchemas", Value::Object(parts)) => {
-                parts.values().try_for_each(|part| follow(root, part, path, steps))?;
-            }
-            // What these hold applies to a part of the value, or to nothing until it is referred to.
-            ("properties" | "patternProperties" | "$defs" | "definitions", Value::Object(parts)) => {
-                parts.values().try_for_each(|part| follow(root, part, &mut Vec::new(), steps))?;
+            ("not" | "if" | "then" | "else", part) => follow(root, part, path, depth + 1, steps)?,
+            ("dependentSchemas" | "dependencies", Value::Object(parts)) => {
+                parts.values().try_for_each(|part| follow(root, part, path, depth + 1, steps))?;
             }
             _ => {}
         }
@@ -129,6 +176,11 @@ mod tests {
             json!({"$ref": "file:///etc/passwd"}),
             json!({"$ref": "#"}),
             json!({"allOf": [{"$ref": "#/$defs/a"}], "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}}),
+            json!({"properties": {"a": {"allOf": [{"$ref": "#/properties/a"}]}}}),
+            json!({"$dynamicRef": "#x"}),
+            (0..100).fold(json!({}), |inner, _| json!({"items": inner})),
+            (0..10).fold(json!({}), |inner, _| json!({"allOf": [inner]})),
+            json!({"prefixItems": vec![json!({"$ref": "#/$defs/a"}); 100], "$defs": {"a": {}}}),
             json!({"type": "nonsense"}),
             json!({"pattern": "("}),
             json!(true),
@@ -143,5 +195,16 @@ mod tests {
         let validator = compile(&tree).unwrap();
         assert!(validator.is_valid(&json!({"child": {"child": {}}})));
         assert!(!validator.is_valid(&json!({"child": {"child": 1}})));
+    }
+
+    #[test]
+    fn the_deepest_check_that_is_possible_fits_on_the_stack_of_a_worker() {
+        let step = json!({"properties": {"a": {"$ref": "#"}}});
+        let schema = (0..SAME_VALUE - 2).fold(step, |inner, _| json!({"allOf": [inner]}));
+        let validator = compile(&schema).unwrap();
+        let deep = format!("{}1{}", r#"{"a":"#.repeat(120), "}".repeat(120));
+        let value = crate::types::parse_strict(deep.as_bytes()).unwrap();
+        let check = move || check(&validator, &value, "input").is_ok();
+        assert!(std::thread::Builder::new().stack_size(2 << 20).spawn(check).unwrap().join().unwrap());
     }
 }

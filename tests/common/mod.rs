@@ -1,7 +1,9 @@
 //! What the tests of the sandbox share: a watcher that records, and calls on a temporary directory.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::collections::BTreeMap;
+pub mod guests;
+
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -112,14 +114,25 @@ pub fn sandbox() -> &'static Sandbox {
     SANDBOX.get_or_init(|| Sandbox::new(SandboxConfig::default()).unwrap())
 }
 
-/// The standard library's component of this name.
+/// The standard library's component of this name; loaded once in a process.
 pub fn standard(name: &str) -> Arc<Component> {
-    let bytes: &[u8] = match name {
-        "fs" => include_bytes!(concat!(env!("OUT_DIR"), "/fs.wasm")),
-        "data" => include_bytes!(concat!(env!("OUT_DIR"), "/data.wasm")),
+    loaded(name, Provenance::Standard, || match name {
+        "fs" => include_bytes!(concat!(env!("OUT_DIR"), "/fs.wasm")).to_vec(),
+        "data" => include_bytes!(concat!(env!("OUT_DIR"), "/data.wasm")).to_vec(),
         other => panic!("no component {other}"),
-    };
-    sandbox().load(bytes, Provenance::Standard).unwrap()
+    })
+}
+
+/// A component of `tests/components`; loaded once in a process.
+pub fn guest(name: &str) -> Arc<Component> {
+    loaded(name, Provenance::External, || std::fs::read(guests::component(name)).unwrap())
+}
+
+fn loaded(name: &str, provenance: Provenance, bytes: impl FnOnce() -> Vec<u8>) -> Arc<Component> {
+    static LOADED: Mutex<Option<HashMap<String, Arc<Component>>>> = Mutex::new(None);
+    let mut loaded = LOADED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let load = || sandbox().load(&bytes(), provenance).unwrap_or_else(|error| panic!("{name}: {error}"));
+    Arc::clone(loaded.get_or_insert_default().entry(name.to_owned()).or_insert_with(load))
 }
 
 /// A temporary directory with a granted one, `/workspace`, inside.
@@ -184,6 +197,11 @@ pub fn compensation(executed: &Call, output: Option<String>, undo: Vec<Vec<u8>>)
         key: "undo-1".into(),
         ..executed.clone()
     }
+}
+
+/// The code of the failure that a report ended with.
+pub fn failed(report: &Report) -> &str {
+    &report.result.as_ref().expect_err("it was to fail").code
 }
 
 pub fn run(call: Call, watcher: &Arc<Recorder>) -> Report {

@@ -1,0 +1,139 @@
+//! Why a call failed, in the words of the host.
+//!
+//! A trap becomes the limit that was passed, where it was one. A failure that the guest returned is its own, save that it
+//! cannot use the codes that only the host gives; and if the host refused it an effect, that reason comes first.
+
+use std::collections::BTreeMap;
+
+use wasmtime::component::ResourceTableError;
+use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+use super::attempt::Stopped;
+use super::limits::Refused;
+use super::undo::bindings::exports::redress::capability::provider;
+use crate::types::{Failure, Limits, code};
+
+/// The host's reason comes first where there is one; what the guest or the engine said stands in the details.
+pub(super) fn explained(failure: Failure, refusal: Option<Failure>, hint: Option<Failure>) -> Failure {
+    let by_limit = !matches!(failure.code.as_str(), code::TRAP | code::EXITED) && HOST_CODES.contains(&&*failure.code);
+    let reason = match (refusal, hint) {
+        (Some(refusal), _) if !by_limit => refusal,
+        (None, Some(hint)) if !failure.retryable => hint,
+        _ => return failure,
+    };
+    let details = match failure.details {
+        Some(details) => format!("the component ended with {}: {}\n{details}", failure.code, failure.message),
+        None => format!("the component ended with {}: {}", failure.code, failure.message),
+    };
+    Failure { details: Some(details), ..reason }
+}
+
+/// Codes that only the host gives: a component that uses one is not believed.
+const HOST_CODES: [&str; 22] = [
+    code::DENIED,
+    code::REJECTED,
+    code::EXPIRED,
+    code::CANCELLED,
+    code::SKIPPED,
+    code::INVALID_OUTPUT,
+    code::UNKNOWN_CAPABILITY,
+    code::NOT_GRANTED,
+    code::NO_UNDO,
+    code::EFFECT_FORBIDDEN,
+    code::UNDO_TOO_LARGE,
+    code::TRAP,
+    code::EXITED,
+    code::TIMEOUT,
+    code::INTERRUPTED,
+    code::OUT_OF_FUEL,
+    code::OUT_OF_MEMORY,
+    code::STACK_OVERFLOW,
+    code::LIMIT,
+    code::CHANGED_SINCE,
+    code::NOT_RESTORED,
+    code::HOST_DIED,
+];
+
+pub(super) fn from_guest(said: provider::Failure) -> Failure {
+    let cut = |text: String, at: usize| if text.len() > at { text.chars().take(at).collect() } else { text };
+    let word = cut(said.code, 64);
+    let word = if word.is_empty() { "failed".to_owned() } else { word };
+    Failure {
+        code: if HOST_CODES.contains(&word.as_str()) { format!("component-{word}") } else { word },
+        message: cut(said.message, 4 << 10),
+        retryable: said.retryable,
+        retry_after_ms: said.retry_after_ms,
+        details: said.details.map(|details| cut(details, 64 << 10)),
+    }
+}
+
+pub(super) fn limit(name: &str, value: u64) -> Failure {
+    Failure::new(code::LIMIT, format!("the limit `{name}` ({value}) was passed"))
+}
+
+/// What a trap means; none if the guest was stopped.
+pub(super) fn failure(error: &wasmtime::Error, refused: Option<Refused>, limits: &Limits) -> Option<Failure> {
+    if error.is::<Stopped>() {
+        return None;
+    }
+    if let Some(I32Exit(status)) = error.downcast_ref() {
+        return Some(Failure::new(code::EXITED, format!("the component called `exit({status})`")));
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        return Some(limit("resources", limits.resources));
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => return None,
+        Some(Trap::OutOfFuel) => {
+            return Some(Failure::new(code::OUT_OF_FUEL, format!("the limit `fuel` ({}) was passed", limits.fuel)));
+        }
+        Some(Trap::StackOverflow) => return Some(stack_used_up()),
+        Some(Trap::MemoryOutOfBounds) if recurses(error) => return Some(stack_used_up()),
+        _ => {}
+    }
+    match refused {
+        Some(Refused::Memory) => {
+            let message = format!("the limit `memory` ({} bytes) was passed", limits.memory);
+            return Some(Failure::new(code::OUT_OF_MEMORY, message));
+        }
+        Some(Refused::Tables) => return Some(limit("table_elements", limits.table_elements)),
+        None => {}
+    }
+    // These errors of the engine have no type of their own.
+    let text = format!("{error:#}");
+    for (part, name, value) in [
+        ("fuel allocated for hostcalls has been exhausted", "hostcall_bytes", limits.hostcall_bytes),
+        ("store handle limit exceeded", "handles", limits.handles),
+        ("instance count too high", "instances", limits.instances),
+        ("memory count too high", "memories", limits.memories),
+        ("table count too high", "table_elements", limits.table_elements),
+        ("exceeds limit", "random_bytes", limits.random_bytes),
+    ] {
+        if text.contains(part) {
+            return Some(limit(name, value));
+        }
+    }
+    let message = match error.downcast_ref::<Trap>() {
+        Some(trap) => format!("the component trapped: {trap}"),
+        None => format!("the component was stopped: {}", error.root_cause()),
+    };
+    let details: String = text.chars().take(4 << 10).collect();
+    Some(Failure { details: Some(details), ..Failure::new(code::TRAP, message) })
+}
+
+fn stack_used_up() -> Failure {
+    Failure::new(code::STACK_OVERFLOW, "the component's stack was used up: it recurses too deeply")
+}
+
+/// Whether the innermost calls are mostly of one function. Languages that keep a stack of their own in linear memory run out
+/// of its lower end, and only this tells a stack that is used up from a stray pointer.
+fn recurses(error: &wasmtime::Error) -> bool {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return false };
+    let mut calls: BTreeMap<u32, usize> = BTreeMap::new();
+    for frame in backtrace.frames() {
+        *calls.entry(frame.func_index()).or_default() += 1;
+    }
+    let most = calls.into_values().max().unwrap_or_default();
+    most >= 10 && most * 2 > backtrace.frames().len()
+}
