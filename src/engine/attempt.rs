@@ -1,6 +1,6 @@
 //! One attempt of a step: from the decided input to a RESULT.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -26,7 +26,6 @@ struct Attempt {
     number: u32,
     key: String,
     component: Digest,
-    ancestors: BTreeSet<StepIndex>,
     /// Where the answers of the journal are awaited: the sandbox asks from a thread of its own.
     runtime: Handle,
 }
@@ -34,9 +33,9 @@ struct Attempt {
 impl Watcher for Attempt {
     fn claim(&self, target: &Target, kind: &str) -> Result<(), Failure> {
         let Some(path) = target.host_path() else { return Ok(()) };
-        let mut core = self.live.lock();
+        let core = &mut *self.live.lock();
         core.claims
-            .claim(path, Touch::of(kind), self.index, &self.ancestors)
+            .claim(path, Touch::of(kind), self.index, |other| core.state.is_ancestor(other, self.index))
             .map_err(|other| conflict(&core.state, self.index, other, &target.to_string()))
     }
 
@@ -187,7 +186,6 @@ impl Live {
             None => None,
         };
         let key = key(&core.state, &step, KeyUse::Execute);
-        let ancestors = core.state.ancestors(index);
         drop(core);
         let call = Call {
             component: prepared.component,
@@ -201,7 +199,7 @@ impl Live {
             context: prepared.context,
         };
         let live = self.clone();
-        let attempt = Attempt { live, index, number, key, component: *digest, ancestors, runtime: Handle::current() };
+        let attempt = Attempt { live, index, number, key, component: *digest, runtime: Handle::current() };
         Ok((call, Arc::new(attempt)))
     }
 

@@ -8,7 +8,7 @@
 //!
 //! A path is claimed when its effect is admitted and released if the system refused it: what changed nothing claims nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::saga::{State, StepIndex};
 use crate::types::{Failure, TargetState, code};
@@ -55,18 +55,17 @@ impl Claims {
         claims
     }
 
-    /// Claims `path` for `step`, whose ancestors are given, or says which step it conflicts with.
+    /// Claims `path` for `step`, or says which step it conflicts with. `is_ancestor` is asked about steps in the way.
     pub fn claim(
         &mut self,
         path: &str,
         touch: Touch,
         step: StepIndex,
-        ancestors: &BTreeSet<StepIndex>,
+        is_ancestor: impl Fn(StepIndex) -> bool,
     ) -> Result<(), StepIndex> {
         let stranger = |owners: &BTreeMap<StepIndex, Touch>, least: Touch| {
-            let foreign = |(owner, touch): &(&StepIndex, &Touch)| {
-                **owner != step && !ancestors.contains(*owner) && **touch >= least
-            };
+            let foreign =
+                |(owner, touch): &(&StepIndex, &Touch)| **owner != step && **touch >= least && !is_ancestor(**owner);
             owners.iter().find(foreign).map(|(owner, _)| *owner)
         };
         if let Some(other) = self.paths.get(path).and_then(|owners| stranger(owners, Touch::Changed)) {
@@ -127,41 +126,41 @@ mod tests {
 
     fn claims() -> Claims {
         let mut claims = Claims::default();
-        claims.claim("/w/dir", Touch::Placed, 0, &BTreeSet::new()).unwrap();
-        claims.claim("/w/a/b.txt", Touch::Changed, 1, &BTreeSet::new()).unwrap();
+        claims.claim("/w/dir", Touch::Placed, 0, |_| false).unwrap();
+        claims.claim("/w/a/b.txt", Touch::Changed, 1, |_| false).unwrap();
         claims
     }
 
     #[test]
     fn the_same_path_conflicts_unless_the_other_step_is_an_ancestor() {
-        let none = BTreeSet::new();
-        assert_eq!(claims().claim("/w/a/b.txt", Touch::Changed, 2, &none), Err(1));
-        assert_eq!(claims().claim("/w/a/b.txt", Touch::Changed, 2, &BTreeSet::from([1])), Ok(()));
-        assert_eq!(claims().claim("/w/a/b.txt", Touch::Changed, 1, &none), Ok(()));
-        assert_eq!(claims().claim("/w/a/b.txt.bak", Touch::Changed, 2, &none), Ok(()));
+        let none = |_: StepIndex| false;
+        assert_eq!(claims().claim("/w/a/b.txt", Touch::Changed, 2, none), Err(1));
+        assert_eq!(claims().claim("/w/a/b.txt", Touch::Changed, 2, |step| step == 1), Ok(()));
+        assert_eq!(claims().claim("/w/a/b.txt", Touch::Changed, 1, none), Ok(()));
+        assert_eq!(claims().claim("/w/a/b.txt.bak", Touch::Changed, 2, none), Ok(()));
     }
 
     #[test]
     fn below_a_directory_that_a_stranger_made_is_a_conflict() {
-        let none = BTreeSet::new();
-        assert_eq!(claims().claim("/w/dir/x/y", Touch::Changed, 2, &none), Err(0));
-        assert_eq!(claims().claim("/w/dir2/x", Touch::Changed, 2, &none), Ok(()));
-        assert_eq!(claims().claim("/w/dir/x", Touch::Changed, 2, &BTreeSet::from([0])), Ok(()));
+        let none = |_: StepIndex| false;
+        assert_eq!(claims().claim("/w/dir/x/y", Touch::Changed, 2, none), Err(0));
+        assert_eq!(claims().claim("/w/dir2/x", Touch::Changed, 2, none), Ok(()));
+        assert_eq!(claims().claim("/w/dir/x", Touch::Changed, 2, |step| step == 0), Ok(()));
     }
 
     #[test]
     fn moving_a_directory_above_a_strangers_file_is_a_conflict() {
-        let none = BTreeSet::new();
-        assert_eq!(claims().claim("/w/a", Touch::Placed, 2, &none), Err(1));
-        assert_eq!(claims().claim("/w/a", Touch::Changed, 2, &none), Ok(()));
-        assert_eq!(claims().claim("/w/aa", Touch::Placed, 2, &none), Ok(()));
+        let none = |_: StepIndex| false;
+        assert_eq!(claims().claim("/w/a", Touch::Placed, 2, none), Err(1));
+        assert_eq!(claims().claim("/w/a", Touch::Changed, 2, none), Ok(()));
+        assert_eq!(claims().claim("/w/aa", Touch::Placed, 2, none), Ok(()));
     }
 
     #[test]
     fn what_changed_nothing_claims_nothing() {
         let mut claims = claims();
-        assert_eq!(claims.claim("/w/dir", Touch::Placed, 5, &BTreeSet::new()), Err(0));
+        assert_eq!(claims.claim("/w/dir", Touch::Placed, 5, |_| false), Err(0));
         claims.release("/w/dir", 0);
-        assert_eq!(claims.claim("/w/dir", Touch::Placed, 5, &BTreeSet::new()), Ok(()));
+        assert_eq!(claims.claim("/w/dir", Touch::Placed, 5, |_| false), Ok(()));
     }
 }

@@ -307,6 +307,23 @@ impl State {
         found
     }
 
+    /// Whether a step comes before another for sure.
+    pub fn is_ancestor(&self, ancestor: StepIndex, of: StepIndex) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut rest = vec![of];
+        while let Some(step) = rest.pop().and_then(|index| self.steps.get(index)) {
+            for parent in step.depends_on.iter().chain(&step.after) {
+                if *parent == ancestor {
+                    return true;
+                }
+                if seen.insert(*parent) {
+                    rest.push(*parent);
+                }
+            }
+        }
+        false
+    }
+
     /// The principals whose request a step is: the agent that acts, if one does, and the run's principal.
     pub fn requesters(&self, step: &Step) -> Vec<Principal> {
         step.spec.agent.iter().chain([&self.submitted.principal]).cloned().collect()

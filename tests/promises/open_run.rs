@@ -13,15 +13,11 @@ async fn open(world: &World) -> Run {
 
 async fn submit(world: &World, run: &Run, request: Value) {
     let state = run.state();
-    let steps: Vec<_> = state
-        .steps
-        .iter()
-        .map(|s| (s.spec.name.clone(), s.spec.capability.clone(), s.output.is_some()))
-        .collect();
+    let steps: Vec<_> =
+        state.steps.iter().map(|s| (s.spec.name.clone(), s.spec.capability.clone(), s.output.is_some())).collect();
     let inputs = Map::new();
     let earlier = Earlier { inputs: &inputs, steps: &steps };
-    let (step, _) =
-        Step::from_request(&request, earlier, world.engine.registry()).unwrap_or_else(|e| panic!("{e}"));
+    let (step, _) = Step::from_request(&request, earlier, world.engine.registry()).unwrap_or_else(|e| panic!("{e}"));
     run.submit_step(&step).await.unwrap();
 }
 
@@ -30,9 +26,19 @@ async fn an_agent_submits_one_step_at_a_time_and_commits() {
     let world = World::new(ALLOW);
     let run = open(&world).await;
     let stop = Stop::default();
-    submit(&world, &run, json!({ "name": "a", "capability": "io.fs.write_file", "inputs": { "path": "/work/a", "content": "1" } })).await;
+    submit(
+        &world,
+        &run,
+        json!({ "name": "a", "capability": "io.fs.write_file", "inputs": { "path": "/work/a", "content": "1" } }),
+    )
+    .await;
     assert_eq!(run.drive(&stop).await.unwrap(), Driven::Idle);
-    submit(&world, &run, json!({ "name": "b", "capability": "io.fs.append_file", "inputs": { "path": "{{ a.path }}", "content": "2" } })).await;
+    submit(
+        &world,
+        &run,
+        json!({ "name": "b", "capability": "io.fs.append_file", "inputs": { "path": "{{ a.path }}", "content": "2" } }),
+    )
+    .await;
     assert_eq!(run.drive(&stop).await.unwrap(), Driven::Idle);
     run.seal().await.unwrap();
     is(&world.drive(&run).await, RunState::Completed);
@@ -43,7 +49,12 @@ async fn an_agent_submits_one_step_at_a_time_and_commits() {
 async fn a_clean_failure_leaves_an_open_run_open_and_a_client_can_roll_it_back() {
     let world = World::new(ALLOW);
     let run = open(&world).await;
-    submit(&world, &run, json!({ "name": "a", "capability": "io.fs.write_file", "inputs": { "path": "/work/a", "content": "1" } })).await;
+    submit(
+        &world,
+        &run,
+        json!({ "name": "a", "capability": "io.fs.write_file", "inputs": { "path": "/work/a", "content": "1" } }),
+    )
+    .await;
     submit(&world, &run, json!({ "name": "b", "capability": "test.fail", "inputs": {} })).await;
     assert_eq!(run.drive(&Stop::default()).await.unwrap(), Driven::Idle);
     let view = world.view(run.id());
@@ -58,7 +69,12 @@ async fn a_clean_failure_leaves_an_open_run_open_and_a_client_can_roll_it_back()
 async fn an_open_run_whose_client_is_gone_rolls_back() {
     let world = World::new(ALLOW);
     let run = open(&world).await;
-    submit(&world, &run, json!({ "name": "a", "capability": "io.fs.write_file", "inputs": { "path": "/work/a", "content": "1" } })).await;
+    submit(
+        &world,
+        &run,
+        json!({ "name": "a", "capability": "io.fs.write_file", "inputs": { "path": "/work/a", "content": "1" } }),
+    )
+    .await;
     assert_eq!(run.drive(&Stop::default()).await.unwrap(), Driven::Idle);
     let id = run.id().clone();
     drop(run);

@@ -20,7 +20,9 @@ async fn a_run_is_never_taken_from_an_owner_that_lives() {
 async fn a_run_that_never_started_is_finished_by_whoever_recovers_it() {
     let world = World::new(ALLOW);
     let run = world
-        .submit("name: one\nsteps:\n  - { name: a, capability: io.fs.write_file, inputs: { path: /work/a, content: x } }\n")
+        .submit(
+            "name: one\nsteps:\n  - { name: a, capability: io.fs.write_file, inputs: { path: /work/a, content: x } }\n",
+        )
         .await;
     let id = run.id().clone();
     drop(run);

@@ -3,7 +3,9 @@ use redress::saga::RunState;
 use crate::world::{ALLOW, World, code, is, step};
 
 fn single(capability: &str, inputs: &str, retry: &str) -> String {
-    format!("name: one\nsteps:\n  - {{ name: a, capability: {capability}, retry: {{ {retry} }}, inputs: {{ {inputs} }} }}\n")
+    format!(
+        "name: one\nsteps:\n  - {{ name: a, capability: {capability}, retry: {{ {retry} }}, inputs: {{ {inputs} }} }}\n"
+    )
 }
 
 #[tokio::test]
@@ -38,7 +40,8 @@ async fn an_unclear_outcome_of_what_is_not_idempotent_is_never_executed_again() 
 #[tokio::test]
 async fn a_clean_failure_is_tried_again_even_if_it_is_not_idempotent() {
     let world = World::new(ALLOW);
-    let view = world.run(&single("test.flaky.write", "path: /work/n, content: x, fail_times: 2", "max_attempts: 3")).await;
+    let view =
+        world.run(&single("test.flaky.write", "path: /work/n, content: x, fail_times: 2", "max_attempts: 3")).await;
     is(&view, RunState::Completed);
     assert_eq!(world.read("n").as_deref(), Some("x"));
 }
@@ -75,7 +78,13 @@ async fn a_component_is_told_its_attempt_and_one_key() {
 async fn a_guest_that_never_ends_or_eats_memory_ends_in_a_named_limit_and_is_undone() {
     let limits = "    limits: { memory: 16MiB, wall_time: 700ms, fuel: 400000000 }\n";
     let world = World::new(&format!("{ALLOW}{limits}"));
-    for (then, expected) in [("loop", &["out-of-fuel", "timeout"][..]), ("sleep", &["timeout"]), ("exit", &["exited"]), ("panic", &["trap"]), ("recurse", &["stack-overflow"])] {
+    for (then, expected) in [
+        ("loop", &["out-of-fuel", "timeout"][..]),
+        ("sleep", &["timeout"]),
+        ("exit", &["exited"]),
+        ("panic", &["trap"]),
+        ("recurse", &["stack-overflow"]),
+    ] {
         let inputs = format!("path: /work/n, content: x, then: {then}, ms: 60000");
         let view = world.run(&single("test.write_then", &inputs, "max_attempts: 1")).await;
         is(&view, RunState::RolledBack);

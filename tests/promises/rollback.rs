@@ -59,10 +59,8 @@ async fn undo_brings_a_completed_run_back_byte_for_byte() {
 
 #[tokio::test]
 async fn a_denial_in_the_middle_undoes_what_was_before_and_never_calls_the_capability() {
-    let policy = ALLOW.replace(
-        "rules:\n",
-        "rules:\n  - { principal: \"*\", capabilities: [\"test.count\"], action: DENY }\n",
-    );
+    let policy =
+        ALLOW.replace("rules:\n", "rules:\n  - { principal: \"*\", capabilities: [\"test.count\"], action: DENY }\n");
     let world = World::new(&policy);
     let view = world
         .run(
@@ -245,10 +243,8 @@ steps:
 
 #[tokio::test]
 async fn a_compensation_that_the_policy_denies_keeps_its_step_from_running() {
-    let policy = ALLOW.replace(
-        "rules:\n",
-        "rules:\n  - { principal: \"*\", capabilities: [\"io.fs.delete\"], action: DENY }\n",
-    );
+    let policy =
+        ALLOW.replace("rules:\n", "rules:\n  - { principal: \"*\", capabilities: [\"io.fs.delete\"], action: DENY }\n");
     let world = World::new(&policy);
     let view = world
         .run(

@@ -18,7 +18,9 @@ async fn a_workflow_of_read_only_steps_makes_at_most_three_commits() {
 async fn a_workflow_of_n_effectful_steps_makes_at_most_n_plus_three_commits() {
     let world = World::new(ALLOW);
     let steps: String = (0..20)
-        .map(|i| format!("  - {{ name: s{i}, capability: io.fs.write_file, inputs: {{ path: /work/{i}, content: x }} }}\n"))
+        .map(|i| {
+            format!("  - {{ name: s{i}, capability: io.fs.write_file, inputs: {{ path: /work/{i}, content: x }} }}\n")
+        })
         .collect();
     let before = world.journal.commits();
     is(&world.run(&format!("name: writes\nsteps:\n{steps}")).await, RunState::Completed);

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use redress::document::Source;
 use redress::engine::{
-    Driven, Engine, EngineError, NoObserver, Parts, Registry, Run, RunView, SimClock, StepView, Stop, Submit, Submitted,
-    VoteRequest, operate, view, vote,
+    Driven, Engine, EngineError, NoObserver, Parts, Registry, Run, RunView, SimClock, StepView, Stop, Submit,
+    Submitted, VoteRequest, operate, view, vote,
 };
 use redress::journal::{Journal, Options, SqliteJournal};
 use redress::policy::Policy;
@@ -83,8 +83,9 @@ impl World {
 
     fn at(dir: TempDir, policy: &str) -> World {
         let clock = SimClock::leaping(Timestamp(1_700_000_000_000));
-        let journal =
-            Arc::new(SqliteJournal::create_or_open(&dir.path().join("journal/journal.db"), Options::default()).unwrap());
+        let journal = Arc::new(
+            SqliteJournal::create_or_open(&dir.path().join("journal/journal.db"), Options::default()).unwrap(),
+        );
         let engine = engine(&dir, &journal, &clock, policy).unwrap();
         World { dir, clock, journal, engine }
     }
