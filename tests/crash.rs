@@ -1,0 +1,218 @@
+//! I6: whatever commit of the journal the process dies at, a restart reaches the same end and the same world as without the
+//! crash. The real binary is killed with SIGKILL before and after each commit in turn, and once more during each recovery.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[path = "common/guests.rs"]
+mod guests;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const POLICY: &str = r#"
+default: DENY
+rules:
+  - { principal: "agent:demo", capabilities: ["*"], action: ALLOW, accept_risk: HIGH }
+grants:
+  - capabilities: ["*"]
+    filesystem: [{ host: ./work, guest: /work, access: read-write }]
+"#;
+
+/// A settings file, a policy, a workspace with something in it, and one compiled-code cache for all.
+struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    fn new(workflow: &str) -> Place {
+        let dir = TempDir::new().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("redress.yaml", "policy: policy.yaml\njournal: .redress/journal.db\nprincipal: agent:demo\ncomponents: [parts]\n");
+        write("policy.yaml", POLICY);
+        write("workflow.yaml", workflow);
+        write("work/old/deep", "kept");
+        write("work/log", "line\n");
+        fs::write(dir.path().join("work/bin"), [0u8, 159, 146, 150, 255, 13, 10]).unwrap();
+        fs::create_dir(dir.path().join("parts")).unwrap();
+        for name in ["plain", "flaky"] {
+            fs::copy(guests::component(name), dir.path().join(format!("parts/{name}.wasm"))).unwrap();
+        }
+        if let Some(cache) = CACHE.get() {
+            copy(cache, &dir.path().join(".redress/cache"));
+        }
+        Place { dir }
+    }
+
+    fn redress(&self, arguments: &[&str], crash: Option<(&str, u64)>) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_redress"));
+        command.args(arguments).current_dir(self.dir.path());
+        if let Some((when, commit)) = crash {
+            command.env(format!("REDRESS_CRASH_AT_COMMIT_{when}"), commit.to_string());
+        }
+        command.output().unwrap()
+    }
+
+    fn tree(&self) -> BTreeMap<String, Option<Vec<u8>>> {
+        let mut tree = BTreeMap::new();
+        collect(&self.dir.path().join("work"), "", &mut tree);
+        tree
+    }
+
+    /// The states of all runs.
+    fn runs(&self) -> Vec<String> {
+        let output = self.redress(&["runs", "--json"], None);
+        let Ok(runs) = serde_json::from_slice::<Value>(&output.stdout) else { return Vec::new() };
+        let state = |run: &Value| run["state"].as_str().unwrap_or_default().to_owned();
+        runs.as_array().map(|runs| runs.iter().map(state).collect()).unwrap_or_default()
+    }
+}
+
+static CACHE: OnceLock<PathBuf> = OnceLock::new();
+
+fn collect(dir: &Path, at: &str, tree: &mut BTreeMap<String, Option<Vec<u8>>>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let entry = entry.unwrap();
+        let name = format!("{at}/{}", entry.file_name().to_string_lossy());
+        if entry.file_type().unwrap().is_dir() {
+            tree.insert(name.clone(), None);
+            collect(&entry.path(), &name, tree);
+        } else {
+            tree.insert(name, Some(fs::read(entry.path()).unwrap()));
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn killed(output: &Output) -> bool {
+    output.status.signal() == Some(9)
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// Crashes at every commit in turn. `ends` says which other ends are right besides the one without a crash: pairs of a
+/// state and whether the world is then as before the run.
+fn crash_everywhere(workflow: &str, others: &[&str]) {
+    let reference = Place::new(workflow);
+    let before = reference.tree();
+    let output = reference.redress(&["run", "workflow.yaml"], None);
+    let (end, after) = (reference.runs(), reference.tree());
+    assert_eq!(end.len(), 1, "{}", text(&output));
+    let cache = TempDir::new().unwrap().keep();
+    if reference.dir.path().join(".redress/cache").is_dir() {
+        copy(&reference.dir.path().join(".redress/cache"), &cache);
+        CACHE.get_or_init(|| cache);
+    }
+    let mut crashes = 0;
+    for when in ["BEFORE", "AFTER"] {
+        for commit in 1.. {
+            let place = Place::new(workflow);
+            let output = place.redress(&["run", "workflow.yaml"], Some((when, commit)));
+            if !killed(&output) {
+                assert_eq!((place.runs(), place.tree()), (end.clone(), after.clone()), "{}", text(&output));
+                break;
+            }
+            crashes += 1;
+            let here = format!("killed {when} commit {commit}");
+            // The second crash comes at a place in the recovery that differs from one case to the next.
+            let second = commit * 7 % 5 + 1;
+            let mut output = place.redress(&["recover"], Some((if commit % 2 == 0 { "BEFORE" } else { "AFTER" }, second)));
+            let mut recoveries = 1;
+            while killed(&output) {
+                recoveries += 1;
+                assert!(recoveries < 10, "{here}: recovery never ends");
+                output = place.redress(&["recover"], None);
+            }
+            let (runs, tree) = (place.runs(), place.tree());
+            match runs.as_slice() {
+                [] => assert_eq!(tree, before, "{here}: a run that nobody knows of left something behind"),
+                [state] if *state == end[0] => assert_eq!(tree, after, "{here}\n{}", text(&output)),
+                [state] if others.contains(&state.as_str()) => assert_eq!(tree, before, "{here}: {state}"),
+                _ => panic!("{here}: {runs:?} instead of {end:?}\n{}", text(&output)),
+            }
+            let verified = place.redress(&["audit", "verify"], None);
+            assert_eq!(verified.status.code(), if runs.is_empty() { verified.status.code() } else { Some(0) }, "{here}");
+        }
+    }
+    assert!(crashes >= 4, "only {crashes} crashes");
+}
+
+const SUCCESS: &str = r#"
+name: success
+steps:
+  - { name: dirs, capability: io.fs.make_dir, inputs: { path: /work/new/a } }
+  - { name: first, capability: io.fs.write_file, inputs: { path: /work/bin, content: "one" } }
+  - { name: second, capability: io.fs.write_file, inputs: { path: /work/bin, content_base64: "AAEC/w==" } }
+  - { name: hash, capability: io.fs.hash_file, inputs: { path: /work/bin } }
+  - { name: gone, capability: io.fs.delete, inputs: { path: /work/old, recursive: true } }
+  - { name: moved, capability: io.fs.move, inputs: { from: /work/log, to: "/work/new/a/{{ hash.size }}" } }
+"#;
+
+#[test]
+fn a_workflow_that_succeeds_comes_to_the_same_end_after_any_crash() {
+    crash_everywhere(SUCCESS, &[]);
+}
+
+#[test]
+fn a_workflow_that_fails_and_rolls_back_comes_to_the_same_end_after_any_crash() {
+    crash_everywhere(&format!("{SUCCESS}  - {{ name: last, capability: test.fail, inputs: {{}} }}\n"), &[]);
+}
+
+#[test]
+fn retries_and_parallel_steps_come_to_the_same_end_after_any_crash() {
+    crash_everywhere(
+        r#"
+name: parallel
+steps:
+  - { name: a, capability: io.fs.append_file, depends_on: [], inputs: { path: /work/log, content: "a\n" } }
+  - { name: b, capability: test.flaky.write, retry: { max_attempts: 4, initial_interval: 1ms }, inputs: { path: /work/b, content: b, fail_times: 2 } }
+  - { name: c, capability: test.fail_after_write_idem, retry: { max_attempts: 4, initial_interval: 1ms }, inputs: { path: /work/c, content: c, retryable: true, fail_times: 1 } }
+  - { name: d, capability: io.fs.copy, depends_on: [a, b, c], inputs: { from: /work/log, to: /work/d } }
+"#,
+        &[],
+    );
+}
+
+#[test]
+fn a_step_that_is_not_idempotent_rolls_back_where_its_outcome_is_unclear() {
+    crash_everywhere(
+        r#"
+name: counting
+steps:
+  - { name: a, capability: io.fs.write_file, inputs: { path: /work/a, content: a } }
+  - { name: n, capability: test.count, inputs: { path: /work/n } }
+  - { name: z, capability: io.fs.write_file, inputs: { path: /work/z, content: z } }
+"#,
+        &["ROLLED_BACK"],
+    );
+}
