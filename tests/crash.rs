@@ -43,7 +43,10 @@ impl Place {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        write("redress.yaml", "policy: policy.yaml\njournal: .redress/journal.db\nprincipal: agent:demo\ncomponents: [parts]\n");
+        write(
+            "redress.yaml",
+            "policy: policy.yaml\njournal: .redress/journal.db\nprincipal: agent:demo\ncomponents: [parts]\n",
+        );
         write("policy.yaml", POLICY);
         write("workflow.yaml", workflow);
         write("work/old/deep", "kept");
@@ -146,7 +149,8 @@ fn crash_everywhere(workflow: &str, others: &[&str]) {
             let here = format!("killed {when} commit {commit}");
             // The second crash comes at a place in the recovery that differs from one case to the next.
             let second = commit * 7 % 5 + 1;
-            let mut output = place.redress(&["recover"], Some((if commit % 2 == 0 { "BEFORE" } else { "AFTER" }, second)));
+            let mut output =
+                place.redress(&["recover"], Some((if commit % 2 == 0 { "BEFORE" } else { "AFTER" }, second)));
             let mut recoveries = 1;
             while killed(&output) {
                 recoveries += 1;
@@ -161,7 +165,11 @@ fn crash_everywhere(workflow: &str, others: &[&str]) {
                 _ => panic!("{here}: {runs:?} instead of {end:?}\n{}", text(&output)),
             }
             let verified = place.redress(&["audit", "verify"], None);
-            assert_eq!(verified.status.code(), if runs.is_empty() { verified.status.code() } else { Some(0) }, "{here}");
+            assert_eq!(
+                verified.status.code(),
+                if runs.is_empty() { verified.status.code() } else { Some(0) },
+                "{here}"
+            );
         }
     }
     assert!(crashes >= 4, "only {crashes} crashes");

@@ -188,7 +188,7 @@ impl State {
         None
     }
 
-    pub(super) fn undo_due(&self, index: StepIndex) -> bool {
+    pub(in crate::saga) fn undo_due(&self, index: StepIndex) -> bool {
         self.next_to_undo().is_some_and(|(due, _)| due == index)
     }
 }
@@ -213,7 +213,7 @@ fn may_pass(error: &Failure) -> bool {
 }
 
 /// Whether the step is tried again after an attempt that ended so, `counted` attempts having been made.
-pub(super) fn retry_allowed(step: &Step, outcome: Outcome, error: &Failure, counted: u32) -> bool {
+pub(in crate::saga) fn retry_allowed(step: &Step, outcome: Outcome, error: &Failure, counted: u32) -> bool {
     let proven_harmless = outcome == Outcome::Clean && !matches!(error.code.as_str(), code::TRAP | code::TIMEOUT);
     counted < step.spec.retry.max_attempts && may_pass(error) && (proven_harmless || step.spec.idempotent)
 }

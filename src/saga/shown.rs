@@ -217,7 +217,7 @@ impl State {
     }
 }
 
-pub(super) fn residue_of(step: &Step, what: ResidueKind, reason: Option<&str>) -> Residue {
+pub(in crate::saga) fn residue_of(step: &Step, what: ResidueKind, reason: Option<&str>) -> Residue {
     let what = match (what, step.spec.effect, step.output.is_some()) {
         (ResidueKind::NotUndone, EffectKind::Irreversible, true) => ResidueKind::Happened,
         (ResidueKind::NotUndone, EffectKind::Irreversible, false) => ResidueKind::PossiblyHappened,

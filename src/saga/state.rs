@@ -132,12 +132,12 @@ pub struct Step {
     pub compensation: Option<PayloadRef>,
     /// What is known of its undo.
     pub undo: Undo,
-    pub(super) missing: usize,
-    pub(super) dependents: Vec<StepIndex>,
+    pub(in crate::saga) missing: usize,
+    pub(in crate::saga) dependents: Vec<StepIndex>,
 }
 
 impl Step {
-    pub(super) fn new(spec: StepSpec, inputs: Option<PayloadRef>) -> Step {
+    pub(in crate::saga) fn new(spec: StepSpec, inputs: Option<PayloadRef>) -> Step {
         Step {
             spec,
             inputs,
@@ -240,19 +240,19 @@ pub struct State {
     pub closed_at: Option<Timestamp>,
     /// When an open run last moved.
     pub active_at: Timestamp,
-    pub(super) names: HashMap<StepName, StepIndex>,
+    pub(in crate::saga) names: HashMap<StepName, StepIndex>,
     /// Steps that are not final and whose dependencies have succeeded.
-    pub(super) ready: BTreeSet<StepIndex>,
+    pub(in crate::saga) ready: BTreeSet<StepIndex>,
     /// Steps with an attempt that has an INTENT and no RESULT.
-    pub(super) open: BTreeSet<StepIndex>,
+    pub(in crate::saga) open: BTreeSet<StepIndex>,
     /// Steps that are not final.
-    pub(super) unfinished: usize,
+    pub(in crate::saga) unfinished: usize,
     /// Steps that took effect, or may have, and are neither undone nor settled, by the place of their first INTENT that was not clean.
-    pub(super) to_undo: BTreeMap<u64, StepIndex>,
+    pub(in crate::saga) to_undo: BTreeMap<u64, StepIndex>,
     /// The first step that failed for good in a way that turns the run back.
-    pub(super) failed: Option<StepIndex>,
-    pub(super) intents: u64,
-    pub(super) undo_begun: bool,
+    pub(in crate::saga) failed: Option<StepIndex>,
+    pub(in crate::saga) intents: u64,
+    pub(in crate::saga) undo_begun: bool,
 }
 
 impl State {

@@ -1,0 +1,269 @@
+//! `state = fold(events)`: which event may follow which, and what it changes.
+//!
+//! Every event is checked before it changes anything; one that is not legal is an error that names it. Requests of
+//! operators and voters (`OPERATOR`, `VOTE`) may stand between any two events of the owner and never make the owner's next
+//! event illegal, except that an expiry and a vote exclude each other: the owner appends an expiry only to the head it saw.
+//!
+//! Steps, owners and time are here; what a run does going forward (permission before INTENT, INTENT before effect, one final
+//! result) is in `forward`, and how it turns back (reverse order, one undo at a time, nothing called ROLLED_BACK that is
+//! not) in `backward`.
+
+mod backward;
+mod forward;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use thiserror::Error;
+
+use super::event::{Closed, Entry, Event, Mode, Owner, StepSubmitted};
+use super::state::{MAX_DEATHS, Phase, State, Status, Step, StepIndex};
+use crate::types::{Failure, StepName, code};
+use forward::count_in;
+
+/// An event that may not stand where it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("event {seq} ({kind}) cannot follow here: {why}")]
+pub struct Illegal {
+    /// The event's number in its run.
+    pub seq: u64,
+    /// Its kind.
+    pub kind: &'static str,
+    /// The rule that it breaks.
+    pub why: String,
+}
+
+/// The state that `entries` amount to; the first must be `RUN_SUBMITTED`.
+pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<State, Illegal> {
+    let mut entries = entries.into_iter();
+    let first = entries.next().ok_or(Illegal { seq: 0, kind: "none", why: "a run has at least one event".into() })?;
+    let mut state = State::begin(first)?;
+    entries.try_for_each(|entry| state.apply(entry)).map(|()| state)
+}
+
+type Check = Result<(), String>;
+
+fn ensure(condition: bool, why: impl FnOnce() -> String) -> Check {
+    if condition { Ok(()) } else { Err(why()) }
+}
+
+impl State {
+    /// The state after the first event.
+    pub fn begin(entry: &Entry) -> Result<State, Illegal> {
+        let illegal = |why: String| Illegal { seq: entry.seq, kind: entry.event.kind(), why };
+        let Event::RunSubmitted(submitted) = &entry.event else {
+            return Err(illegal("a run begins with RUN_SUBMITTED".into()));
+        };
+        ensure(entry.seq == 1, || "the first event has number 1".into()).map_err(illegal)?;
+        let mut submitted = (**submitted).clone();
+        let specs = std::mem::take(&mut submitted.steps);
+        let mut state = State {
+            sealed: submitted.mode == Mode::Sealed,
+            submitted,
+            submitted_at: entry.at,
+            seq: 1,
+            at: entry.at,
+            phase: Phase::Forward,
+            steps: Vec::with_capacity(specs.len()),
+            owner: None,
+            cause: None,
+            rollback_at: None,
+            turn_back: None,
+            kill: None,
+            closed: None,
+            closed_at: None,
+            active_at: entry.at,
+            names: HashMap::with_capacity(specs.len()),
+            ready: BTreeSet::new(),
+            open: BTreeSet::new(),
+            unfinished: 0,
+            to_undo: BTreeMap::new(),
+            failed: None,
+            intents: 0,
+            undo_begun: false,
+        };
+        for (index, spec) in specs.iter().enumerate() {
+            let unique = state.names.insert(spec.name.clone(), index).is_none();
+            ensure(unique, || format!("two steps have the name `{}`", spec.name)).map_err(illegal)?;
+        }
+        for spec in specs {
+            state.push_step(Step::new(spec, None)).map_err(illegal)?;
+        }
+        (0..state.steps.len()).try_for_each(|index| state.link_step(index)).map_err(illegal)?;
+        state.check_acyclic().map_err(illegal)?;
+        Ok(state)
+    }
+
+    /// Checks one more event and takes it in. On an error nothing has changed.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), Illegal> {
+        let (at, event) = (entry.at, &entry.event);
+        let illegal = |why: String| Illegal { seq: entry.seq, kind: event.kind(), why };
+        ensure(entry.seq == self.seq + 1, || format!("its number should be {}", self.seq + 1)).map_err(illegal)?;
+        ensure(at >= self.at, || "its time is before the previous event".into()).map_err(illegal)?;
+        self.absorb(entry)
+    }
+
+    /// Takes in an event that another process appended between events of the owner which the owner has applied already: as
+    /// [`State::apply`], but its number and time are those of the journal, not of this state.
+    pub fn absorb(&mut self, entry: &Entry) -> Result<(), Illegal> {
+        let (at, event) = (entry.at, &entry.event);
+        let illegal = |why: String| Illegal { seq: entry.seq, kind: event.kind(), why };
+        match event {
+            Event::RunSubmitted(_) => Err("a run is submitted once".into()),
+            Event::StepSubmitted(e) => self.step_submitted(e),
+            Event::Sealed(_) => self.seal(),
+            Event::Owner(e) => self.owner(e),
+            Event::Decision(e) => self.decision(e),
+            Event::Vote(e) => self.vote_at(e, entry),
+            Event::Intent(e) => self.intent(e),
+            Event::UndoAppended(e) => self.undo_appended(e),
+            Event::Result(e) => self.result(e),
+            Event::RollbackStarted(e) => self.rollback_started(e, entry),
+            Event::UndoIntent(e) => self.undo_intent(e),
+            Event::UndoResult(e) => self.undo_result(e),
+            Event::Operator(e) => self.operator(e, entry),
+            Event::RunClosed(e) => self.run_closed(e, entry),
+        }
+        .map_err(illegal)?;
+        self.seq += 1;
+        self.at = self.at.max(at);
+        if !matches!(event, Event::Owner(_) | Event::Vote(_) | Event::Operator(_)) {
+            self.active_at = self.at;
+        }
+        Ok(())
+    }
+
+    fn find(&self, name: &StepName) -> Result<(StepIndex, &Step), String> {
+        self.names
+            .get(name)
+            .and_then(|index| self.steps.get(*index).map(|step| (*index, step)))
+            .ok_or_else(|| format!("the run has no step `{name}`"))
+    }
+
+    fn step_mut(&mut self, index: StepIndex) -> Result<&mut Step, String> {
+        self.steps.get_mut(index).ok_or_else(|| format!("the run has no step number {index}"))
+    }
+
+    fn forward(&self) -> Check {
+        ensure(self.phase == Phase::Forward, || "the run does not go forward any more".into())
+    }
+
+    fn undoing(&self) -> Check {
+        ensure(self.phase == Phase::Undoing, || "the run is not rolling back".into())
+    }
+
+    /// Adds a step without linking it to the steps that it depends on, which may stand after it.
+    fn push_step(&mut self, mut step: Step) -> Check {
+        for name in &step.spec.depends_on {
+            let parent =
+                *self.names.get(name).ok_or_else(|| format!("`{}` depends on unknown `{name}`", step.spec.name))?;
+            ensure(!step.depends_on.contains(&parent), || format!("`{}` names `{name}` twice", step.spec.name))?;
+            step.depends_on.push(parent);
+        }
+        self.steps.push(step);
+        Ok(())
+    }
+
+    fn link_step(&mut self, index: StepIndex) -> Check {
+        let mut missing = 0;
+        let mut doomed = false;
+        for parent in self.step_mut(index)?.depends_on.clone() {
+            ensure(parent != index, || "a step depends on itself".into())?;
+            let parent = self.step_mut(parent)?;
+            parent.dependents.push(index);
+            missing += usize::from(parent.status != Status::Succeeded);
+            doomed |= matches!(parent.status, Status::Failed(_));
+        }
+        let step = self.step_mut(index)?;
+        step.missing = missing;
+        if doomed {
+            step.status = Status::Failed(skipped());
+        } else {
+            self.unfinished += 1;
+            if missing == 0 {
+                self.ready.insert(index);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_acyclic(&self) -> Check {
+        let mut missing: Vec<usize> = self.steps.iter().map(|step| step.depends_on.len()).collect();
+        let mut rest: Vec<StepIndex> = self.ready.iter().copied().collect();
+        let mut reached = 0;
+        while let Some(step) = rest.pop().and_then(|index| self.steps.get(index)) {
+            reached += 1;
+            for child in &step.dependents {
+                if let Some(count) = missing.get_mut(*child) {
+                    *count -= 1;
+                    if *count == 0 {
+                        rest.push(*child);
+                    }
+                }
+            }
+        }
+        ensure(reached == self.steps.len(), || "its steps depend on each other in a circle".into())
+    }
+
+    fn step_submitted(&mut self, event: &StepSubmitted) -> Check {
+        ensure(self.is_open(), || "the run takes no more steps".into())?;
+        ensure(self.turn_back.is_none() && self.kill.is_none(), || "the run was asked to end".into())?;
+        let name = &event.step.name;
+        ensure(!self.names.contains_key(name), || format!("two steps have the name `{name}`"))?;
+        let mut step = Step::new(event.step.clone(), Some(event.inputs));
+        step.after = (0..self.steps.len()).filter(|i| self.steps.get(*i).is_some_and(Step::is_final)).collect();
+        let index = self.steps.len();
+        self.push_step(step)?;
+        self.names.insert(name.clone(), index);
+        self.link_step(index)
+    }
+
+    fn seal(&mut self) -> Check {
+        ensure(self.is_open(), || "the run is sealed already".into())?;
+        self.sealed = true;
+        Ok(())
+    }
+
+    fn owner(&mut self, event: &Owner) -> Check {
+        ensure(event.epoch == self.epoch() + 1, || format!("the next epoch is {}", self.epoch() + 1))?;
+        ensure(
+            self.phase != Phase::Closed || self.closed.as_ref().is_some_and(|c| c.state == Closed::Completed),
+            || "the run has ended".into(),
+        )?;
+        self.owner = Some(event.clone());
+        for index in std::mem::take(&mut self.open) {
+            self.die(index)?;
+        }
+        for index in self.to_undo.values() {
+            if let Some(step) = self.steps.get_mut(*index) {
+                step.undo.open = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// The host died after the INTENT of an attempt: whether anything happened is not known.
+    fn die(&mut self, index: StepIndex) -> Check {
+        let phase = self.phase;
+        let step = self.step_mut(index)?;
+        let Some(open) = step.open.take() else { return Ok(()) };
+        step.deaths += 1;
+        let failure = Failure::new(code::HOST_DIED, "the host died while the step ran, after its intent was durable");
+        step.last_error = Some(failure.clone());
+        step.unclear = Some(failure.clone());
+        let targets = vec![(open.first.0.clone(), open.first.1.clone(), None)];
+        count_in(step, &open, targets);
+        let again = phase == Phase::Forward && step.spec.idempotent && step.deaths < MAX_DEATHS;
+        if again {
+            step.status = Status::Waiting;
+            self.ready.insert(index);
+        } else {
+            self.fail(index, Status::Unclear(failure))?;
+        }
+        self.schedule_undo(index);
+        Ok(())
+    }
+}
+
+fn skipped() -> Failure {
+    Failure::new(code::SKIPPED, "a step that it depends on failed")
+}
