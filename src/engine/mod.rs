@@ -147,6 +147,10 @@ impl Engine {
     pub async fn take(&self, run: &RunId) -> Result<Run, EngineError> {
         let journal = &self.inner.journal;
         let row = journal.run(run)?.ok_or_else(|| EngineError::NoSuchRun(run.clone()))?;
+        let state = state_of(&**journal, run)?;
+        if state.phase == Phase::Closed && state.turn_back.is_none() {
+            return Err(EngineError::WrongState { run: run.clone(), state: state.shown() });
+        }
         let _dead = self.lock_owner(run, &row.owner)?;
         submit::keep_policy(self).await?;
         journal.take_over(run, row.epoch, self.inner.owner.identity(), self.inner.clock.now()).await?;
