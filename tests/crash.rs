@@ -37,6 +37,10 @@ struct Place {
 
 impl Place {
     fn new(workflow: &str) -> Place {
+        Place::with_policy(workflow, POLICY)
+    }
+
+    fn with_policy(workflow: &str, policy: &str) -> Place {
         let dir = TempDir::new().unwrap();
         let write = |name: &str, text: &str| {
             let path = dir.path().join(name);
@@ -47,7 +51,7 @@ impl Place {
             "redress.yaml",
             "policy: policy.yaml\njournal: .redress/journal.db\nprincipal: agent:demo\ncomponents: [parts]\n",
         );
-        write("policy.yaml", POLICY);
+        write("policy.yaml", policy);
         write("workflow.yaml", workflow);
         write("work/old/deep", "kept");
         write("work/log", "line\n");
@@ -223,4 +227,47 @@ steps:
 "#,
         &["ROLLED_BACK"],
     );
+}
+
+#[test]
+fn a_crash_between_vote_and_intent_executes_once() {
+    let workflow = r#"
+name: asked
+steps:
+  - { name: a, capability: io.fs.write_file, inputs: { path: /work/a, content: a } }
+  - { name: n, capability: test.count, inputs: { path: /work/n } }
+"#;
+    let policy = POLICY.replace(
+        "rules:\n",
+        "rules:\n  - { principal: \"*\", capabilities: [\"test.count\"], action: REQUIRE_APPROVAL }\n",
+    );
+    for when in ["BEFORE", "AFTER"] {
+        for commit in 1.. {
+            let place = Place::with_policy(workflow, &policy);
+            let before = place.tree();
+            let output = place.redress(&["run", "workflow.yaml"], None);
+            assert_eq!(output.status.code(), Some(4), "{}", text(&output));
+            let listed: Value = serde_json::from_slice(&place.redress(&["runs", "--json"], None).stdout).unwrap();
+            let run = listed[0]["run"].as_str().unwrap().to_owned();
+            let approve = ["approve", &run, "n", "--as", "user:alice", "--reason", "looks right"];
+            let first = place.redress(&approve, Some((when, commit)));
+            if killed(&first) {
+                place.redress(&["recover"], None);
+                if place.runs() == ["PAUSED"] {
+                    place.redress(&approve, None);
+                    place.redress(&["recover", &run], None);
+                }
+            }
+            let count = fs::read_to_string(place.dir.path().join("work/n")).ok();
+            match (place.runs()[0].as_str(), count.as_deref()) {
+                ("COMPLETED", Some("execute 1\n")) => {}
+                ("ROLLED_BACK", None) => assert_eq!(place.tree(), before),
+                other => panic!("killed {when} commit {commit}: {other:?}\n{}", text(&first)),
+            }
+            if !killed(&first) {
+                assert!(commit > 2, "{}", text(&first));
+                break;
+            }
+        }
+    }
 }
