@@ -154,7 +154,9 @@ impl Engine {
         }
         let _dead = self.lock_owner(run, &row.owner)?;
         submit::keep_policy(self).await?;
-        journal.take_over(run, row.epoch, self.inner.owner.identity(), self.inner.clock.now()).await?;
+        let mut noted = journal.noted_targets(run)?;
+        noted.retain(|note| state.has_open_attempt(&note.step, note.attempt));
+        journal.take_over(run, row.epoch, self.inner.owner.identity(), noted, self.inner.clock.now()).await?;
         let state = state_of(&**journal, run)?;
         let stored = self.stored(&state)?;
         Ok(Run { live: Arc::new(Live::new(self.inner.clone(), state, stored)) })

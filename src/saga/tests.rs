@@ -108,7 +108,7 @@ impl Run {
 
     fn owner(&mut self) {
         let epoch = self.state.epoch() + 1;
-        self.push(Event::Owner(Owner { epoch, owner: format!("p{epoch}"), boot: "b".into() }));
+        self.push(Event::Owner(Owner { epoch, owner: format!("p{epoch}"), boot: "b".into(), noted: Vec::new() }));
     }
 
     fn next(&self) -> Vec<Command> {

@@ -11,7 +11,11 @@ async fn a_run_is_never_taken_from_an_owner_that_lives() {
     let other = redress::journal::OwnerLock::acquire(&world.journal.owners_dir()).unwrap();
     let row = world.journal.run(run.id()).unwrap().unwrap();
     assert!(redress::journal::try_lock_dead(&world.journal.owners_dir(), &row.owner).unwrap().is_none());
-    world.journal.take_over(run.id(), row.epoch, other.identity(), redress::types::Timestamp(1)).wait().unwrap();
+    world
+        .journal
+        .take_over(run.id(), row.epoch, other.identity(), Vec::new(), redress::types::Timestamp(1))
+        .wait()
+        .unwrap();
     let error = run.drive(&redress::engine::Stop::default()).await.unwrap_err();
     assert!(matches!(error, EngineError::Journal(redress::journal::JournalError::StaleEpoch { .. })), "{error}");
 }

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use thiserror::Error;
 
-use super::event::{Entry, Event, Mode, Owner, StepSubmitted};
+use super::event::{Entry, Event, Mode, Owner, StepSubmitted, TargetNote};
 use super::state::{MAX_DEATHS, Phase, State, Status, Step, StepIndex};
 use crate::types::{Failure, StepName, code};
 use forward::count_in;
@@ -235,7 +235,7 @@ impl State {
         ensure(event.epoch == self.epoch() + 1, || format!("the next epoch is {}", self.epoch() + 1))?;
         self.owner = Some(event.clone());
         for index in std::mem::take(&mut self.open) {
-            self.die(index)?;
+            self.die(index, &event.noted)?;
         }
         for index in self.to_undo.values() {
             if let Some(step) = self.steps.get_mut(*index) {
@@ -246,17 +246,19 @@ impl State {
     }
 
     /// The host died after the INTENT of an attempt: whether anything happened is not known.
-    fn die(&mut self, index: StepIndex) -> Check {
+    fn die(&mut self, index: StepIndex, noted: &[TargetNote]) -> Check {
         let phase = self.phase;
         let step = self.step_mut(index)?;
         let Some(open) = step.open.take() else { return Ok(()) };
-        step.deaths += 1;
+        step.died.push(open.number);
         let failure = Failure::new(code::HOST_DIED, "the host died while the step ran, after its intent was durable");
         step.last_error = Some(failure.clone());
         step.unclear = Some(failure.clone());
-        let targets = vec![(open.first.0.clone(), open.first.1.clone(), None)];
+        let mut targets = vec![(open.first.0.clone(), open.first.1.clone(), None)];
+        let own = noted.iter().filter(|note| note.step == step.spec.name && note.attempt == open.number);
+        targets.extend(own.map(|note| (note.target.clone(), note.before.clone(), None)));
         count_in(step, &open, targets);
-        let again = phase == Phase::Forward && step.spec.idempotent && step.deaths < MAX_DEATHS;
+        let again = phase == Phase::Forward && step.spec.idempotent && step.died.len() < MAX_DEATHS;
         if again {
             step.status = Status::Waiting;
             self.ready.insert(index);
