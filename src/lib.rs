@@ -12,7 +12,10 @@
 //! | `journal` | the hash-chained record of every run, and who owns it | yes |
 //! | `engine` | composes the others: submits, drives, undoes and recovers runs | yes |
 //! | `sandbox` | one call of a component, confined, and the proof of what it did | yes |
+//! | `cli` | the command line: one file a verb | yes |
 
+#[cfg(feature = "host")]
+pub mod cli;
 pub mod document;
 #[cfg(feature = "host")]
 pub mod engine;
