@@ -8,10 +8,11 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::Exit;
 use super::context::Context;
 use super::error::CliError;
-use super::text::{granted, json_lines, quoted};
-use super::Exit;
+use super::output::quoted;
+use super::text::{granted, json_lines};
 use crate::document::escape;
 use crate::engine::{rfc3339, state_of};
 use crate::journal::{Journal, RunFilter};
@@ -22,7 +23,7 @@ use crate::types::{CapabilityId, Digest, EffectKind, Grant, Principal, RunId, St
 /// How many runs are read at a time.
 const PAGE: usize = 500;
 
-/// What `approvals` is given.
+/// See [`super::Command::Approvals`].
 #[derive(Args, Debug)]
 #[command(after_help = "Example: redress approvals")]
 pub(super) struct Arguments {}

@@ -6,7 +6,8 @@ use serde::Serialize;
 use super::context::Context;
 use super::error::CliError;
 use super::logs::{outcome_word, undo_word};
-use super::text::{quoted, remains};
+use super::output::quoted;
+use super::text::remains;
 use super::{Exit, lookup};
 use crate::engine::{entries_of, rfc3339};
 use crate::saga::event::{
@@ -15,10 +16,12 @@ use crate::saga::event::{
 };
 use crate::types::{Failure, RunId, Timestamp};
 
-/// What `events` is given.
+/// See [`super::Command::Events`].
 #[derive(Args, Debug)]
-#[command(after_help = "With --json each line is an object: its `event` is what the journal holds, with times inside it \
-    in milliseconds since 1970 and payloads by their digests.\n\nExample: redress events latest --json")]
+#[command(
+    after_help = "With --json each line is an object: its `event` is what the journal holds, with times inside it \
+    in milliseconds since 1970 and payloads by their digests.\n\nExample: redress events latest --json"
+)]
 pub(super) struct Arguments {
     /// The run: its id, the beginning of it, or `latest`
     run: String,

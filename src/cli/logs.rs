@@ -15,7 +15,7 @@ use crate::journal::Journal;
 use crate::saga::event::{Event, Outcome, UndoOutcome};
 use crate::types::{PayloadRef, StepName};
 
-/// What `logs` is given.
+/// See [`super::Command::Logs`].
 #[derive(Args, Debug)]
 #[command(after_help = "Example: redress logs latest page")]
 pub(super) struct Arguments {

@@ -28,7 +28,8 @@ pub(super) fn run(journal: &dyn Journal, given: &str) -> Result<RunId, CliError>
     }
     if given.len() < LEAST || !given.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit()) {
         let message = format!("`{given}` does not name a run");
-        let help = format!("write its id, at least {LEAST} characters from the beginning of its id, or `latest`; {LIST}");
+        let help =
+            format!("write its id, at least {LEAST} characters from the beginning of its id, or `latest`; {LIST}");
         return Err(CliError::usage("bad-run", message).help(help));
     }
     let mut matching = beginning_with(journal, &given.to_ascii_lowercase())?.into_iter();
@@ -36,7 +37,8 @@ pub(super) fn run(journal: &dyn Journal, given: &str) -> Result<RunId, CliError>
         (Some(run), None) => Ok(run),
         (Some(one), Some(other)) => {
             let message = format!("`{given}` is the beginning of more than one run");
-            Err(CliError::usage("ambiguous-run", message).help(format!("write more of it: `{one}` or `{other}`, among others")))
+            Err(CliError::usage("ambiguous-run", message)
+                .help(format!("write more of it: `{one}` or `{other}`, among others")))
         }
         (None, _) => Err(none(given)),
     }

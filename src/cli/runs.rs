@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::error::CliError;
-use super::text::quoted;
+use super::output::quoted;
 use super::{Exit, lookup};
 use crate::engine::{Reason, reason, rfc3339, state_of};
 use crate::journal::{Journal, RunFilter, RunRow};
@@ -19,7 +19,7 @@ use crate::saga::RunState;
 use crate::saga::event::Residue;
 use crate::types::{Principal, RunId};
 
-/// What `runs` is given.
+/// See [`super::Command::Runs`].
 #[derive(Args, Debug)]
 #[command(after_help = "Example: redress runs --state PAUSED --limit 20")]
 pub(super) struct Arguments {

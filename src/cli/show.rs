@@ -9,7 +9,7 @@ use super::{Exit, lookup, text};
 use crate::engine::{RunView, view};
 use crate::journal::Journal as _;
 
-/// What `show` is given.
+/// See [`super::Command::Show`].
 #[derive(Args, Debug)]
 #[command(after_help = "Example: redress show latest --effects")]
 pub(super) struct Arguments {

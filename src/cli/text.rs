@@ -9,6 +9,7 @@ use std::fmt::{Display, Write as _};
 
 use serde::Serialize;
 
+use super::output::{json_text, quoted};
 use crate::document::escape;
 use crate::engine::{ApprovalView, DecisionView, RunView, StepView, TargetView};
 use crate::saga::event::{Residue, ResidueKind};
@@ -17,16 +18,6 @@ use crate::types::{Effect, EffectStatus, Grant};
 
 /// The most characters of an input or output that are shown of a step.
 const MAX_VALUE: usize = 2_000;
-
-/// Text that somebody else wrote.
-pub(super) fn quoted(text: &str) -> String {
-    json(text)
-}
-
-/// A value on one line, safe to print.
-pub(super) fn json(value: &(impl Serialize + ?Sized)) -> String {
-    escape(&serde_json::to_string(value).unwrap_or_default())
-}
 
 /// A value on many lines, safe to print, each line after `indent`.
 pub(super) fn json_lines(value: &impl Serialize, indent: &str) -> String {
@@ -122,7 +113,7 @@ fn step(page: &mut Page, step: &StepView, view: &RunView, effects: bool) {
         None => page.field("asked by", &view.principal),
     }
     if let Some(input) = &step.input {
-        page.field("input", shortened(input));
+        page.field("input", json_text(input, MAX_VALUE));
     }
     if let Some(decision) = &step.decision {
         page.field("decision", decided(decision));
@@ -145,21 +136,10 @@ fn step(page: &mut Page, step: &StepView, view: &RunView, effects: bool) {
         page.fields("effects", step.effects.iter().map(effect));
     }
     if let Some(output) = &step.output {
-        page.field("output", shortened(output));
+        page.field("output", json_text(output, MAX_VALUE));
     }
     if let Some(error) = &step.error {
         page.field("error", format_args!("{}: {}", escape(&error.code), quoted(&error.message)));
-    }
-}
-
-fn shortened(value: &serde_json::Value) -> String {
-    let text = json(value);
-    match text.char_indices().nth(MAX_VALUE) {
-        Some((end, _)) => {
-            let shown = text.get(..end).unwrap_or_default();
-            format!("{shown}... ({} characters; `--json` shows all of them)", text.chars().count())
-        }
-        None => text,
     }
 }
 
@@ -184,9 +164,10 @@ fn approved(page: &mut Page, approval: &ApprovalView) {
 
 /// A line for each thing that is opened.
 pub(super) fn granted(grant: &Grant) -> Vec<String> {
-    let dirs = grant.filesystem.iter().map(|dir| {
-        format!("{} is {}, {}", quoted(&dir.guest), quoted(&dir.host), dir.access.as_str())
-    });
+    let dirs = grant
+        .filesystem
+        .iter()
+        .map(|dir| format!("{} is {}, {}", quoted(&dir.guest), quoted(&dir.host), dir.access.as_str()));
     let config = grant.config.iter().map(|(name, value)| format!("config {name} = {}", quoted(value)));
     let lines: Vec<String> = dirs.chain(config).collect();
     if lines.is_empty() { vec!["nothing: it only computes".to_owned()] } else { lines }
@@ -235,9 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_of_others_cannot_leave_its_quotes() {
-        let evil = "a\" COMPLETED\n\u{202e}\u{1b}[31m\u{200b}";
-        assert_eq!(quoted(evil), r#""a\" COMPLETED\n\u{202e}\u001b[31m\u{200b}""#);
+    fn lines_of_others_stay_behind_their_indent() {
         assert_eq!(foreign_lines("a\nb\u{1b}c\n", "| "), "| a\n| b\\u{1b}c\n");
         assert_eq!(json_lines(&serde_json::json!({"k": "\u{202e}"}), " "), " {\n   \"k\": \"\\u{202e}\"\n }\n");
     }
@@ -247,11 +226,5 @@ mod tests {
         assert_eq!(host_word("file of 5 bytes, 2cf24dba5fb0"), "file of 5 bytes, 2cf24dba5fb0");
         assert_eq!(host_word("link to x, after absent"), "\"link to x, after absent\"");
         assert_eq!(host_word("unknown: a\nb"), "\"unknown: a\\nb\"");
-    }
-
-    #[test]
-    fn a_long_value_is_cut_and_said_to_be() {
-        let text = shortened(&serde_json::json!("x".repeat(5_000)));
-        assert!(text.len() < 2_100 && text.ends_with("... (5002 characters; `--json` shows all of them)"));
     }
 }

@@ -8,9 +8,10 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Context, Exit, asked};
+use super::{Context, Exit, Opening, asked};
 use crate::cli::error::CliError;
-use crate::cli::text::{granted, json_lines, quoted};
+use crate::cli::output::quoted;
+use crate::cli::text::{granted, json_lines};
 use crate::document::suggest;
 use crate::engine::{EngineError, Registry};
 use crate::policy::{Policy, effective_grant};
@@ -20,7 +21,7 @@ use crate::types::{
     Principal, Risk,
 };
 
-/// What `capability inspect` is given.
+/// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
 #[command(after_help = "Example: redress capability inspect io.fs.write_file --as agent:demo")]
 pub(in crate::cli) struct Arguments {
@@ -70,7 +71,7 @@ struct Found {
 }
 
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
-    let (sandbox, registry) = context.registry()?;
+    let (sandbox, registry) = context.registry(Opening::Existing)?;
     let found = find(&arguments.what, &sandbox, &registry)?;
     let settings = context.settings()?;
     let policy = settings.policy.is_some().then(|| context.policy()).transpose()?;

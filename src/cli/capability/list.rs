@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Context, Exit, asked};
+use super::{Context, Exit, Opening, asked};
 use crate::cli::error::CliError;
-use crate::cli::text::quoted;
+use crate::cli::output::quoted;
 use crate::types::{CapabilityId, Digest, EffectKind, Permission, Risk};
 
-/// What `capability list` is given.
+/// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
 #[command(after_help = "Example: redress capability list")]
 pub(in crate::cli) struct Arguments {}
@@ -29,7 +29,7 @@ struct Listed {
 }
 
 pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError> {
-    let (_, registry) = context.registry()?;
+    let (_, registry) = context.registry(Opening::Existing)?;
     let mut listed = Vec::new();
     for installed in registry.installed() {
         listed.extend(installed.component.capabilities().iter().map(|info| Listed {

@@ -6,7 +6,7 @@ mod list;
 use clap::Subcommand;
 
 use super::Exit;
-use super::context::Context;
+use super::context::{Context, Opening};
 use super::error::CliError;
 use crate::types::Permission;
 
@@ -19,16 +19,15 @@ pub(super) enum Verb {
     Inspect(inspect::Arguments),
 }
 
-impl Verb {
-    pub(super) fn execute(&self, context: &Context) -> Result<Exit, CliError> {
-        match self {
-            Verb::List(arguments) => list::execute(arguments, context),
-            Verb::Inspect(arguments) => inspect::execute(arguments, context),
-        }
+pub(super) fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> {
+    match verb {
+        Verb::List(arguments) => list::execute(arguments, context),
+        Verb::Inspect(arguments) => inspect::execute(arguments, context),
     }
 }
 
 fn asked(permissions: &[Permission]) -> String {
-    let asked: Vec<String> = permissions.iter().map(|permission| crate::document::escape(&permission.to_string())).collect();
+    let asked: Vec<String> =
+        permissions.iter().map(|permission| crate::document::escape(&permission.to_string())).collect();
     if asked.is_empty() { "nothing".to_owned() } else { asked.join(", ") }
 }

@@ -12,7 +12,7 @@ use crate::cli::error::CliError;
 use crate::policy::{TestResult, run_tests};
 use crate::types::Digest;
 
-/// What `policy check` is given.
+/// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
 #[command(after_help = "Exits with 2 if the file does not load, with 6 if a test of it fails.\n\n\
     Example: redress policy check policies/default.yaml")]

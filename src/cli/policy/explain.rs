@@ -5,12 +5,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Context, Exit};
+use crate::cli::context::Opening;
 use crate::cli::error::CliError;
 use crate::document::suggest;
 use crate::policy::{Explanation, HUMAN_APPROVE, Request, explain};
 use crate::types::{CapabilityId, Catalog as _, Risk, parse_strict};
 
-/// What `policy explain` is given.
+/// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
 #[command(after_help = "Example: redress policy explain --as agent:demo --do io.fs.write_file \
     --inputs '{\"path\": \"/workspace/a.txt\"}'")]
@@ -54,7 +55,7 @@ struct Explained {
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let policy = context.policy()?;
     let capability = arguments.capability.as_str();
-    let (_, registry) = context.registry()?;
+    let (_, registry) = context.registry(Opening::Existing)?;
     let info = registry.capability(capability);
     let installed = info.is_some() || capability == HUMAN_APPROVE;
     let empty = Value::Object(serde_json::Map::new());

@@ -11,7 +11,7 @@ use clap::Subcommand;
 use super::Exit;
 use super::context::{Context, policy_source};
 use super::error::CliError;
-use super::text::quoted;
+use super::output::quoted;
 use crate::document::Diagnostics;
 use crate::policy::{Policy, TestResult};
 
@@ -26,13 +26,11 @@ pub(super) enum Verb {
     Test(test::Arguments),
 }
 
-impl Verb {
-    pub(super) fn execute(&self, context: &Context) -> Result<Exit, CliError> {
-        match self {
-            Verb::Check(arguments) => check::execute(arguments, context),
-            Verb::Explain(arguments) => explain::execute(arguments, context),
-            Verb::Test(arguments) => test::execute(arguments, context),
-        }
+pub(super) fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> {
+    match verb {
+        Verb::Check(arguments) => check::execute(arguments, context),
+        Verb::Explain(arguments) => explain::execute(arguments, context),
+        Verb::Test(arguments) => test::execute(arguments, context),
     }
 }
 

@@ -6,12 +6,12 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{Context, Exit, exit, told, untested};
-use crate::cli::context::source;
 use crate::cli::error::CliError;
+use crate::cli::inputs::read_text;
 use crate::policy::{TestResult, load_tests, run_tests};
 use crate::types::Digest;
 
-/// What `policy test` is given.
+/// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
 #[command(after_help = "Exits with 6 if a test fails.\n\n\
     Example: redress policy test policies/default.yaml --tests more-tests.yaml")]
@@ -48,7 +48,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     };
     let mut tests: Vec<Placed> = placed(policy.name(), run_tests(&policy, policy.tests())).collect();
     if let Some(file) = &arguments.tests {
-        let more = source(file)?;
+        let more = read_text(file)?;
         tests.extend(placed(more.name(), run_tests(&policy, &load_tests(&more)?)));
     }
     let failed = tests.iter().filter(|test| !test.passed).count();
