@@ -122,7 +122,8 @@ impl Context {
         }
     }
 
-    fn existing_journal(&self) -> Result<&Path, CliError> {
+    /// Where the journal is, which is there.
+    pub(super) fn existing_journal(&self) -> Result<&Path, CliError> {
         let settings = self.settings()?;
         let path = settings.journal()?;
         if path.exists() {
@@ -184,15 +185,21 @@ impl Context {
 
 /// Reads a policy file, with its warnings.
 pub(super) fn load_policy(path: &Path) -> Result<(Policy, crate::document::Diagnostics), CliError> {
+    let (source, folder) = policy_source(path)?;
+    Ok(Policy::load(source, &folder)?)
+}
+
+/// The text of a policy file, and the folder that its paths are relative to.
+pub(super) fn policy_source(path: &Path) -> Result<(Source, String), CliError> {
     let name = shown_path(path);
     let unreadable = |error| CliError::unreadable(&name, &error);
     let bytes = std::fs::read(path).map_err(unreadable)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = folder.canonicalize().map_err(unreadable)?;
-    let folder = folder.to_str().ok_or_else(|| {
+    let folder = folder.into_os_string().into_string().map_err(|_| {
         CliError::usage("not-utf8", format!("the folder of the policy `{name}` has a name that is not UTF-8"))
     })?;
-    Ok(Policy::load(Source::from_bytes(name.clone(), &bytes)?, folder)?)
+    Ok((Source::from_bytes(name.clone(), &bytes)?, folder))
 }
 
 /// A path as it is shown: relative to the working directory if it is below it.

@@ -7,30 +7,44 @@
 //! | `drive` | brings a run to rest, here or in the process that owns it, and reports it |
 //! | `progress` | what a terminal shows while a run goes on |
 //! | `output` | results as text or JSON; everything that strangers wrote is quoted |
+//! | `text` | a run step by step, for a reviewer |
+//! | `lookup` | runs as a person names them, and whether anybody drives them |
 //! | `error` | one error, its text, its JSON, its exit code |
 //!
 //! A verb gets its arguments and the [`Context`], and returns the [`Exit`] code of the process or a [`CliError`]. Results go
 //! to stdout, everything else to stderr; with `--json` stdout is one JSON document, also if that is an error.
 
+mod approvals;
 mod approve;
+mod audit;
 mod call;
 mod cancel;
+mod capability;
+mod completions;
 mod context;
 mod drive;
 mod error;
+mod events;
 mod init;
 mod inputs;
 mod kill;
+mod logs;
+mod lookup;
 mod operate;
 mod output;
 mod plan;
+mod policy;
 mod progress;
 mod recover;
 mod reject;
 mod repair;
 mod run;
+mod runs;
 mod settings;
+mod show;
+mod text;
 mod undo;
+mod version;
 mod vote;
 
 use std::path::PathBuf;
@@ -107,6 +121,29 @@ enum Command {
     Approve(approve::Arguments),
     /// Vote against a step that waits for approval
     Reject(reject::Arguments),
+    /// List runs, newest first
+    Runs(runs::Arguments),
+    /// Show a run step by step: who asked, what was decided, granted and touched, and whether it was undone
+    Show(show::Arguments),
+    /// Show what components printed
+    Logs(logs::Arguments),
+    /// List the events of a run as the journal has them
+    Events(events::Arguments),
+    /// List what waits for a person
+    Approvals(approvals::Arguments),
+    /// Look at policy files
+    #[command(subcommand, after_help = "Example: redress policy check policies/default.yaml")]
+    Policy(policy::Verb),
+    /// Look at capabilities and components
+    #[command(subcommand, after_help = "Example: redress capability list")]
+    Capability(capability::Verb),
+    /// Check the record
+    #[command(subcommand, after_help = "Example: redress audit verify")]
+    Audit(audit::Verb),
+    /// Print what makes a shell complete this command line
+    Completions(completions::Arguments),
+    /// Print the version, that of the engine below, and the digests of the components inside
+    Version(version::Arguments),
 }
 
 impl Command {
@@ -123,6 +160,16 @@ impl Command {
             Command::Repair(arguments) => repair::execute(&arguments, context).await,
             Command::Approve(arguments) => approve::execute(&arguments, context).await,
             Command::Reject(arguments) => reject::execute(&arguments, context).await,
+            Command::Runs(arguments) => runs::execute(&arguments, context),
+            Command::Show(arguments) => show::execute(&arguments, context),
+            Command::Logs(arguments) => logs::execute(&arguments, context),
+            Command::Events(arguments) => events::execute(&arguments, context),
+            Command::Approvals(arguments) => approvals::execute(&arguments, context),
+            Command::Policy(verb) => policy::execute(&verb, context),
+            Command::Capability(verb) => capability::execute(&verb, context),
+            Command::Audit(verb) => audit::execute(&verb, context),
+            Command::Completions(arguments) => completions::execute(&arguments, context),
+            Command::Version(arguments) => version::execute(&arguments, context),
         }
     }
 }
@@ -250,7 +297,8 @@ mod tests {
     fn the_command_line_is_consistent_and_every_verb_has_an_example() {
         let command = Cli::command();
         command.clone().debug_assert();
-        for verb in command.get_subcommands() {
+        let groups = command.get_subcommands().flat_map(clap::Command::get_subcommands);
+        for verb in command.get_subcommands().chain(groups) {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Example"), "`{}` has no example", verb.get_name());
         }

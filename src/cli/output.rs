@@ -67,6 +67,26 @@ impl Output {
         self.line(text.trim_end())
     }
 
+    /// Prints a list, or says in a note that there is nothing in it.
+    pub(super) fn list<T: Serialize>(
+        &self,
+        list: &[T],
+        nothing: &str,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), CliError> {
+        if list.is_empty() && !self.json {
+            self.note(nothing);
+            return Ok(());
+        }
+        self.result(&list, text)
+    }
+
+    /// Prints one of many JSON documents, on a line of its own.
+    pub(super) fn json_line(&self, json: &impl Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string(json);
+        self.line(&text.map_err(|error| CliError::engine("output", format!("the result has no JSON form: {error}")))?)
+    }
+
     /// Prints one line, or several, to stdout. A reader that has gone away is no error.
     pub(super) fn line(&self, text: &str) -> Result<(), CliError> {
         let mut stdout = std::io::stdout().lock();
@@ -221,9 +241,9 @@ fn kind(step: &StepView) -> &str {
     step.capability.as_deref().unwrap_or("waits for a person")
 }
 
-/// Text of a stranger: quoted, and safe to print.
+/// Text of a stranger: a JSON string, so that it cannot end its quotes, and safe to print.
 pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", escape(text).replace('"', "\\\""))
+    escape(&Value::from(text).to_string())
 }
 
 /// A value of a stranger as JSON, safe to print; cut after `limit` characters.
@@ -241,7 +261,7 @@ mod tests {
 
     #[test]
     fn what_strangers_wrote_is_quoted_and_cannot_steer_a_terminal() {
-        assert_eq!(quoted("a\"b\u{1b}[2J\u{202e}\n"), "\"a\\\"b\\u{1b}[2J\\u{202e}\\u{a}\"");
+        assert_eq!(quoted("a\"b\u{1b}[2J\u{202e}\n\\"), r#""a\"b\u001b[2J\u{202e}\n\\""#);
         let text = json_text(&serde_json::json!({"k": "\u{9b}x\u{200b}"}), 100);
         assert!(text.chars().all(|c| (' '..='~').contains(&c)), "{text}");
     }
