@@ -35,7 +35,7 @@ pub use registry::{Installed, Registry};
 pub use request::{VoteRequest, operate, vote};
 pub use runner::{Driven, Stop};
 pub use submit::{Submit, Submitted};
-pub use view::{RunView, StepView, rfc3339, view};
+pub use view::{DecisionView, RunView, StepView, rfc3339, view};
 
 use crate::journal::{Guard, Journal, OwnerLock, try_lock_dead};
 use crate::policy::Policy;
