@@ -1,1 +1,4 @@
-fn main() {}
+//! The command line of Redress: see `redress::cli`.
+fn main() -> std::process::ExitCode {
+    redress::cli::main()
+}

@@ -31,11 +31,11 @@ pub use clock::{Clock, SimClock, SystemClock};
 pub use error::EngineError;
 pub use history::{entries_of, state_of};
 pub use plan::{PlannedStep, known_problems, plan};
-pub use registry::{Installed, Registry};
+pub use registry::{Installed, Registry, embedded};
 pub use request::{VoteRequest, operate, vote};
 pub use runner::{Driven, Stop};
 pub use submit::{Submit, Submitted};
-pub use view::{RunView, StepView, rfc3339, view};
+pub use view::{ApprovalView, DecisionView, Reason, RunView, StepView, TargetView, VoteView, reason, rfc3339, view};
 
 use crate::journal::{Guard, Journal, OwnerLock, try_lock_dead};
 use crate::policy::Policy;

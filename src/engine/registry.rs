@@ -9,13 +9,18 @@ use bytes::Bytes;
 use super::EngineError;
 use crate::journal::{self, Journal};
 use crate::sandbox::{Component, Provenance, Sandbox};
-use crate::types::{CapabilityId, CapabilityInfo, Catalog, Digest};
+use crate::types::{CapabilityId, CapabilityInfo, Catalog, Digest, sha256};
 
 /// The standard library, built with the host.
 const STANDARD: [(&str, &[u8]); 2] = [
     ("fs", include_bytes!(concat!(env!("OUT_DIR"), "/fs.wasm"))),
     ("data", include_bytes!(concat!(env!("OUT_DIR"), "/data.wasm"))),
 ];
+
+/// The names and digests of the components of the standard library.
+pub fn embedded() -> impl Iterator<Item = (&'static str, Digest)> {
+    STANDARD.into_iter().map(|(name, bytes)| (name, sha256(bytes)))
+}
 
 /// A component and where it came from.
 #[derive(Clone)]

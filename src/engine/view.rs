@@ -8,7 +8,7 @@ use super::live::parse;
 use crate::journal::Journal;
 use crate::saga::event::{Cause, Event, Residue};
 use crate::saga::{State, Status, Step, StepIndex};
-use crate::types::{Digest, Effect, Failure, Grant, RunId, Timestamp};
+use crate::types::{Digest, Effect, Failure, Grant, Principal, RunId, Timestamp};
 
 /// A run.
 #[derive(Clone, Debug, Serialize)]
@@ -55,6 +55,8 @@ pub struct StepView {
     pub capability: Option<String>,
     /// The component.
     pub component: Option<Digest>,
+    /// The agent that acts in it for the run's principal, if one does.
+    pub agent: Option<Principal>,
     /// Its state.
     pub state: &'static str,
     /// Whether the host compared every file target after the undo.
@@ -185,7 +187,8 @@ pub fn view(journal: &dyn Journal, run: &RunId) -> Result<RunView, EngineError> 
     })
 }
 
-fn reason(state: &State) -> Option<Reason> {
+/// Why a run turned back, if it did.
+pub fn reason(state: &State) -> Option<Reason> {
     let (code, step, message) = match (&state.cause, &state.kill) {
         (_, Some(kill)) => ("killed", None, format!("{} killed it: {}", kill.by, kill.reason)),
         (None, None) => return None,
@@ -215,6 +218,7 @@ fn step_view(journal: &dyn Journal, state: &State, index: StepIndex, step: &Step
         name: step.spec.name.to_string(),
         capability: step.spec.capability.as_ref().map(ToString::to_string),
         component: step.spec.component,
+        agent: step.spec.agent.clone(),
         state: shown.as_str(),
         checked: matches!(step.status, Status::Undone { checked: true }),
         attempts: step.attempts,

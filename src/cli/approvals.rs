@@ -1,0 +1,200 @@
+//! `redress approvals`: who waits for a person, for what exactly, and how to answer.
+//!
+//! The input is shown whole, however long it is: an approval is for exactly that input.
+
+use std::fmt::Write as _;
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Exit;
+use super::context::Context;
+use super::error::CliError;
+use super::output::quoted;
+use super::text::{granted, json_lines};
+use crate::document::escape;
+use crate::engine::{rfc3339, state_of};
+use crate::journal::{Journal, RunFilter};
+use crate::saga::event::{ApprovalRequest, Decision};
+use crate::saga::{RunState, State, Step};
+use crate::types::{CapabilityId, Digest, EffectKind, Grant, Principal, RunId, StepName, Timestamp};
+
+/// How many runs are read at a time.
+const PAGE: usize = 500;
+
+/// See [`super::Command::Approvals`].
+#[derive(Args, Debug)]
+#[command(after_help = "Example: redress approvals")]
+pub(super) struct Arguments {}
+
+/// One request that waits.
+#[derive(Debug, Serialize)]
+struct Waiting {
+    schema: u32,
+    run: RunId,
+    workflow: String,
+    step: StepName,
+    /// None for a step that only waits.
+    capability: Option<CapabilityId>,
+    component: Option<Digest>,
+    /// Who asks: the agent that acts, if one does, then the principal of the run. None of them may vote.
+    requesters: Vec<Principal>,
+    /// None if it was erased.
+    input: Option<Value>,
+    risk: &'static str,
+    escalated: bool,
+    rule: Option<u32>,
+    line: Option<u32>,
+    reason: Option<String>,
+    policy: Digest,
+    grant: Grant,
+    undo: String,
+    request: String,
+    approvers: Vec<String>,
+    /// A voter must match one of these as well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    also: Option<Vec<String>>,
+    approvals: u32,
+    quorum: u32,
+    expires: String,
+    expired: bool,
+    approve: String,
+    reject: String,
+}
+
+pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError> {
+    let journal = context.journal_to_read()?;
+    let now = context.now();
+    let mut waiting = Vec::new();
+    for state in [RunState::Paused, RunState::Running] {
+        let filter = RunFilter { state: Some(state.as_str().to_owned()), ..RunFilter::default() };
+        let mut before: Option<RunId> = None;
+        loop {
+            let page = journal.runs(&filter, before.as_ref(), PAGE)?;
+            for row in &page {
+                match state_of(&journal, &row.run) {
+                    Ok(state) => waiting.extend(of_run(&journal, &state, now)?),
+                    // One run that cannot be read does not hide the requests of the others.
+                    Err(error) => context.output.note(&format!("run {}: {}", row.run, escape(&error.to_string()))),
+                }
+            }
+            before = page.last().map(|row| row.run.clone());
+            if page.len() < PAGE {
+                break;
+            }
+        }
+    }
+    waiting.sort_by(|a, b| (&a.expires, &a.run).cmp(&(&b.expires, &b.run)));
+    context.output.list(&waiting, "nothing waits for approval", || text(&waiting))?;
+    Ok(Exit::Done)
+}
+
+fn of_run(journal: &dyn Journal, state: &State, now: Timestamp) -> Result<Vec<Waiting>, CliError> {
+    let asked = state.awaiting_approval().filter_map(|(_, step)| {
+        let decision = step.decision.as_ref()?;
+        Some((step, decision, decision.approval.as_ref()?))
+    });
+    asked.map(|(step, decision, request)| waiting(journal, state, step, decision, request, now)).collect()
+}
+
+fn waiting(
+    journal: &dyn Journal,
+    state: &State,
+    step: &Step,
+    decision: &Decision,
+    request: &ApprovalRequest,
+    now: Timestamp,
+) -> Result<Waiting, CliError> {
+    let bytes = match &decision.input {
+        Some(input) => journal.payload(&input.digest)?,
+        None => None,
+    };
+    let (run, name) = (state.run(), &step.spec.name);
+    let command = |verb: &str| format!("redress {verb} {run} {name} --request {} --reason \"...\"", request.id);
+    Ok(Waiting {
+        schema: 1,
+        run: run.clone(),
+        workflow: state.submitted.name.clone(),
+        step: name.clone(),
+        capability: step.spec.capability.clone(),
+        component: step.spec.component,
+        requesters: state.requesters(step),
+        input: bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()),
+        risk: decision.risk.as_str(),
+        escalated: decision.escalated,
+        rule: decision.rule.as_ref().map(|rule| rule.index),
+        line: decision.rule.as_ref().map(|rule| rule.line),
+        reason: decision.reason.clone(),
+        policy: decision.policy,
+        grant: decision.grant.clone(),
+        undo: undo(step),
+        request: request.id.clone(),
+        approvers: request.approvers.clone(),
+        also: request.also.clone(),
+        approvals: step.approvals(),
+        quorum: request.quorum,
+        expires: rfc3339(request.expires),
+        expired: now >= request.expires,
+        approve: command("approve"),
+        reject: command("reject"),
+    })
+}
+
+fn undo(step: &Step) -> String {
+    match (&step.spec.compensation, step.spec.effect) {
+        (Some(named), _) => format!("by `{}`", named.capability),
+        (None, EffectKind::Reversible) => "by its own compensate".to_owned(),
+        (None, EffectKind::Irreversible) => "none: it cannot be undone".to_owned(),
+        (None, EffectKind::None) => "nothing to undo".to_owned(),
+    }
+}
+
+fn text(waiting: &[Waiting]) -> String {
+    let mut text = String::new();
+    for one in waiting {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        let mut field = |name: &str, value: &str| {
+            let _ = writeln!(text, "  {name:<11} {value}");
+        };
+        let what = match (&one.capability, &one.component) {
+            (Some(capability), Some(component)) => format!("{capability} of {component}"),
+            (Some(capability), None) => capability.to_string(),
+            (None, _) => "nothing: the run only waits for an answer".to_owned(),
+        };
+        let requesters: Vec<&str> = one.requesters.iter().map(Principal::as_str).collect();
+        let rule = match (one.rule, one.line) {
+            (Some(rule), Some(line)) => format!("rule {rule} (line {line}) of {}", one.policy),
+            _ => format!("the default of {}", one.policy),
+        };
+        let also = one.also.as_ref().map_or(String::new(), |also| format!(" and also {}", also.join(", ")));
+        let escalated = if one.escalated { ", which is why a person is asked" } else { "" };
+        let expired = if one.expired { ", which has passed: a vote is refused" } else { "" };
+        field("run", &format!("{} {}", one.run, quoted(&one.workflow)));
+        field("step", one.step.as_str());
+        field("asked by", &requesters.join(" for "));
+        field("capability", &what);
+        field("risk", &format!("{}{escalated}", one.risk));
+        field("rule", &rule);
+        if let Some(reason) = &one.reason {
+            field("because", &quoted(reason));
+        }
+        if one.capability.is_some() {
+            for line in granted(&one.grant) {
+                field("grants", &line);
+            }
+        }
+        field("undo", &one.undo);
+        field("votes", &format!("{} of {}", one.approvals, one.quorum));
+        field("approvers", &escape(&format!("{}{also}", one.approvers.join(", "))));
+        field("expires", &format!("{}{expired}", one.expires));
+        field("input", if one.input.is_none() { "erased" } else { "" });
+        if let Some(input) = &one.input {
+            text.push_str(&json_lines(input, "    "));
+        }
+        let _ = writeln!(text, "  approve:    {}\n  reject:     {}", escape(&one.approve), escape(&one.reject));
+    }
+    text
+}

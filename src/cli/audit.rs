@@ -1,0 +1,113 @@
+//! `redress audit`: is the record what was written?
+
+use std::fmt::Write as _;
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::Exit;
+use super::context::{Context, shown_path};
+use super::error::CliError;
+use super::output::quoted;
+use crate::document::escape;
+use crate::journal::{Finding, Flaw, JournalError, Options, SqliteJournal, Verified};
+use crate::types::Digest;
+
+/// The verbs.
+#[derive(Subcommand, Debug)]
+pub(super) enum Verb {
+    /// Check every chain, every payload and what was recorded of them
+    Verify(Arguments),
+}
+
+/// What `audit verify` is given.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Exits with 5 if something is not as it was written. The head of the system chain is worth being \
+    kept elsewhere: who can rewrite the whole file can rewrite every chain in it.\n\nExample: redress audit verify"
+)]
+pub(super) struct Arguments {}
+
+pub(super) fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> {
+    match verb {
+        Verb::Verify(_) => verify(context),
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    schema: u32,
+    journal: String,
+    whole: bool,
+    chains: u64,
+    events: u64,
+    payloads: u64,
+    head: Option<Head>,
+    findings: Vec<Found>,
+}
+
+#[derive(Debug, Serialize)]
+struct Head {
+    seq: u64,
+    hash: Digest,
+}
+
+#[derive(Debug, Serialize)]
+struct Found {
+    chain: String,
+    /// None for the chain as a whole.
+    seq: Option<u64>,
+    message: String,
+}
+
+fn verify(context: &Context) -> Result<Exit, CliError> {
+    let verified = verified(context)?;
+    let report = Report {
+        schema: 1,
+        journal: shown_path(context.existing_journal()?),
+        whole: verified.findings.is_empty(),
+        chains: verified.chains,
+        events: verified.events,
+        payloads: verified.payloads,
+        head: verified.head.map(|(seq, hash)| Head { seq, hash }),
+        findings: verified.findings.iter().map(found).collect(),
+    };
+    context.output.result(&report, || text(&report))?;
+    Ok(if report.whole { Exit::Done } else { Exit::Stuck })
+}
+
+/// What was verified; a database that does not pass its own check is a finding, too.
+fn verified(context: &Context) -> Result<Verified, CliError> {
+    let opened = SqliteJournal::open_read_only(context.existing_journal()?, Options::default());
+    match opened.and_then(|journal| journal.verify()) {
+        Err(JournalError::Damaged { what, .. }) => {
+            let finding = Finding { chain: "database".to_owned(), seq: 0, what: Flaw::Database(what) };
+            Ok(Verified { findings: vec![finding], ..Verified::default() })
+        }
+        other => Ok(other?),
+    }
+}
+
+fn found(finding: &Finding) -> Found {
+    let seq = (finding.seq > 0).then_some(finding.seq);
+    Found { chain: finding.chain.clone(), seq, message: finding.what.to_string() }
+}
+
+fn text(report: &Report) -> String {
+    let mut text = String::new();
+    for Found { chain, seq, message } in &report.findings {
+        let place = seq.map_or_else(|| "the whole".to_owned(), |seq| format!("event {seq}"));
+        let _ = writeln!(text, "FOUND {place} of chain {}: {}", quoted(chain), escape(message));
+    }
+    if !report.findings.is_empty() {
+        text.push_str("what comes after the first bad place of a chain cannot be judged\n\n");
+    }
+    let verdict = if report.whole { "is as it was written" } else { "was changed" };
+    let _ = writeln!(text, "the journal {} {verdict}", escape(&report.journal));
+    let Report { chains, events, payloads, .. } = report;
+    let _ = writeln!(text, "verified: {chains} chains, {events} events, {payloads} payloads");
+    if let Some(Head { seq, hash }) = &report.head {
+        let _ = writeln!(text, "system chain: event {seq}, {hash}");
+    }
+    text
+}

@@ -1,0 +1,29 @@
+//! `redress call`: a run of one step.
+
+use clap::Args;
+
+use super::context::{Context, Opening};
+use super::error::CliError;
+use super::inputs::InputOptions;
+use super::{Exit, run};
+use crate::workflow::Workflow;
+
+/// See [`super::Command::Call`].
+#[derive(Args, Debug)]
+#[command(after_help = "Example: redress call io.fs.write_file --input path=/workspace/note.txt --input content=hello")]
+pub(super) struct Arguments {
+    /// The capability
+    capability: String,
+    #[command(flatten)]
+    inputs: InputOptions,
+}
+
+pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
+    context.settings()?.check_complete()?;
+    let given = arguments.inputs.read()?;
+    let tools = context.tools(Opening::Create)?;
+    let (workflow, _) = Workflow::one_step(&arguments.capability, &given, &tools.registry)?;
+    run::refuse_known_problems(&workflow, &tools.registry)?;
+    let host = context.host(tools)?;
+    run::submit(context, &host, &workflow, context.principal()?.clone(), None).await
+}

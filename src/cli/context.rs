@@ -1,0 +1,228 @@
+//! What a verb works with: each part is opened when it is asked for, and an error says how to get it.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use super::Globals;
+use super::error::CliError;
+use super::output::Output;
+use super::progress::Progress;
+use super::settings::Settings;
+use crate::document::Source;
+use crate::engine::{Engine, Parts, Registry, SystemClock};
+use crate::journal::{Options, SqliteJournal};
+use crate::policy::Policy;
+use crate::sandbox::{Sandbox, SandboxConfig};
+use crate::types::{Principal, Timestamp};
+
+/// What a verb works with.
+pub(super) struct Context {
+    /// The options of every verb.
+    pub globals: Globals,
+    /// Where results go.
+    pub output: Output,
+    settings: OnceLock<Settings>,
+}
+
+/// Whether a verb makes a journal where there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// It does: there will be runs.
+    Create,
+    /// It does not: an empty journal would look like "all clear".
+    Existing,
+}
+
+/// An engine, and what it was made of.
+pub(super) struct Host {
+    /// Drives runs.
+    pub engine: Engine,
+    /// Shows what goes on.
+    pub progress: Progress,
+}
+
+/// What a workflow is checked against, and an engine made of.
+pub(super) struct Tools {
+    /// The policy in force.
+    pub policy: Policy,
+    /// The components.
+    pub registry: Registry,
+    sandbox: Sandbox,
+    opening: Opening,
+}
+
+impl Context {
+    /// Nothing is opened yet.
+    pub(super) fn new(globals: Globals) -> Context {
+        Context { output: Output::new(globals.json), globals, settings: OnceLock::new() }
+    }
+
+    /// What is in force.
+    pub(super) fn settings(&self) -> Result<&Settings, CliError> {
+        if let Some(settings) = self.settings.get() {
+            return Ok(settings);
+        }
+        let found = Settings::find(&self.globals)?;
+        Ok(self.settings.get_or_init(|| found))
+    }
+
+    /// Who acts.
+    pub(super) fn principal(&self) -> Result<&Principal, CliError> {
+        self.settings()?.principal()
+    }
+
+    /// The time now.
+    pub(super) fn now(&self) -> Timestamp {
+        crate::engine::Clock::now(&SystemClock)
+    }
+
+    /// The policy in force. What it warns of is `policy check`'s to tell, and the log's.
+    pub(super) fn policy(&self) -> Result<Policy, CliError> {
+        let (policy, warnings) = load_policy(self.settings()?.policy()?)?;
+        for warning in warnings.iter() {
+            tracing::info!("{}:{}: {}", policy.name(), warning.span.line, warning.message);
+        }
+        Ok(policy)
+    }
+
+    /// The standard library and the components of the folders that are set. Compiled code is kept beside the journal, if
+    /// there is one or will be.
+    pub(super) fn registry(&self, opening: Opening) -> Result<(Sandbox, Registry), CliError> {
+        let settings = self.settings()?;
+        let folder = settings.journal.as_deref().and_then(Path::parent);
+        let kept = folder.filter(|folder| opening == Opening::Create || folder.is_dir());
+        let sandbox = Sandbox::new(SandboxConfig { cache_dir: kept.map(cache) })?;
+        let mut registry = Registry::standard(sandbox.clone())?;
+        for folder in &settings.components {
+            registry.add_folder(folder)?;
+        }
+        Ok((sandbox, registry))
+    }
+
+    /// Everything that a workflow is checked against. No journal is opened or made yet.
+    pub(super) fn tools(&self, opening: Opening) -> Result<Tools, CliError> {
+        let policy = self.policy()?;
+        let (sandbox, registry) = self.registry(opening)?;
+        self.announce(Some(&policy));
+        Ok(Tools { policy, sandbox, registry, opening })
+    }
+
+    /// The journal, for reading. It is never made.
+    pub(super) fn journal_to_read(&self) -> Result<SqliteJournal, CliError> {
+        let path = self.existing_journal()?;
+        Ok(SqliteJournal::open_read_only(path, Options::default())?)
+    }
+
+    /// The journal, for writing.
+    pub(super) fn journal(&self, opening: Opening) -> Result<SqliteJournal, CliError> {
+        match opening {
+            Opening::Create => Ok(SqliteJournal::create_or_open(self.settings()?.journal()?, Options::default())?),
+            Opening::Existing => Ok(SqliteJournal::open_existing(self.existing_journal()?, Options::default())?),
+        }
+    }
+
+    /// Where the journal is, which is there.
+    pub(super) fn existing_journal(&self) -> Result<&Path, CliError> {
+        let settings = self.settings()?;
+        let path = settings.journal()?;
+        if path.exists() {
+            return Ok(path);
+        }
+        let from = match &settings.file {
+            Some(file) if settings.journal_is_default() => format!(", beside `{}`", file.display()),
+            _ => String::new(),
+        };
+        let message = format!("there is no journal: tried `{}`{from}", path.display());
+        Err(CliError::usage("no-journal", message)
+            .help("`redress run` and `redress call` make one; `--journal FILE` or another folder may lead to it"))
+    }
+
+    /// An engine with everything that is in force.
+    pub(super) fn host(&self, tools: Tools) -> Result<Host, CliError> {
+        let settings = self.settings()?;
+        let journal = self.journal(tools.opening)?;
+        let owners = journal.owners_dir();
+        let progress = Progress::start(&self.globals);
+        let engine = Engine::new(Parts {
+            journal: Arc::new(journal),
+            owners: owners.clone(),
+            sandbox: tools.sandbox,
+            registry: tools.registry,
+            policy: Arc::new(tools.policy),
+            clock: Arc::new(SystemClock),
+            observer: progress.observer(),
+            protected: protected(settings, &owners),
+        })?;
+        Ok(Host { engine, progress })
+    }
+
+    /// An engine on the journal that is there, for verbs about runs that exist.
+    pub(super) fn existing_host(&self) -> Result<Host, CliError> {
+        self.existing_journal()?;
+        self.host(self.tools(Opening::Existing)?)
+    }
+
+    /// On a terminal, says what is in force.
+    pub(super) fn announce(&self, policy: Option<&Policy>) {
+        let Some(settings) = self.settings.get() else { return };
+        if self.output.is_json() || !std::io::stderr().is_terminal() {
+            return;
+        }
+        let shown = |path: &Option<PathBuf>| path.as_deref().map_or_else(|| "none".to_owned(), shown_path);
+        let policy = match policy {
+            Some(policy) => format!("{} {}", shown(&settings.policy), policy.digest().short()),
+            None => shown(&settings.policy),
+        };
+        let principal = settings.principal.as_ref().map_or("nobody", Principal::as_str);
+        self.output.note(&format!(
+            "settings {} · policy {policy} · journal {} · as {principal}",
+            shown(&settings.file),
+            shown(&settings.journal)
+        ));
+    }
+}
+
+/// Reads a policy file, with its warnings.
+pub(super) fn load_policy(path: &Path) -> Result<(Policy, crate::document::Diagnostics), CliError> {
+    let (source, folder) = policy_source(path)?;
+    Ok(Policy::load(source, &folder)?)
+}
+
+/// The text of a policy file, and the folder that its paths are relative to.
+pub(super) fn policy_source(path: &Path) -> Result<(Source, String), CliError> {
+    let name = shown_path(path);
+    let unreadable = |error| CliError::unreadable(&name, &error);
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder.canonicalize().map_err(unreadable)?;
+    let folder = folder.into_os_string().into_string().map_err(|_| {
+        CliError::usage("not-utf8", format!("the folder of the policy `{name}` has a name that is not UTF-8"))
+    })?;
+    Ok((Source::from_bytes(name.clone(), &bytes)?, folder))
+}
+
+/// A path as it is shown: relative to the working directory if it is below it.
+pub(super) fn shown_path(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let below = path.strip_prefix(&here).ok().filter(|rest| !rest.as_os_str().is_empty());
+    below.unwrap_or(path).display().to_string()
+}
+
+/// Where compiled code is kept beside a journal.
+fn cache(folder: &Path) -> PathBuf {
+    folder.join("cache")
+}
+
+/// What no component may ever change, because it guards what components may do.
+fn protected(settings: &Settings, owners: &Path) -> Vec<PathBuf> {
+    let mut paths = vec![owners.to_owned()];
+    if let Some(journal) = &settings.journal {
+        paths.push(journal.clone());
+        if let Some(folder) = journal.parent() {
+            paths.extend([folder.to_owned(), cache(folder), folder.join("targets")]);
+        }
+    }
+    paths.extend(settings.policy.iter().chain(&settings.file).chain(&settings.components).cloned());
+    paths
+}

@@ -1,0 +1,180 @@
+//! Bringing a run to rest, and reporting it.
+//!
+//! A run is driven here if its owner is dead or gone, which the lock of the owner file says. A run that another living process
+//! drives is left to it: the verb waits until that run rests, or its owner dies, and then goes on itself.
+
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::context::{Context, Host};
+use super::error::CliError;
+use super::{Exit, output::Tone};
+use crate::engine::{self, Driven, Engine, EngineError, Run, Stop};
+use crate::saga::{Phase, RunState, State};
+use crate::types::RunId;
+
+/// How often a run that somebody else drives is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Ctrl-C and SIGTERM: the first stops what starts new things, the second ends the process at once.
+#[derive(Clone)]
+pub(super) struct Interrupt {
+    stop: Stop,
+    asked: watch::Receiver<bool>,
+}
+
+impl Interrupt {
+    /// Listens from now on.
+    pub(super) fn listen(context: &Context) -> Result<Interrupt, CliError> {
+        let failed = |error| CliError::engine("signals", format!("signals cannot be listened to: {error}"));
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let (ask, asked) = watch::channel(false);
+        let stop = Stop::default();
+        let (output, stopper) = (context.output, stop.clone());
+        tokio::spawn(async move {
+            let mut next = async || {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+            };
+            next().await;
+            stopper.stop();
+            ask.send_replace(true);
+            output.note("stopping: what runs is given its time to end; once more ends it at once");
+            next().await;
+            std::process::exit(i32::from(Exit::Interrupted.number()));
+        });
+        Ok(Interrupt { stop, asked })
+    }
+
+    /// Waits for a moment; true if the process was asked to stop.
+    async fn pause(&self) -> bool {
+        let mut asked = self.asked.clone();
+        // An error says that nobody can ask any more.
+        drop(tokio::time::timeout(LOOK, asked.wait_for(|asked| *asked)).await);
+        let now = *self.asked.borrow();
+        now
+    }
+}
+
+/// Brings a run to rest, here or in the process that owns it.
+pub(super) async fn to_rest(
+    context: &Context,
+    engine: &Engine,
+    run: &RunId,
+    interrupt: &Interrupt,
+) -> Result<Driven, CliError> {
+    let mut waits = Waits { told: false, version: None };
+    loop {
+        if let Some(state) = closed(&engine::state_of(&**engine.journal(), run)?) {
+            return Ok(Driven::Rest(state));
+        }
+        let owner = match engine.take(run).await {
+            Ok(run) => return Ok(run.drive(&interrupt.stop).await?),
+            Err(EngineError::Owned { owner, .. }) => owner,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(state) = waits.look(engine, run)? {
+            return Ok(Driven::Rest(state));
+        }
+        if !waits.told {
+            waits.told = true;
+            context.output.note(&format!("run {run} is driven by another process (owner {owner}): waiting for it"));
+        }
+        if interrupt.pause().await {
+            return Ok(Driven::Stopped);
+        }
+    }
+}
+
+/// A look at a run that somebody else drives, only when something was committed.
+struct Waits {
+    told: bool,
+    version: Option<u64>,
+}
+
+impl Waits {
+    fn look(&mut self, engine: &Engine, run: &RunId) -> Result<Option<RunState>, CliError> {
+        let journal = engine.journal();
+        let version = Some(journal.version()?);
+        if self.version == version {
+            return Ok(None);
+        }
+        self.version = version;
+        let state = engine::state_of(&**journal, run)?;
+        let shown = state.shown();
+        Ok((shown.is_rest() && state.turn_back.is_none()).then_some(shown))
+    }
+}
+
+/// The state of a run that has come to its end, unless somebody asked to undo it.
+fn closed(state: &State) -> Option<RunState> {
+    (state.phase == Phase::Closed && state.turn_back.is_none()).then(|| state.shown())
+}
+
+/// Drives a new run to rest and reports it.
+pub(super) async fn finish_new(context: &Context, host: &Host, run: Run) -> Result<Exit, CliError> {
+    let interrupt = Interrupt::listen(context)?;
+    let driven = run.drive(&interrupt.stop).await?;
+    report(context, host, run.id(), driven)
+}
+
+/// Brings a run that exists to rest and reports it.
+pub(super) async fn finish(context: &Context, host: &Host, run: &RunId) -> Result<Exit, CliError> {
+    let interrupt = Interrupt::listen(context)?;
+    let driven = to_rest(context, &host.engine, run, &interrupt).await?;
+    report(context, host, run, driven)
+}
+
+/// Prints a run as it is now, and what to do next.
+fn report(context: &Context, host: &Host, run: &RunId, driven: Driven) -> Result<Exit, CliError> {
+    host.progress.finish();
+    let view = engine::view(&**host.engine.journal(), run)?;
+    let output = &context.output;
+    output.result(&view, || output.run(&view, false))?;
+    let next = |text: String| output.note(&output.paint(Tone::Dim, &text));
+    Ok(match driven {
+        Driven::Stopped => {
+            output.note(&format!("interrupted: nothing new was started; go on with `redress recover {run}`"));
+            Exit::Interrupted
+        }
+        Driven::Idle => Exit::Done,
+        Driven::Rest(state) => {
+            match state {
+                RunState::Paused => {
+                    next("`redress approvals` shows what waits; `redress approve RUN STEP` votes".to_owned())
+                }
+                RunState::Stuck => {
+                    next(format!("`redress show {run} --effects` shows why; `redress repair {run} STEP ...` goes on"))
+                }
+                _ => {}
+            }
+            Exit::from(state)
+        }
+    })
+}
+
+/// Says which other runs wait for somebody to take them over.
+pub(super) fn tell_of_orphans(context: &Context, host: &Host) -> Result<(), CliError> {
+    let orphans = host.engine.orphans()?;
+    match orphans.as_slice() {
+        [] => {}
+        [run] => context.output.note(&format!("run {run} waits for recovery: `redress recover`")),
+        runs => context.output.note(&format!("{} other runs wait for recovery: `redress recover`", runs.len())),
+    }
+    Ok(())
+}
+
+/// Runs what blocks on the disk without holding up the runtime's other work.
+pub(super) async fn blocking<T: Send + 'static>(
+    host: &Host,
+    work: impl FnOnce(&Engine) -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, CliError> {
+    let engine = host.engine.clone();
+    let done = tokio::task::spawn_blocking(move || work(&engine)).await;
+    Ok(done.map_err(|error| CliError::engine("runtime", error.to_string()))??)
+}

@@ -1,0 +1,179 @@
+//! One error for all verbs: what, where, what to do, and the exit code.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::Exit;
+use crate::document::{Diagnostics, Severity, escape};
+use crate::engine::EngineError;
+use crate::journal::JournalError;
+use crate::sandbox::SandboxError;
+
+/// Why a verb did not do its work.
+#[derive(Debug)]
+pub(super) enum CliError {
+    /// Something that is not about a place in a document.
+    Plain(Box<Plain>),
+    /// Everything that is wrong with a document.
+    Document(Box<Diagnostics>),
+}
+
+/// See [`CliError::Plain`].
+#[derive(Debug)]
+pub(super) struct Plain {
+    exit: Exit,
+    code: &'static str,
+    message: String,
+    help: Option<String>,
+    file: Option<String>,
+}
+
+impl CliError {
+    fn new(exit: Exit, code: &'static str, message: impl Into<String>) -> CliError {
+        CliError::Plain(Box::new(Plain { exit, code, message: message.into(), help: None, file: None }))
+    }
+
+    /// The engine failed: exit 1.
+    pub(super) fn engine(code: &'static str, message: impl Into<String>) -> CliError {
+        CliError::new(Exit::Engine, code, message)
+    }
+
+    /// Usage, or something that does not load: exit 2.
+    pub(super) fn usage(code: &'static str, message: impl Into<String>) -> CliError {
+        CliError::new(Exit::Usage, code, message)
+    }
+
+    /// A check, a vote or a verb was answered with no: exit 6.
+    pub(super) fn refused(code: &'static str, message: impl Into<String>) -> CliError {
+        CliError::new(Exit::Refused, code, message)
+    }
+
+    /// A file that cannot be read.
+    pub(super) fn unreadable(file: &str, error: &std::io::Error) -> CliError {
+        CliError::usage("unreadable", format!("`{file}` cannot be read: {error}")).in_file(file)
+    }
+
+    /// The same with what to do.
+    pub(super) fn help(mut self, help: impl Into<String>) -> CliError {
+        if let CliError::Plain(plain) = &mut self {
+            plain.help = Some(help.into());
+        }
+        self
+    }
+
+    /// The same about a file.
+    pub(super) fn in_file(mut self, file: impl Into<String>) -> CliError {
+        if let CliError::Plain(plain) = &mut self {
+            plain.file = Some(file.into());
+        }
+        self
+    }
+
+    /// What the process ends with.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            CliError::Plain(plain) => plain.exit,
+            CliError::Document(_) => Exit::Usage,
+        }
+    }
+
+    /// For a person.
+    pub(super) fn text(&self) -> String {
+        match self {
+            CliError::Document(diagnostics) => diagnostics.to_string(),
+            CliError::Plain(plain) => {
+                let mut text = format!("error: {}\n", lines(&plain.message));
+                if let Some(help) = &plain.help {
+                    let _ = writeln!(text, "help: {}", lines(help));
+                }
+                text
+            }
+        }
+    }
+
+    /// For a program: `error` is the first, `errors` are all of them if there are more.
+    pub(super) fn json(&self) -> Value {
+        match self {
+            CliError::Plain(plain) => json!({ "error": {
+                "code": plain.code, "message": plain.message, "file": plain.file, "line": null, "column": null,
+                "help": plain.help,
+            } }),
+            CliError::Document(diagnostics) => {
+                let all = diagnostics.iter().zip(diagnostics.to_json());
+                let errors: Vec<Value> =
+                    all.filter(|(d, _)| d.severity == Severity::Error).map(|(_, object)| object).collect();
+                match errors.as_slice() {
+                    [only] => json!({ "error": only }),
+                    all => json!({ "error": all.first(), "errors": all }),
+                }
+            }
+        }
+    }
+}
+
+/// Text that may have several lines, each safe to print.
+fn lines(text: &str) -> String {
+    text.lines().map(escape).collect::<Vec<_>>().join("\n")
+}
+
+impl From<Diagnostics> for CliError {
+    fn from(diagnostics: Diagnostics) -> CliError {
+        CliError::Document(Box::new(diagnostics))
+    }
+}
+
+impl From<SandboxError> for CliError {
+    fn from(error: SandboxError) -> CliError {
+        CliError::engine("sandbox", error.to_string())
+    }
+}
+
+impl From<JournalError> for CliError {
+    fn from(error: JournalError) -> CliError {
+        let message = error.to_string();
+        match error {
+            JournalError::NotFound { .. } => CliError::usage("no-journal", message),
+            JournalError::UnknownRun { .. } => CliError::usage("no-such-run", message).help(LIST),
+            JournalError::Network { .. } => {
+                CliError::usage("network-filesystem", message).help("put the journal on a disk of this machine")
+            }
+            JournalError::Newer { .. } => CliError::engine("newer-journal", message).help("use a newer `redress`"),
+            JournalError::LowSpace { .. } => {
+                CliError::engine("low-space", message).help("free some space and try again")
+            }
+            JournalError::Damaged { .. } | JournalError::NotAJournal { .. } => {
+                CliError::engine("damaged-journal", message)
+            }
+            JournalError::Unreadable(_) | JournalError::Changed { .. } => {
+                CliError::engine("unreadable-run", message).help("`redress audit verify` says what was changed")
+            }
+            _ => CliError::engine("journal", message),
+        }
+    }
+}
+
+const LIST: &str = "`redress runs` lists the runs of this journal";
+
+impl From<EngineError> for CliError {
+    fn from(error: EngineError) -> CliError {
+        let message = error.to_string();
+        match error {
+            EngineError::Journal(error) => error.into(),
+            EngineError::Sandbox(error) => error.into(),
+            EngineError::Refused { .. } => CliError::refused("refused", message),
+            EngineError::WrongState { .. } => CliError::refused("wrong-state", message),
+            EngineError::Owned { .. } => CliError::refused("owned", message),
+            EngineError::NoSuchRun(_) => CliError::usage("no-such-run", message).help(LIST),
+            EngineError::UnknownCapability(_) => CliError::usage("unknown-capability", message),
+            EngineError::Component { file, .. } => CliError::usage("component", message).in_file(file),
+            EngineError::Duplicate { file, .. } => CliError::usage("duplicate-capability", message).in_file(file),
+            EngineError::UnsafeGrant { .. } => CliError::usage("unsafe-grant", message),
+            EngineError::Io { path, .. } => CliError::engine("io", message).in_file(path),
+            EngineError::Illegal { .. } => CliError::engine("illegal-event", message)
+                .help("`redress audit verify` says whether the journal was changed"),
+            EngineError::MissingComponent { .. } => CliError::engine("missing-component", message),
+            EngineError::Erased { .. } => CliError::engine("erased", message),
+        }
+    }
+}

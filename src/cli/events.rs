@@ -1,0 +1,175 @@
+//! `redress events`: the events of a run as the journal has them, one a line.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::context::Context;
+use super::error::CliError;
+use super::logs::{outcome_word, undo_word};
+use super::output::quoted;
+use super::text::remains;
+use super::{Exit, lookup};
+use crate::engine::{entries_of, rfc3339};
+use crate::saga::event::{
+    Cause, Closed, Decision, Entry, Event, Intent, Mode, Operator, RunClosed, RunSubmitted, StepResult, UndoResult,
+    Verb, Vote,
+};
+use crate::types::{Failure, RunId, Timestamp};
+
+/// See [`super::Command::Events`].
+#[derive(Args, Debug)]
+#[command(
+    after_help = "With --json each line is an object: its `event` is what the journal holds, with times inside it \
+    in milliseconds since 1970 and payloads by their digests.\n\nExample: redress events latest --json"
+)]
+pub(super) struct Arguments {
+    /// The run: its id, the beginning of it, or `latest`
+    run: String,
+}
+
+#[derive(Serialize)]
+struct Line<'e> {
+    schema: u32,
+    run: &'e RunId,
+    seq: u64,
+    at: String,
+    event: &'e Event,
+}
+
+pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
+    let journal = context.journal_to_read()?;
+    let run = lookup::run(&journal, &arguments.run)?;
+    for Entry { seq, at, event } in &entries_of(&journal, &run)? {
+        let at = rfc3339(*at);
+        if context.output.is_json() {
+            context.output.json_line(&Line { schema: 1, run: &run, seq: *seq, at, event })?;
+        } else {
+            context.output.line(&format!("{seq:>4}  {at:24}  {:16}  {}", event.kind(), told(event)))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// An event on one line; what others wrote is quoted.
+fn told(event: &Event) -> String {
+    match event {
+        Event::RunSubmitted(submitted) => run_submitted(submitted),
+        Event::StepSubmitted(submitted) => format!("{}{}", submitted.step.name, of(&submitted.step.capability)),
+        Event::Sealed(_) => "no more steps will come".to_owned(),
+        Event::Owner(owner) => format!("epoch {}, process {}", owner.epoch, owner.owner),
+        Event::Decision(decision) => decided(decision),
+        Event::Vote(vote) => voted(vote),
+        Event::Intent(intent) => intended(intent),
+        Event::UndoAppended(appended) => {
+            format!("{} attempt {}: {} bytes to its undo record", appended.step, appended.attempt, appended.undo.len)
+        }
+        Event::Result(result) => ended(result),
+        Event::RollbackStarted(started) => cause(&started.cause),
+        Event::UndoIntent(intent) => format!("{} undo {}, component {}", intent.step, intent.attempt, intent.component),
+        Event::UndoResult(result) => undone(result),
+        Event::Operator(operator) => operated(operator),
+        Event::RunClosed(closed) => run_closed(closed),
+    }
+}
+
+fn of(capability: &Option<crate::types::CapabilityId>) -> String {
+    capability.as_ref().map_or_else(|| ": waits for a person".to_owned(), |capability| format!(": {capability}"))
+}
+
+fn run_submitted(submitted: &RunSubmitted) -> String {
+    let mode = match submitted.mode {
+        Mode::Sealed => "sealed",
+        Mode::Open => "open",
+    };
+    let RunSubmitted { principal, steps, engine, .. } = submitted;
+    let engine = crate::document::escape(engine);
+    format!("{} for {principal}, {} steps, {mode}, engine {engine}", quoted(&submitted.name), steps.len())
+}
+
+fn decided(decision: &Decision) -> String {
+    let by = match &decision.rule {
+        Some(rule) => format!("by rule {} (line {})", rule.index, rule.line),
+        None => "by default".to_owned(),
+    };
+    let escalated = if decision.escalated { ", escalated by the risk" } else { "" };
+    let reason = decision.reason.as_ref().map_or(String::new(), |reason| format!(", because {}", quoted(reason)));
+    let request = decision.approval.as_ref().map_or(String::new(), |request| {
+        format!(", request {} until {}", crate::document::escape(&request.id), rfc3339(request.expires))
+    });
+    let Decision { step, action, risk, .. } = decision;
+    format!("{step} {action} {by}, risk {risk}{escalated}{reason}{request}")
+}
+
+fn voted(vote: &Vote) -> String {
+    let said = if vote.approve { "approved" } else { "rejected" };
+    format!("{} {said} by {}: {}", vote.step, vote.by, quoted(&vote.reason))
+}
+
+fn intended(intent: &Intent) -> String {
+    let undo = intent.undo.as_ref().map_or(String::new(), |undo| format!(", undo record of {} bytes", undo.len));
+    let target = quoted(&intent.target.to_string());
+    format!("{} attempt {}: first touches {target}{undo}", intent.step, intent.attempt)
+}
+
+fn ended(result: &StepResult) -> String {
+    let StepResult { step, attempt, evidence, .. } = result;
+    let effects = match evidence.effects_total {
+        0 => String::new(),
+        total => format!(", {total} effects on {} targets", evidence.targets.len()),
+    };
+    let tail = format!("{effects}{}{}", failed(&result.error), again(result.retry_at));
+    format!("{step} attempt {attempt} {}, {} ms{tail}", outcome_word(result.outcome), evidence.wall_ms)
+}
+
+fn undone(result: &UndoResult) -> String {
+    let checked = if result.checked { " (checked)" } else { "" };
+    let tail = format!("{}{}", failed(&result.error), again(result.retry_at));
+    format!("{} undo {} {}{checked}{tail}", result.step, result.attempt, undo_word(result.outcome))
+}
+
+fn failed(error: &Option<Failure>) -> String {
+    let told = |error: &Failure| format!(", {}: {}", crate::document::escape(&error.code), quoted(&error.message));
+    error.as_ref().map_or(String::new(), told)
+}
+
+fn again(at: Option<Timestamp>) -> String {
+    at.map_or(String::new(), |at| format!(", again at {}", rfc3339(at)))
+}
+
+fn cause(cause: &Cause) -> String {
+    match cause {
+        Cause::StepFailed { step, error } => format!("{step} failed{}", failed(&Some(error.clone()))),
+        Cause::StepUnclear { step, error } => format!("{step} is unclear{}", failed(&Some(error.clone()))),
+        Cause::Cancelled { by, reason } => format!("cancelled by {by}: {}", quoted(reason)),
+        Cause::Deadline => "the deadline passed".to_owned(),
+        Cause::Idle => "its client was idle for too long".to_owned(),
+        Cause::Client { reason } => format!("rolled back by its client: {}", quoted(reason)),
+        Cause::Undo { by, reason } => format!("undone by {by}: {}", quoted(reason)),
+    }
+}
+
+fn operated(operator: &Operator) -> String {
+    let verb = match &operator.verb {
+        Verb::Cancel => "cancel".to_owned(),
+        Verb::Kill => "kill".to_owned(),
+        Verb::Undo => "undo".to_owned(),
+        Verb::Rollback => "rollback".to_owned(),
+        Verb::RepairRetry { component: None } => "repair: retry".to_owned(),
+        Verb::RepairRetry { component: Some(component) } => format!("repair: retry with {component}"),
+        Verb::ResolveUndone => "repair: undone by hand".to_owned(),
+        Verb::ResolveLeft => "repair: left as it is".to_owned(),
+    };
+    let step = operator.step.as_ref().map_or(String::new(), |step| format!("{step} "));
+    format!("{step}{verb} by {}: {}", operator.by, quoted(&operator.reason))
+}
+
+fn run_closed(closed: &RunClosed) -> String {
+    let state = match closed.state {
+        Closed::Completed => "COMPLETED",
+        Closed::RolledBack => "ROLLED_BACK",
+        Closed::RolledBackWithResidue => "ROLLED_BACK_WITH_RESIDUE",
+        Closed::Killed => "KILLED",
+    };
+    let residue: String = closed.residue.iter().map(|residue| format!(", {}", remains(residue))).collect();
+    format!("{state}{residue}")
+}

@@ -1,0 +1,66 @@
+//! `--input` and `--inputs`: what a person gives a workflow or a capability.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::{Map, Value};
+
+use super::error::CliError;
+use crate::document::{Source, parse_up_to};
+use crate::types::parse_strict;
+use crate::workflow::{InputArgument, MAX_BYTES, parse_input_argument};
+
+/// The options that give inputs.
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct InputOptions {
+    /// An input: `name=text`, `name:=JSON` or `name=@FILE`; may be given again
+    #[arg(long, value_name = "INPUT")]
+    input: Vec<String>,
+    /// A file with inputs: one mapping, JSON if it ends with `.json`, else YAML; `--input` goes over it
+    #[arg(long, value_name = "FILE")]
+    inputs: Option<PathBuf>,
+}
+
+impl InputOptions {
+    /// The inputs, later ones over earlier ones.
+    pub(super) fn read(&self) -> Result<Map<String, Value>, CliError> {
+        let mut inputs = match &self.inputs {
+            Some(file) => read_mapping(file)?,
+            None => Map::new(),
+        };
+        for argument in &self.input {
+            let (name, value) = parse_input_argument(argument)
+                .map_err(|error| CliError::usage("bad-input", format!("`--input`: {error}")))?;
+            let value = match value {
+                InputArgument::Text(text) => Value::String(text),
+                InputArgument::Json(value) => value,
+                InputArgument::File(file) => Value::String(read_text(Path::new(&file))?.text().to_owned()),
+            };
+            inputs.insert(name, value);
+        }
+        Ok(inputs)
+    }
+}
+
+/// Reads a file of text.
+pub(super) fn read_text(file: &Path) -> Result<Source, CliError> {
+    let name = file.display().to_string();
+    let bytes = std::fs::read(file).map_err(|error| CliError::unreadable(&name, &error))?;
+    Ok(Source::from_bytes(name, &bytes)?)
+}
+
+fn read_mapping(file: &Path) -> Result<Map<String, Value>, CliError> {
+    let source = read_text(file)?;
+    let value = if file.extension().is_some_and(|extension| extension == "json") {
+        parse_strict(source.text().as_bytes()).map_err(|error| {
+            CliError::usage("bad-input", format!("`{}` is {error}", source.name())).in_file(source.name())
+        })?
+    } else {
+        parse_up_to(&source, MAX_BYTES)?.to_json()
+    };
+    match value {
+        Value::Object(inputs) => Ok(inputs),
+        _ => Err(CliError::usage("bad-input", format!("`{}` is not a mapping of inputs", source.name()))
+            .in_file(source.name())),
+    }
+}

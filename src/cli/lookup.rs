@@ -1,0 +1,75 @@
+//! Runs as a person names them, and whether anybody still drives them.
+
+use std::path::Path;
+
+use super::error::CliError;
+use crate::journal::{Journal, RunFilter, RunRow, try_lock_dead};
+use crate::saga::RunState;
+use crate::types::RunId;
+
+/// The least of an id that names a run.
+const LEAST: usize = 8;
+/// How many runs are read at a time.
+const PAGE: usize = 1_000;
+
+const LIST: &str = "`redress runs` lists the runs of this journal";
+
+/// The run that is meant by its id, by the beginning of its id, or by `latest`.
+pub(super) fn run(journal: &dyn Journal, given: &str) -> Result<RunId, CliError> {
+    if given == "latest" {
+        let newest = journal.runs(&RunFilter::default(), None, 1)?.pop();
+        return newest.map(|row| row.run).ok_or_else(|| CliError::usage("no-such-run", "the journal has no runs"));
+    }
+    if let Ok(run) = RunId::parse(given) {
+        return match journal.run(&run)? {
+            Some(row) => Ok(row.run),
+            None => Err(none(given)),
+        };
+    }
+    if given.len() < LEAST || !given.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit()) {
+        let message = format!("`{given}` does not name a run");
+        let help =
+            format!("write its id, at least {LEAST} characters from the beginning of its id, or `latest`; {LIST}");
+        return Err(CliError::usage("bad-run", message).help(help));
+    }
+    let mut matching = beginning_with(journal, &given.to_ascii_lowercase())?.into_iter();
+    match (matching.next(), matching.next()) {
+        (Some(run), None) => Ok(run),
+        (Some(one), Some(other)) => {
+            let message = format!("`{given}` is the beginning of more than one run");
+            Err(CliError::usage("ambiguous-run", message)
+                .help(format!("write more of it: `{one}` or `{other}`, among others")))
+        }
+        (None, _) => Err(none(given)),
+    }
+}
+
+fn none(given: &str) -> CliError {
+    CliError::usage("no-such-run", format!("there is no run `{given}`")).help(LIST)
+}
+
+/// The newest two runs whose ids begin so.
+fn beginning_with(journal: &dyn Journal, beginning: &str) -> Result<Vec<RunId>, CliError> {
+    let mut found = Vec::new();
+    let mut before: Option<RunId> = None;
+    loop {
+        let page = journal.runs(&RunFilter::default(), before.as_ref(), PAGE)?;
+        found.extend(page.iter().map(|row| row.run.clone()).filter(|run| run.as_str().starts_with(beginning)));
+        before = page.last().map(|row| row.run.clone());
+        if found.len() > 1 || page.len() < PAGE {
+            found.truncate(2);
+            return Ok(found);
+        }
+    }
+}
+
+/// Whether a run should move, and the process that owns it is dead.
+pub(super) fn is_orphan(owners: &Path, row: &RunRow) -> Result<bool, CliError> {
+    let moves = RunState::parse(&row.state).is_some_and(|state| !state.is_rest());
+    Ok(moves && try_lock_dead(owners, &row.owner)?.is_some())
+}
+
+/// What is said beside such a run.
+pub(super) fn orphan_note(run: &RunId) -> String {
+    format!("owner is dead: redress recover {run}")
+}

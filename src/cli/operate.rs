@@ -1,0 +1,39 @@
+//! What the operator's verbs share: the verb is durable first, then the run is driven to rest by whoever owns it.
+
+use clap::Args;
+
+use super::Exit;
+use super::context::Context;
+use super::drive;
+use super::error::CliError;
+use super::vote::parse_run;
+use crate::engine;
+use crate::saga::event::Verb;
+use crate::types::{RunId, StepName};
+
+/// A run, and why.
+#[derive(Args, Debug)]
+pub(super) struct Order {
+    /// The run
+    #[arg(value_parser = parse_run)]
+    pub run: RunId,
+    /// Why; it is journaled
+    #[arg(long)]
+    pub reason: String,
+}
+
+/// Asks for something as an operator, and drives the run to rest.
+pub(super) async fn operate(
+    run: &RunId,
+    reason: &str,
+    verb: Verb,
+    step: Option<StepName>,
+    context: &Context,
+) -> Result<Exit, CliError> {
+    let by = context.principal()?.clone();
+    let host = context.existing_host()?;
+    let (id, reason, now) = (run.clone(), reason.to_owned(), context.now());
+    drive::blocking(&host, move |engine| engine::operate(&**engine.journal(), &id, verb, step, &by, &reason, now))
+        .await?;
+    drive::finish(context, &host, run).await
+}

@@ -1,0 +1,115 @@
+//! `redress plan`: what each step would be answered, decided by the policy in force and executed by nobody.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::context::{Context, Opening};
+use super::error::CliError;
+use super::inputs::InputOptions;
+use super::output::{Output, Tone, json_text, quoted};
+use super::{Exit, run};
+use crate::document::escape;
+use crate::engine::{self, PlannedStep};
+use crate::types::{Action, Catalog as _, Digest, EffectKind, Grant};
+use crate::workflow::Workflow;
+
+/// How much of an input is shown.
+const SHORT: usize = 200;
+
+/// See [`super::Command::Plan`].
+#[derive(Args, Debug)]
+#[command(after_help = "Example: redress plan examples/onboarding.yaml --input customer=Acme")]
+pub(super) struct Arguments {
+    /// The workflow
+    workflow: PathBuf,
+    #[command(flatten)]
+    inputs: InputOptions,
+}
+
+/// A plan, as it is printed.
+#[derive(Serialize)]
+struct PlanView<'a> {
+    schema: u32,
+    workflow: &'a str,
+    principal: &'a str,
+    policy: Digest,
+    steps: &'a [PlannedStep],
+    /// Steps that no rollback can undo.
+    residue: Vec<&'a str>,
+    /// Where data could leave to, at worst.
+    egress: [String; 0],
+}
+
+pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
+    let given = arguments.inputs.read()?;
+    let tools = context.tools(Opening::Existing)?;
+    let workflow = run::load(context, &tools, &arguments.workflow, &given)?;
+    let principal = run::principal(context, &workflow)?;
+    let steps = engine::plan(&workflow, &tools.registry, &tools.policy, &principal);
+    let irreversible = |step: &&PlannedStep| {
+        let info = step.capability.as_ref().and_then(|capability| tools.registry.capability(capability.as_str()));
+        info.is_some_and(|info| info.effect == EffectKind::Irreversible) && !compensated(&workflow, &step.name)
+    };
+    let view = PlanView {
+        schema: 1,
+        workflow: &workflow.name,
+        principal: principal.as_str(),
+        policy: tools.policy.digest(),
+        steps: &steps,
+        residue: steps.iter().filter(irreversible).map(|step| step.name.as_str()).collect(),
+        egress: [],
+    };
+    context.output.result(&view, || text(&view, &context.output))?;
+    Ok(Exit::Done)
+}
+
+fn compensated(workflow: &Workflow, step: &str) -> bool {
+    workflow.steps.iter().any(|other| other.name.as_str() == step && other.compensation.is_some())
+}
+
+fn text(view: &PlanView<'_>, output: &Output) -> String {
+    let mut text = format!("plan of {} for {}, nothing was executed\n", quoted(view.workflow), escape(view.principal));
+    let width = view.steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
+    for step in view.steps {
+        let capability = step.capability.as_ref().map_or("waits for a person", |capability| capability.as_str());
+        let tone = match Action::parse(step.decision) {
+            Some(Action::Allow) => Tone::Good,
+            Some(Action::Deny) => Tone::Bad,
+            Some(Action::RequireApproval) | None => Tone::Warn,
+        };
+        let decision = output.paint(tone, step.decision);
+        let _ = writeln!(text, "  {:width$}  {capability}  {decision}", step.name);
+        let rules: Vec<String> = step.rules.iter().map(|rule| format!("rule {rule}")).collect();
+        let by = if rules.is_empty() { "the default".to_owned() } else { rules.join(" or ") };
+        let _ = writeln!(text, "      by {by}, risk {}, undo: {}", step.risk, step.undo);
+        if !step.depends_on.is_empty() {
+            let _ = writeln!(text, "      depends on {}", escape(&step.depends_on.join(", ")));
+        }
+        if let Some(reason) = &step.reason {
+            let _ = writeln!(text, "      because {}", quoted(reason));
+        }
+        let _ = writeln!(text, "      input {}", json_text(&step.input, SHORT));
+        for dir in grant(&step.grant) {
+            let _ = writeln!(text, "      grant {dir}");
+        }
+        if let Some(problem) = &step.problem {
+            let line = format!("      problem {}: {}", escape(&problem.code), quoted(&problem.message));
+            let _ = writeln!(text, "{}", output.paint(Tone::Bad, &line));
+        }
+        for warning in &step.warnings {
+            let _ = writeln!(text, "      warning: {}", escape(warning));
+        }
+    }
+    let residue = if view.residue.is_empty() { "nothing".to_owned() } else { view.residue.join(", ") };
+    let _ = writeln!(text, "cannot be undone: {residue}");
+    let _ = writeln!(text, "can leave to the network: nothing");
+    text
+}
+
+fn grant(grant: &Grant) -> Vec<String> {
+    let dirs = grant.filesystem.iter();
+    dirs.map(|dir| format!("{} -> {} {}", escape(&dir.guest), escape(&dir.host), dir.access.as_str())).collect()
+}

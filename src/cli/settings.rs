@@ -1,0 +1,321 @@
+//! What is in force: `redress.yaml` in the working directory or a parent, then `REDRESS_*` variables, then flags.
+//!
+//! The file decides who acts under which policy, so it is read as strictly as a policy: unknown keys are errors, keys whose
+//! function this version does not have are errors that say so, and a file that belongs to another user is refused. Its
+//! relative paths are relative to itself; those of variables and flags to the working directory. The journal defaults to
+//! `.redress/journal.db` beside the file.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::Globals;
+use super::error::CliError;
+use crate::document::{Diagnostic, Diagnostics, MapReader, Node, Source, boolean, integer, parse, string, strings};
+use crate::types::Principal;
+
+/// The name of the settings file.
+pub(super) const FILE: &str = "redress.yaml";
+/// Where the journal lies beside the settings, unless they say otherwise.
+const JOURNAL: &str = ".redress/journal.db";
+
+const KEYS: &[&str] = &[
+    "policy",
+    "journal",
+    "principal",
+    "components",
+    "max_parallel",
+    "trust_owner",
+    "listen",
+    "webhook",
+    "policy_shadow",
+];
+/// Keys that are reserved for functions that this version does not have.
+const LATER: [&str; 3] = ["listen", "webhook", "policy_shadow"];
+
+/// The largest settings file that is read.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What is in force. Paths are absolute.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settings {
+    /// The settings file, if there is one.
+    pub file: Option<PathBuf>,
+    /// Where it was looked for.
+    pub looked_in: Vec<PathBuf>,
+    /// The policy file.
+    pub policy: Option<PathBuf>,
+    /// The journal file.
+    pub journal: Option<PathBuf>,
+    /// Who acts.
+    pub principal: Option<Principal>,
+    /// Whether a variable or a flag said who acts.
+    pub principal_is_explicit: bool,
+    /// Folders with components.
+    pub components: Vec<PathBuf>,
+    /// How many steps of a run go on at the same time.
+    pub max_parallel: Option<u32>,
+    /// Whether the owner that a workflow names is the principal.
+    pub trust_owner: bool,
+}
+
+impl Settings {
+    /// Finds and reads the settings of this process.
+    pub(super) fn find(globals: &Globals) -> Result<Settings, CliError> {
+        let here = std::env::current_dir()
+            .map_err(|error| CliError::engine("io", format!("the working directory cannot be found: {error}")))?;
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        Settings::of(&here, &variable, globals)
+    }
+
+    fn of(here: &Path, variable: &dyn Fn(&str) -> Option<OsString>, globals: &Globals) -> Result<Settings, CliError> {
+        let looked_in: Vec<PathBuf> = here.ancestors().map(Path::to_owned).collect();
+        let mut settings = match looked_in.iter().map(|folder| folder.join(FILE)).find(|file| is_there(file)) {
+            Some(file) => read(&file)?,
+            None => Settings::default(),
+        };
+        settings.looked_in = looked_in;
+        let path = |name: &str, flag: &Option<PathBuf>| {
+            flag.clone().or_else(|| variable(name).map(PathBuf::from)).map(|path| here.join(path))
+        };
+        settings.policy = path("REDRESS_POLICY", &globals.policy).or(settings.policy);
+        settings.journal = path("REDRESS_JOURNAL", &globals.journal).or(settings.journal);
+        if let Some(principal) = principal(globals, variable)? {
+            settings.principal = Some(principal);
+            settings.principal_is_explicit = true;
+        }
+        if !globals.components.is_empty() {
+            settings.components = globals.components.iter().map(|folder| here.join(folder)).collect();
+        } else if let Some(folders) = variable("REDRESS_COMPONENTS") {
+            settings.components = std::env::split_paths(&folders).map(|folder| here.join(folder)).collect();
+        }
+        Ok(settings)
+    }
+
+    /// The policy file, or how to get one.
+    pub(super) fn policy(&self) -> Result<&Path, CliError> {
+        self.policy.as_deref().ok_or_else(|| self.missing(&["a policy (`--policy FILE`)"]))
+    }
+
+    /// The journal file, or how to get a place for one.
+    pub(super) fn journal(&self) -> Result<&Path, CliError> {
+        self.journal.as_deref().ok_or_else(|| self.missing(&["a place for the journal (`--journal FILE`)"]))
+    }
+
+    /// Who acts, or how to say it.
+    pub(super) fn principal(&self) -> Result<&Principal, CliError> {
+        self.principal.as_ref().ok_or_else(|| self.missing(&["a principal (`--as PRINCIPAL`)"]))
+    }
+
+    /// Whatever a run needs and is not there, all at once.
+    pub(super) fn check_complete(&self) -> Result<(), CliError> {
+        let needed = [
+            (self.policy.is_none(), "a policy (`--policy FILE`)"),
+            (self.principal.is_none(), "a principal (`--as PRINCIPAL`)"),
+            (self.journal.is_none(), "a place for the journal (`--journal FILE`)"),
+        ];
+        let missing: Vec<&str> = needed.iter().filter(|(missing, _)| *missing).map(|(_, what)| *what).collect();
+        if missing.is_empty() { Ok(()) } else { Err(self.missing(&missing)) }
+    }
+
+    /// Whether the journal lies where it does because nothing says otherwise.
+    pub(super) fn journal_is_default(&self) -> bool {
+        let beside = self.file.as_deref().and_then(Path::parent).map(|folder| folder.join(JOURNAL));
+        beside.is_some() && self.journal == beside
+    }
+
+    fn missing(&self, what: &[&str]) -> CliError {
+        let place = match &self.file {
+            Some(file) => format!("`{}` does not set it", file.display()),
+            None => {
+                let folders: Vec<String> = self.looked_in.iter().map(|folder| folder.display().to_string()).collect();
+                format!("there is no `{FILE}` in {}", folders.join(", "))
+            }
+        };
+        CliError::usage("not-set-up", format!("{} is needed, and {place}", what.join(", ")))
+            .help("`redress init` writes settings, a policy and an example into this folder")
+    }
+}
+
+fn principal(globals: &Globals, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Option<Principal>, CliError> {
+    if let Some(principal) = &globals.principal {
+        return Ok(Some(principal.clone()));
+    }
+    let Some(value) = variable("REDRESS_AS") else { return Ok(None) };
+    let parsed = Principal::parse(&value.to_string_lossy());
+    parsed.map(Some).map_err(|error| CliError::usage("bad-principal", format!("the variable REDRESS_AS: {error}")))
+}
+
+fn read(path: &Path) -> Result<Settings, CliError> {
+    let name = path.display().to_string();
+    let unreadable = |error| CliError::unreadable(&name, &error);
+    let file = File::open(path).map_err(unreadable)?;
+    let owner = file.metadata().map_err(unreadable)?.uid();
+    refuse_strangers(&name, owner, rustix::process::geteuid().as_raw())?;
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    let source = Source::from_bytes(name, &bytes)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut settings = read_text(&source, folder)?;
+    settings.file = Some(path.to_owned());
+    Ok(settings)
+}
+
+/// Whoever wrote the settings decides what may be done: only this user may.
+fn refuse_strangers(name: &str, owner: u32, user: u32) -> Result<(), CliError> {
+    if owner == user {
+        return Ok(());
+    }
+    let message = format!("the settings `{name}` belong to another user ({owner}, not {user})");
+    Err(CliError::usage("foreign-settings", message).in_file(name).help("make a copy that belongs to you"))
+}
+
+fn read_text(source: &Source, folder: &Path) -> Result<Settings, Diagnostics> {
+    let root = parse(source)?;
+    let mut diagnostics = Diagnostics::new(source.clone());
+    let settings = read_map(&root, folder, &mut diagnostics);
+    match settings {
+        Some(settings) if !diagnostics.has_errors() => Ok(settings),
+        _ => Err(diagnostics),
+    }
+}
+
+fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option<Settings> {
+    let map = MapReader::new(root, "the settings", KEYS, diagnostics)?;
+    for key in LATER {
+        if let Some((key, _)) = map.entry(key) {
+            let message = format!("`{}` is not available in this version", key.name);
+            diagnostics.push(Diagnostic::error("not-available", key.span, message).help("remove it"));
+        }
+    }
+    let mut path = |key: &str| {
+        let text = map.optional(key).and_then(|node| string(node, &format!("`{key}`"), diagnostics))?;
+        Some(folder.join(text))
+    };
+    let (policy, journal) = (path("policy"), path("journal"));
+    let components = map.optional("components").and_then(|node| strings(node, "`components`", diagnostics));
+    let principal = map.optional("principal").and_then(|node| {
+        let text = string(node, "`principal`", diagnostics)?;
+        let parsed = Principal::parse(text);
+        parsed.map_err(|e| diagnostics.push(Diagnostic::error("wrong-value", node.span, e.to_string()))).ok()
+    });
+    let max_parallel = map.optional("max_parallel").and_then(|node| {
+        let number = u32::try_from(integer(node, "`max_parallel`", diagnostics)?).ok().filter(|number| *number > 0);
+        if number.is_none() {
+            let message = "`max_parallel` must be at least 1, and at most 4294967295";
+            diagnostics.push(Diagnostic::error("wrong-value", node.span, message));
+        }
+        number
+    });
+    let trust_owner = map.optional("trust_owner").and_then(|node| boolean(node, "`trust_owner`", diagnostics));
+    Some(Settings {
+        policy,
+        journal: Some(journal.unwrap_or_else(|| folder.join(JOURNAL))),
+        principal,
+        components: components.unwrap_or_default().into_iter().map(|(text, _)| folder.join(text)).collect(),
+        max_parallel,
+        trust_owner: trust_owner.unwrap_or(false),
+        ..Settings::default()
+    })
+}
+
+/// Whether a path is taken; one that cannot be looked at is, so that reading it says why.
+fn is_there(path: &Path) -> bool {
+    let gone = |kind| matches!(kind, ErrorKind::NotFound | ErrorKind::NotADirectory);
+    !matches!(path.symlink_metadata(), Err(error) if gone(error.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(text: &str) -> Result<Settings, String> {
+        read_text(&Source::new("redress.yaml", text), Path::new("/srv/app")).map_err(|errors| errors.to_string())
+    }
+
+    fn none(_: &str) -> Option<OsString> {
+        None
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_settings_and_the_journal_has_a_place() {
+        let read = settings("policy: policies/p.yaml\nprincipal: agent:demo\ncomponents: [c, /d]\ntrust_owner: true\n");
+        let read = read.unwrap();
+        assert_eq!(read.policy, Some("/srv/app/policies/p.yaml".into()));
+        assert_eq!(read.journal, Some("/srv/app/.redress/journal.db".into()));
+        assert_eq!(read.components, [PathBuf::from("/srv/app/c"), PathBuf::from("/d")]);
+        assert!(read.trust_owner);
+        assert_eq!(settings("journal: ../j.db").unwrap().journal, Some("/srv/app/../j.db".into()));
+    }
+
+    #[test]
+    fn a_misspelled_key_is_an_error_with_its_place() {
+        let error = settings("polcy: p.yaml\n").unwrap_err();
+        assert!(error.contains("unknown key `polcy`") && error.contains("redress.yaml:1:1"), "{error}");
+        assert!(error.contains("did you mean `policy`?"), "{error}");
+    }
+
+    #[test]
+    fn a_key_whose_function_is_not_there_is_refused() {
+        for key in LATER {
+            let error = settings(&format!("{key}: x\n")).unwrap_err();
+            assert!(error.contains(&format!("`{key}` is not available in this version")), "{error}");
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_refused() {
+        for text in
+            ["principal: nobody", "max_parallel: 0", "max_parallel: many", "components: c", "trust_owner: yes", "[]"]
+        {
+            assert!(settings(text).is_err(), "{text}");
+        }
+        assert_eq!(settings("max_parallel: 3").unwrap().max_parallel, Some(3));
+    }
+
+    #[test]
+    fn settings_of_another_user_are_refused() {
+        assert!(refuse_strangers("redress.yaml", 1000, 1000).is_ok());
+        let error = refuse_strangers("redress.yaml", 0, 1000).unwrap_err();
+        assert_eq!(error.exit(), super::super::Exit::Usage);
+        assert!(error.text().contains("another user (0, not 1000)"));
+    }
+
+    #[test]
+    fn flags_go_over_variables_and_variables_over_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(FILE), "policy: file.yaml\nprincipal: agent:file\ncomponents: [file]\n")
+            .unwrap();
+        let below = folder.path().join("a/b");
+        std::fs::create_dir_all(&below).unwrap();
+        let variables = |name: &str| match name {
+            "REDRESS_POLICY" => Some("variable.yaml".into()),
+            "REDRESS_AS" => Some("agent:variable".into()),
+            "REDRESS_COMPONENTS" => Some("x:y".into()),
+            _ => None,
+        };
+        let plain = Settings::of(&below, &none, &Globals::default()).unwrap();
+        assert_eq!(plain.policy, Some(folder.path().join("file.yaml")));
+        assert!(!plain.principal_is_explicit);
+        let varied = Settings::of(&below, &variables, &Globals::default()).unwrap();
+        assert_eq!(varied.policy, Some(below.join("variable.yaml")));
+        assert_eq!(varied.principal.as_ref().map(Principal::as_str), Some("agent:variable"));
+        assert_eq!(varied.components, [below.join("x"), below.join("y")]);
+        let flags = Globals { policy: Some("/flag.yaml".into()), components: vec!["z".into()], ..Globals::default() };
+        let flagged = Settings::of(&below, &variables, &flags).unwrap();
+        assert_eq!(flagged.policy, Some("/flag.yaml".into()));
+        assert_eq!(flagged.components, [below.join("z")]);
+    }
+
+    #[test]
+    fn what_is_missing_is_named_at_once_with_the_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Settings::of(folder.path(), &none, &Globals::default()).unwrap().check_complete().unwrap_err();
+        let text = error.text();
+        for word in ["a policy", "a principal", "a place for the journal", "`redress init`"] {
+            assert!(text.contains(word), "{text}");
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! A run for a person who reads step by step: who asked, which rule said yes, what was asked, granted and touched, how it
+//! was before and after, and whether it was undone.
+//!
+//! What the host knows stands plain. What workflows, agents and components wrote stands in quotes, as JSON, with control,
+//! bidirectional and zero-width characters escaped: no text of theirs can end its quotes, begin a line or look like the
+//! host's own.
+
+use std::fmt::{Display, Write as _};
+
+use serde::Serialize;
+
+use super::output::{json_text, quoted};
+use crate::document::escape;
+use crate::engine::{ApprovalView, DecisionView, RunView, StepView, TargetView};
+use crate::saga::event::{Residue, ResidueKind};
+use crate::saga::{RunState, StepState};
+use crate::types::{Effect, EffectStatus, Grant};
+
+/// The most characters of an input or output that are shown of a step.
+const MAX_VALUE: usize = 2_000;
+
+/// A value on many lines, safe to print, each line after `indent`.
+pub(super) fn json_lines(value: &impl Serialize, indent: &str) -> String {
+    let pretty = serde_json::to_string_pretty(value).unwrap_or_default();
+    pretty.lines().fold(String::new(), |mut out, line| {
+        let _ = writeln!(out, "{indent}{}", escape(line));
+        out
+    })
+}
+
+/// Many lines that somebody else wrote, each after `indent`.
+pub(super) fn foreign_lines(text: &str, indent: &str) -> String {
+    text.lines().fold(String::new(), |mut out, line| {
+        let _ = writeln!(out, "{indent}{}", escape(line));
+        out
+    })
+}
+
+/// A run, step by step; with every effect one by one, if `effects` says so.
+pub fn run(view: &RunView, effects: bool) -> String {
+    let mut page = Page::default();
+    page.line(format_args!("run {} {}", view.run, view.state));
+    page.field("workflow", quoted(&view.workflow));
+    page.field("principal", &view.principal);
+    page.field("submitted", &view.submitted);
+    if let Some(closed) = &view.closed {
+        page.field("closed", closed);
+    }
+    if let Some(reason) = &view.reason {
+        let at = reason.step.as_ref().map_or(String::new(), |step| format!(" at `{step}`"));
+        page.field("reason", format_args!("{}{at}: {}", reason.code, quoted(&reason.message)));
+    }
+    for (index, one) in view.steps.iter().enumerate() {
+        page.line("");
+        page.line(format_args!("step {} of {}: {} {}", index + 1, view.steps.len(), one.name, state(one, view)));
+        step(&mut page, one, view, effects);
+    }
+    if !view.residue.is_empty() {
+        page.line("");
+        page.line("what remains");
+        for residue in &view.residue {
+            page.line(format_args!("  {}", remains(residue)));
+        }
+    }
+    page.0
+}
+
+/// Lines, and fields with their names below one another.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, text: impl Display) {
+        let _ = writeln!(self.0, "{text}");
+    }
+
+    fn field(&mut self, name: &str, text: impl Display) {
+        let _ = writeln!(self.0, "  {name:<11} {text}");
+    }
+
+    /// A field for each; the first carries the name.
+    fn fields(&mut self, name: &str, texts: impl Iterator<Item = String>) {
+        for (index, text) in texts.enumerate() {
+            self.field(if index == 0 { name } else { "" }, text);
+        }
+    }
+}
+
+/// The step's state; of one that was undone, who says so.
+fn state(step: &StepView, view: &RunView) -> String {
+    let is = |state: StepState| step.state == state.as_str();
+    let turned_back = [RunState::RolledBack, RunState::RolledBackWithResidue];
+    let said = if is(StepState::Undone) && step.checked {
+        ", undone (checked)"
+    } else if is(StepState::Undone) {
+        ", undone (component says)"
+    } else if is(StepState::Succeeded) && turned_back.iter().any(|state| view.state == state.as_str()) {
+        ", nothing to undo"
+    } else {
+        ""
+    };
+    format!("{}{said}", step.state)
+}
+
+fn step(page: &mut Page, step: &StepView, view: &RunView, effects: bool) {
+    match (&step.capability, &step.component) {
+        (Some(capability), Some(component)) => page.field("capability", format_args!("{capability} of {component}")),
+        (Some(capability), None) => page.field("capability", capability),
+        (None, _) => page.field("capability", "none: it waits for a person"),
+    }
+    match &step.agent {
+        Some(agent) => page.field("asked by", format_args!("{agent} for {}", view.principal)),
+        None => page.field("asked by", &view.principal),
+    }
+    if let Some(input) = &step.input {
+        page.field("input", json_text(input, MAX_VALUE));
+    }
+    if let Some(decision) = &step.decision {
+        page.field("decision", decided(decision));
+        page.field("policy", decision.policy);
+        if let Some(reason) = &decision.reason {
+            page.field("because", quoted(reason));
+        }
+    }
+    if let Some(approval) = &step.approval {
+        approved(page, approval);
+    }
+    if let (Some(decision), Some(_)) = (&step.decision, &step.capability) {
+        page.fields("granted", granted(&decision.grant).into_iter());
+    }
+    if step.attempts > 0 {
+        page.field("attempts", step.attempts);
+    }
+    page.fields("touched", step.targets.iter().map(touched));
+    if effects {
+        page.fields("effects", step.effects.iter().map(effect));
+    }
+    if let Some(output) = &step.output {
+        page.field("output", json_text(output, MAX_VALUE));
+    }
+    if let Some(error) = &step.error {
+        page.field("error", format_args!("{}: {}", escape(&error.code), quoted(&error.message)));
+    }
+}
+
+fn decided(decision: &DecisionView) -> String {
+    let by = match (decision.rule, decision.line) {
+        (Some(rule), Some(line)) => format!("by rule {rule} (line {line})"),
+        _ => "by default".to_owned(),
+    };
+    let escalated = if decision.escalated { ", escalated by the risk" } else { "" };
+    format!("{} {by}, risk {}{escalated}", decision.action, decision.risk)
+}
+
+fn approved(page: &mut Page, approval: &ApprovalView) {
+    let yes = approval.votes.iter().filter(|vote| vote.approve).count();
+    page.field("approval", format_args!("{yes} of {} votes, request {}", approval.quorum, approval.id));
+    page.field("", format_args!("until {}, by {}", approval.expires, escape(&approval.approvers.join(", "))));
+    for vote in &approval.votes {
+        let said = if vote.approve { "approved" } else { "rejected" };
+        page.field("", format_args!("{said} by {}: {}", vote.by, quoted(&vote.reason)));
+    }
+}
+
+/// A line for each thing that is opened.
+pub(super) fn granted(grant: &Grant) -> Vec<String> {
+    let dirs = grant
+        .filesystem
+        .iter()
+        .map(|dir| format!("{} is {}, {}", quoted(&dir.guest), quoted(&dir.host), dir.access.as_str()));
+    let config = grant.config.iter().map(|(name, value)| format!("config {name} = {}", quoted(value)));
+    let lines: Vec<String> = dirs.chain(config).collect();
+    if lines.is_empty() { vec!["nothing: it only computes".to_owned()] } else { lines }
+}
+
+fn touched(target: &TargetView) -> String {
+    let after = target.after.as_deref().map_or_else(|| "not known".to_owned(), host_word);
+    format!("{}: before {}, after {after}", quoted(&target.target), host_word(&target.before))
+}
+
+/// A target's state; it can hold what a link says, or what the system calls an error.
+fn host_word(state: &str) -> String {
+    let plain = state.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b','));
+    if plain && !state.starts_with("link") { state.to_owned() } else { quoted(state) }
+}
+
+pub(super) fn effect(effect: &Effect) -> String {
+    let to = effect.to.as_ref().map_or(String::new(), |to| format!(" to {}", quoted(&to.to_string())));
+    let bytes = if effect.bytes > 0 { format!(", {} bytes", effect.bytes) } else { String::new() };
+    let status = match effect.status {
+        EffectStatus::Refused => "refused: nothing changed",
+        EffectStatus::LetOut => "let out, no answer",
+        EffectStatus::Done => "done",
+        EffectStatus::Failed => "failed after it was let out",
+    };
+    format!("{} {}{to}: {status}{bytes}", escape(&effect.kind), quoted(&effect.target.to_string()))
+}
+
+/// What is known of something that remains.
+pub(super) fn remains(residue: &Residue) -> String {
+    let what = match residue.what {
+        ResidueKind::Happened => "happened and cannot be undone",
+        ResidueKind::PossiblyHappened => "possibly happened and cannot be undone",
+        ResidueKind::UndoneByHand => "an operator says that it was undone by hand",
+        ResidueKind::Left => "left as it is by an operator",
+        ResidueKind::NotUndone => "not undone",
+    };
+    let targets: Vec<String> = residue.targets.iter().map(|target| quoted(target)).collect();
+    let targets = if targets.is_empty() { String::new() } else { format!(": {}", targets.join(", ")) };
+    let reason = residue.reason.as_ref().map_or(String::new(), |reason| format!(" ({})", quoted(reason)));
+    format!("{}: {what}{targets}{reason}", residue.step)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_others_stay_behind_their_indent() {
+        assert_eq!(foreign_lines("a\nb\u{1b}c\n", "| "), "| a\n| b\\u{1b}c\n");
+        assert_eq!(json_lines(&serde_json::json!({"k": "\u{202e}"}), " "), " {\n   \"k\": \"\\u{202e}\"\n }\n");
+    }
+
+    #[test]
+    fn what_a_link_says_cannot_look_like_a_state() {
+        assert_eq!(host_word("file of 5 bytes, 2cf24dba5fb0"), "file of 5 bytes, 2cf24dba5fb0");
+        assert_eq!(host_word("link to x, after absent"), "\"link to x, after absent\"");
+        assert_eq!(host_word("unknown: a\nb"), "\"unknown: a\\nb\"");
+    }
+}

@@ -1,0 +1,21 @@
+//! `redress undo`: a completed run is undone, within its undo window.
+
+use clap::Args;
+
+use super::Exit;
+use super::context::Context;
+use super::error::CliError;
+use super::operate::{Order, operate};
+use crate::saga::event::Verb;
+
+/// See [`super::Command::Undo`].
+#[derive(Args, Debug)]
+#[command(after_help = "Example: redress undo 01980c5e-7a30-7cc1-9d0f-1b2a3c4d5e6f --reason 'wrong customer'")]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    order: Order,
+}
+
+pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
+    operate(&arguments.order.run, &arguments.order.reason, Verb::Undo, None, context).await
+}
