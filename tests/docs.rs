@@ -233,3 +233,22 @@ fn no_text_knows_the_machine_it_was_written_on() {
         }
     }
 }
+
+#[test]
+fn every_verb_and_example_that_a_document_names_is_there() {
+    for file in files(&["md"]) {
+        let text = flat(&fs::read_to_string(&file).unwrap());
+        for rest in text.split("`redress ").skip(1).chain(text.split("$ redress ").skip(1)) {
+            let verb: String = rest.chars().take_while(|c| c.is_ascii_lowercase()).collect();
+            let folder = root().join("src/cli").join(&verb);
+            let found = verb.is_empty() || folder.is_dir() || folder.with_extension("rs").is_file();
+            assert!(found, "{}: there is no verb `{verb}`", file.display());
+        }
+        for rest in text.split("examples/").skip(1) {
+            let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "_-.".contains(*c)).collect();
+            if name.ends_with(".yaml") {
+                assert!(root().join("examples").join(&name).is_file(), "{}: no example `{name}`", file.display());
+            }
+        }
+    }
+}
