@@ -1,0 +1,254 @@
+//! The documents say what is true of the code, as far as a machine can tell: names of tests, links, tables, examples, and
+//! the wording of the guarantee.
+// A test that cannot go on has failed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use redress::document::Source;
+use redress::policy::Policy;
+use redress::types::Limits;
+use redress::workflow::Workflow;
+use serde_json::Map;
+
+const GUARANTEE: &str = "an effect is attempted only after its intent is durable, its outcome is recorded exactly once, and it is \
+    effectively-once where the target honours the idempotency key; otherwise the outcome is reported as unclear. Runs are atomic \
+    and durable, not isolated: others may see or change a target before the run ends.";
+
+/// Folders that hold nothing that was written by hand.
+const SKIPPED: [&str; 4] = ["target", ".git", ".redress", "workspace"];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every file of the project with one of these endings.
+fn files(endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            if path.is_dir() && !SKIPPED.contains(&name) {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| endings.iter().any(|wanted| ending == *wanted)) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The text with every run of white space as one space.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// What stands between backticks, code blocks left out.
+fn in_backticks(text: &str) -> Vec<&str> {
+    let prose = text.split("```").step_by(2);
+    prose.flat_map(|part| part.split('`').skip(1).step_by(2)).collect()
+}
+
+/// Names of tests have at least three underscores; no key of a file has as many.
+fn is_test_name(word: &str) -> bool {
+    word.matches('_').count() >= 3 && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
+/// The functions of the project's sources that are marked as tests.
+fn tests() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for file in files(&["rs"]) {
+        let text = fs::read_to_string(file).unwrap();
+        let mut marked = false;
+        for line in text.lines().map(str::trim_start) {
+            if let Some(rest) = line.trim_start_matches("async ").strip_prefix("fn ").filter(|_| marked) {
+                found.extend(rest.split('(').next().map(str::to_owned));
+            }
+            marked =
+                line.starts_with("#[test]") || line.starts_with("#[tokio::test") || (marked && line.starts_with('#'));
+        }
+    }
+    found
+}
+
+#[test]
+fn the_thirteen_principles_stand_and_name_their_tests() {
+    let text = read("docs/PRINCIPLES.md");
+    let tests = tests();
+    let sections: Vec<&str> = text.split("\n## ").skip(1).collect();
+    assert_eq!(sections.len(), 13);
+    for (index, section) in sections.into_iter().enumerate() {
+        let heading = section.lines().next().unwrap();
+        assert!(heading.starts_with(&format!("{}. ", index + 1)), "{heading}");
+        let named: Vec<&str> = in_backticks(section).into_iter().filter(|word| is_test_name(word)).collect();
+        assert!(!named.is_empty(), "{heading} names no test");
+        for name in named {
+            assert!(tests.contains(name), "{heading}: there is no test `{name}`");
+        }
+    }
+}
+
+#[test]
+fn every_invariant_names_its_tests_or_says_that_there_is_none() {
+    let text = read("docs/SEMANTICS.md");
+    let tests = tests();
+    for name in in_backticks(&text).into_iter().filter(|word| is_test_name(word)) {
+        assert!(tests.contains(name), "there is no test `{name}`");
+    }
+    for number in 1..=14 {
+        let row = text.lines().find(|line| line.starts_with(&format!("| I{number} |")));
+        let row = row.unwrap_or_else(|| panic!("I{number} has no row"));
+        let held = in_backticks(row).into_iter().any(is_test_name);
+        assert!(held || row.contains("no test yet"), "{row}");
+    }
+}
+
+#[test]
+fn the_guarantee_stands_word_for_word() {
+    for file in ["README.md", "docs/SEMANTICS.md"] {
+        assert!(flat(&read(file)).contains(GUARANTEE), "{file} has another wording");
+    }
+}
+
+/// How a heading is called in a link.
+fn slug(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    for file in files(&["md"]) {
+        let text = fs::read_to_string(&file).unwrap();
+        let prose: String = text.split("```").step_by(2).collect();
+        for link in prose.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let (path, anchor) = link.split_once('#').map_or((link, None), |(path, anchor)| (path, Some(anchor)));
+            let target = if path.is_empty() { file.clone() } else { file.parent().unwrap().join(path) };
+            assert!(target.exists(), "{}: `{link}` leads nowhere", file.display());
+            if let Some(anchor) = anchor {
+                let text = fs::read_to_string(&target).unwrap();
+                let headings = text.lines().filter(|line| line.starts_with('#'));
+                let found = headings.map(|line| slug(line.trim_start_matches('#').trim())).any(|slug| slug == anchor);
+                assert!(found, "{}: `{link}` names no heading", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn every_document_can_be_reached_from_the_readme() {
+    let readme = read("README.md");
+    for file in files(&["md"]) {
+        let inside = file.strip_prefix(root()).unwrap();
+        if inside.starts_with("docs") || inside == Path::new("CONTRIBUTING.md") {
+            assert!(
+                readme.contains(&format!("({})", inside.display())),
+                "README.md does not link {}",
+                inside.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_examples_of_the_documents_load() {
+    for file in files(&["md"]) {
+        let text = fs::read_to_string(&file).unwrap();
+        for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            let place = format!("{}:\n{block}", file.display());
+            let source = Source::new("example.yaml", block);
+            if block.starts_with("default:") {
+                Policy::load(source, "/base").unwrap_or_else(|errors| panic!("{place}\n{errors}"));
+            } else if block.starts_with("name:") {
+                Workflow::load(&source, &support::catalog(), &Map::new()).unwrap_or_else(|e| panic!("{place}\n{e}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_table_of_limits_is_that_of_the_code() {
+    let text = read("docs/POLICY.md");
+    let rows = text.split("## Limits").nth(1).unwrap().split("\n## ").next().unwrap();
+    let named: Vec<&str> = rows.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let limits: Vec<&str> = Limits::NAMES.iter().map(|(name, _)| *name).collect();
+    assert_eq!(named, limits);
+}
+
+#[test]
+fn every_failure_code_of_the_host_is_explained() {
+    let codes = read("src/types/failure.rs");
+    let explained = read("docs/TROUBLESHOOTING.md");
+    let codes = codes.lines().filter(|line| line.contains("pub const")).filter_map(|line| line.split('"').nth(1));
+    for code in codes {
+        assert!(explained.contains(&format!("`{code}`")), "`{code}` is not explained");
+    }
+}
+
+#[test]
+fn every_dependency_has_its_line() {
+    let lines = read("docs/dependencies.md");
+    for file in ["Cargo.toml", "capabilities/Cargo.toml", "capabilities/data/Cargo.toml", "tests/components/Cargo.toml"]
+    {
+        let mut inside = false;
+        for line in read(file).lines() {
+            if line.starts_with('[') {
+                inside = line.ends_with("dependencies]");
+            }
+            let name = line.split(['=', '.']).next().unwrap().trim();
+            if inside && !name.is_empty() && !name.starts_with(['[', '#']) {
+                assert!(lines.contains(&format!("`{name}`")), "{file}: `{name}` has no line");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_text_knows_the_machine_it_was_written_on() {
+    let machine = [
+        concat!("/work", "/main"),
+        concat!("/work", "/shared"),
+        concat!("/work", "/wt"),
+        concat!("/roo", "t/"),
+        concat!("crates.io", "-1949"),
+    ];
+    for file in files(&["md", "rs", "yaml", "toml", "wit"]) {
+        let text = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
+        for word in machine {
+            assert!(!text.contains(word), "{} contains `{word}`", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_verb_and_example_that_a_document_names_is_there() {
+    for file in files(&["md"]) {
+        let text = flat(&fs::read_to_string(&file).unwrap());
+        for rest in text.split("`redress ").skip(1).chain(text.split("$ redress ").skip(1)) {
+            let verb: String = rest.chars().take_while(|c| c.is_ascii_lowercase()).collect();
+            let folder = root().join("src/cli").join(&verb);
+            let found = verb.is_empty() || folder.is_dir() || folder.with_extension("rs").is_file();
+            assert!(found, "{}: there is no verb `{verb}`", file.display());
+        }
+        for rest in text.split("examples/").skip(1) {
+            let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || "_-.".contains(*c)).collect();
+            if name.ends_with(".yaml") {
+                assert!(root().join("examples").join(&name).is_file(), "{}: no example `{name}`", file.display());
+            }
+        }
+    }
+}
