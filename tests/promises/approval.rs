@@ -37,7 +37,7 @@ async fn an_approved_step_runs_exactly_once_with_the_approved_input() {
     world.vote(&view.run, "b", "user:alice", true).unwrap();
     assert_eq!(
         world.engine.orphans().unwrap(),
-        [view.run.clone()],
+        std::slice::from_ref(&view.run),
         "a vote alone makes it a run that waits for recovery"
     );
     let view = world.resume(&view.run).await;
@@ -75,7 +75,7 @@ async fn an_expired_request_rolls_back_and_a_late_vote_is_refused() {
     assert!(refusal(world.vote(&view.run, "b", "user:alice", true)).contains("expired"));
     let world = world.restart(&asking());
     world.clock.move_to(Timestamp(1_700_000_000_000 + 86_400_000 + 1_000));
-    assert_eq!(world.engine.orphans().unwrap(), [view.run.clone()]);
+    assert_eq!(world.engine.orphans().unwrap(), std::slice::from_ref(&view.run));
     let view = world.resume(&view.run).await;
     is(&view, RunState::RolledBack);
     assert_eq!(code(&view, "b"), "expired");

@@ -31,7 +31,7 @@ async fn a_run_that_never_started_is_finished_by_whoever_recovers_it() {
     let id = run.id().clone();
     drop(run);
     let world = world.restart(ALLOW);
-    assert_eq!(world.engine.orphans().unwrap(), [id.clone()]);
+    assert_eq!(world.engine.orphans().unwrap(), std::slice::from_ref(&id));
     is(&world.resume(&id).await, RunState::Completed);
     assert_eq!(world.read("a").as_deref(), Some("x"));
     assert!(world.engine.orphans().unwrap().is_empty());
