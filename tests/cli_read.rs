@@ -6,8 +6,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use redress::journal::{
     Append, Durability, Journal, Kept, NewRun, Options, OwnerIdentity, OwnerLock, Payload, Pending, SqliteJournal,
@@ -62,13 +64,38 @@ impl Said {
     }
 }
 
+/// Compiled components, so that not every test compiles them anew.
+fn compiled() -> &'static Path {
+    static CACHE: OnceLock<TempDir> = OnceLock::new();
+    let folder = CACHE.get_or_init(|| {
+        let project = Project::bare();
+        fs::create_dir(project.path(".redress")).unwrap();
+        project.ends(0, &["capability", "list"]);
+        project.0
+    });
+    folder.path()
+}
+
 impl Project {
-    fn new() -> Project {
+    /// Without a journal.
+    fn bare() -> Project {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("workspace")).unwrap();
         let project = Project(folder);
         project.write("redress.yaml", "policy: policy.yaml\nprincipal: agent:demo\n");
         project.write("policy.yaml", POLICY);
+        project
+    }
+
+    /// With a place for one.
+    fn new() -> Project {
+        let project = Project::bare();
+        let cache = project.path(".redress/cache");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&cache).unwrap();
+        for entry in fs::read_dir(compiled().join(".redress/cache")).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), cache.join(entry.file_name())).unwrap();
+        }
         project
     }
 
@@ -356,7 +383,7 @@ fn an_unknown_run_is_a_mistake_in_usage_that_says_where_to_look() {
 
 #[test]
 fn reading_never_makes_a_journal() {
-    let project = Project::new();
+    let project = Project::bare();
     for verb in [&["runs"][..], &["show", "latest"], &["approvals"], &["audit", "verify"]] {
         let said = project.ends(2, verb);
         assert!(said.stderr.contains("journal.db"), "{}", said.stderr);
