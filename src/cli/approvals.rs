@@ -111,7 +111,8 @@ fn waiting(
         None => None,
     };
     let (run, name) = (state.run(), &step.spec.name);
-    let command = |verb: &str| format!("redress {verb} {run} {name} --request {} --reason \"...\"", request.id);
+    let command =
+        |verb: &str| format!("redress {verb} {run} {name} --request {} --as user:NAME --reason REASON", request.id);
     Ok(Waiting {
         schema: 1,
         run: run.clone(),

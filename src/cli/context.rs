@@ -95,6 +95,10 @@ impl Context {
         let sandbox = Sandbox::new(SandboxConfig { cache_dir: kept.map(cache) })?;
         let mut registry = Registry::standard(sandbox.clone())?;
         for folder in &settings.components {
+            if !folder.is_dir() {
+                let message = format!("the folder of components `{}` is not there", shown_path(folder));
+                return Err(CliError::usage("no-components", message));
+            }
             registry.add_folder(folder)?;
         }
         Ok((sandbox, registry))

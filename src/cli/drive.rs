@@ -12,7 +12,7 @@ use super::context::{Context, Host};
 use super::error::CliError;
 use super::{Exit, output::Tone};
 use crate::engine::{self, Driven, Engine, EngineError, Run, Stop};
-use crate::saga::{Phase, RunState, State};
+use crate::saga::{Phase, RunState, State, StepState};
 use crate::types::RunId;
 
 /// How often a run that somebody else drives is looked at.
@@ -146,10 +146,13 @@ fn report(context: &Context, host: &Host, run: &RunId, driven: Driven) -> Result
         Driven::Rest(state) => {
             match state {
                 RunState::Paused => {
-                    next("`redress approvals` shows what waits; `redress approve RUN STEP` votes".to_owned())
+                    let waiting = StepState::Waiting.as_str();
+                    let asked = view.steps.iter().find(|step| step.state == waiting && step.approval.is_some());
+                    let step = asked.map_or("STEP", |step| step.name.as_str());
+                    next(format!("next: `redress approvals`, then `redress approve {run} {step} --reason ...`"));
                 }
                 RunState::Stuck => {
-                    next(format!("`redress show {run} --effects` shows why; `redress repair {run} STEP ...` goes on"))
+                    next(format!("next: `redress show {run} --effects`, then `redress repair {run} STEP ...`"));
                 }
                 _ => {}
             }

@@ -251,7 +251,7 @@ pub fn main() -> ExitCode {
 }
 
 fn execute(cli: Cli) -> Result<Exit, CliError> {
-    start_log(cli.globals.verbose);
+    start_log(cli.globals.verbose)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -272,19 +272,16 @@ fn usage(error: &clap::Error, json: bool) -> Result<Exit, CliError> {
     Ok(if error.use_stderr() { Exit::Usage } else { Exit::Done })
 }
 
-fn start_log(verbose: bool) {
+fn start_log(verbose: bool) -> Result<(), CliError> {
     let default = if verbose { "warn,redress=info" } else { "warn" };
-    let filter = EnvFilter::try_from_env("REDRESS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let wanted = std::env::var("REDRESS_LOG").ok().filter(|filter| !filter.is_empty());
+    let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(default))
+        .map_err(|error| CliError::usage("bad-filter", format!("the variable REDRESS_LOG: {error}")))?;
     let colour = output::colour_allowed(&std::io::stderr());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // A second log in the same process has no effect.
-    drop(
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(colour)
-            .with_target(false)
-            .try_init(),
-    );
+    drop(log.with_ansi(colour).with_target(false).try_init());
+    Ok(())
 }
 
 #[cfg(test)]

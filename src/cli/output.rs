@@ -12,8 +12,9 @@ use serde_json::Value;
 
 use super::error::CliError;
 use crate::document::escape;
-use crate::engine::{RunView, StepView};
+use crate::engine::{DecisionView, RunView, StepView};
 use crate::saga::{RunState, StepState};
+use crate::types::Action;
 
 /// How much of a value is shown where not all of it is needed.
 const SHORT: usize = 400;
@@ -173,7 +174,7 @@ impl Output {
         if let Some(error) = &step.error {
             let _ = writeln!(text, "      {}: {}", escape(&error.code), quoted(&error.message));
         }
-        if let Some(output) = &step.output {
+        if let Some(output) = step.output.as_ref().filter(|_| effects || is(step, StepState::Succeeded)) {
             let _ = writeln!(text, "      -> {}", json_text(output, SHORT));
         }
         if let Some(approval) = step.approval.as_ref().filter(|_| is(step, StepState::Waiting)) {
@@ -187,17 +188,11 @@ impl Output {
                 approval.expires
             );
         }
+        if let Some(decision) = step.decision.as_ref().filter(|d| effects || d.action != Action::Allow.as_str()) {
+            let _ = writeln!(text, "      {}", decided(decision));
+        }
         if !effects {
             return;
-        }
-        if let Some(decision) = &step.decision {
-            let rule = match (decision.rule, decision.line) {
-                (Some(rule), Some(line)) => format!("rule {rule} (line {line})"),
-                _ => "the default".to_owned(),
-            };
-            let escalated = if decision.escalated { ", escalated by risk" } else { "" };
-            let line = format!("{} by {rule}, risk {}{escalated}", decision.action, decision.risk);
-            let _ = writeln!(text, "      decision: {line}");
         }
         for target in &step.targets {
             let after = target.after.as_deref().unwrap_or("not known");
@@ -235,6 +230,17 @@ impl Output {
 
 fn is(step: &StepView, state: StepState) -> bool {
     step.state == state.as_str()
+}
+
+/// Who decided what, and by which risk.
+pub(super) fn decided(decision: &DecisionView) -> String {
+    let rule = match (decision.rule, decision.line) {
+        (Some(rule), Some(line)) => format!("rule {rule} (line {line})"),
+        _ => "the default".to_owned(),
+    };
+    let escalated = if decision.escalated { ", escalated by risk" } else { "" };
+    let reason = decision.reason.as_ref().map_or_else(String::new, |reason| format!(": {}", quoted(reason)));
+    format!("{} by {rule}, risk {}{escalated}{reason}", decision.action, decision.risk)
 }
 
 fn kind(step: &StepView) -> &str {

@@ -128,13 +128,13 @@ impl Settings {
 
     fn missing(&self, what: &[&str]) -> CliError {
         let place = match &self.file {
-            Some(file) => format!("`{}` does not set it", file.display()),
+            Some(file) => format!("`{}` does not say it", file.display()),
             None => {
                 let folders: Vec<String> = self.looked_in.iter().map(|folder| folder.display().to_string()).collect();
                 format!("there is no `{FILE}` in {}", folders.join(", "))
             }
         };
-        CliError::usage("not-set-up", format!("{} is needed, and {place}", what.join(", ")))
+        CliError::usage("not-set-up", format!("not set: {}; {place}", what.join(", ")))
             .help("`redress init` writes settings, a policy and an example into this folder")
     }
 }

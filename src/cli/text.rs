@@ -9,9 +9,9 @@ use std::fmt::{Display, Write as _};
 
 use serde::Serialize;
 
-use super::output::{json_text, quoted};
+use super::output::{decided, json_text, quoted};
 use crate::document::escape;
-use crate::engine::{ApprovalView, DecisionView, RunView, StepView, TargetView};
+use crate::engine::{ApprovalView, RunView, StepView, TargetView};
 use crate::saga::event::{Residue, ResidueKind};
 use crate::saga::{RunState, StepState};
 use crate::types::{Effect, EffectStatus, Grant};
@@ -118,9 +118,6 @@ fn step(page: &mut Page, step: &StepView, view: &RunView, effects: bool) {
     if let Some(decision) = &step.decision {
         page.field("decision", decided(decision));
         page.field("policy", decision.policy);
-        if let Some(reason) = &decision.reason {
-            page.field("because", quoted(reason));
-        }
     }
     if let Some(approval) = &step.approval {
         approved(page, approval);
@@ -141,15 +138,6 @@ fn step(page: &mut Page, step: &StepView, view: &RunView, effects: bool) {
     if let Some(error) = &step.error {
         page.field("error", format_args!("{}: {}", escape(&error.code), quoted(&error.message)));
     }
-}
-
-fn decided(decision: &DecisionView) -> String {
-    let by = match (decision.rule, decision.line) {
-        (Some(rule), Some(line)) => format!("by rule {rule} (line {line})"),
-        _ => "by default".to_owned(),
-    };
-    let escalated = if decision.escalated { ", escalated by the risk" } else { "" };
-    format!("{} {by}, risk {}{escalated}", decision.action, decision.risk)
 }
 
 fn approved(page: &mut Page, approval: &ApprovalView) {

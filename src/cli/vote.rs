@@ -9,9 +9,10 @@ use super::Exit;
 use super::context::{Context, Host};
 use super::drive;
 use super::error::CliError;
-use super::output::{json_text, quoted};
+use super::output::{decided, json_text, quoted};
 use crate::engine::{self, StepView, VoteRequest};
-use crate::types::{RunId, StepName};
+use crate::saga::{State, Step};
+use crate::types::{EffectKind, RunId, StepName};
 
 /// What is voted on.
 #[derive(Args, Debug)]
@@ -50,7 +51,12 @@ pub(super) async fn vote(ballot: &Ballot, approve: bool, context: &Context) -> R
         reason: ballot.reason.clone(),
     };
     let (run, now) = (ballot.run.clone(), context.now());
-    drive::blocking(&host, move |engine| engine::vote(&**engine.journal(), &run, &vote, now)).await?;
+    drive::blocking(&host, move |engine| engine::vote(&**engine.journal(), &run, &vote, now)).await.map_err(
+        |error| match error.exit() {
+            Exit::Refused => error.help("`redress approvals` shows what waits and who may vote on it"),
+            _ => error,
+        },
+    )?;
     drive::finish(context, &host, &ballot.run).await
 }
 
@@ -59,10 +65,13 @@ fn ask(ballot: &Ballot, approve: bool, context: &Context, host: &Host) -> Result
     if context.output.is_json() || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(None);
     }
-    let view = engine::view(&**host.engine.journal(), &ballot.run)?;
-    let step = view.steps.iter().find(|step| step.name == ballot.step.as_str());
-    let Some((step, request)) = step.and_then(|step| Some((step, step.approval.as_ref()?))) else { return Ok(None) };
-    context.output.note(&shown(step, &view.principal));
+    let journal = &**host.engine.journal();
+    let state = engine::state_of(journal, &ballot.run)?;
+    let asked = state.index(ballot.step.as_str()).and_then(|index| state.step(index));
+    let Some((step, request)) = asked.and_then(|step| Some((step, step.request()?))) else { return Ok(None) };
+    let view = engine::view(journal, &ballot.run)?;
+    let shown_step = view.steps.iter().find(|step| step.name == ballot.step.as_str());
+    context.output.note(&shown_step.map_or_else(String::new, |view| shown(&state, step, view)));
     let word = if approve { "approve" } else { "reject" };
     let mut stderr = std::io::stderr().lock();
     let mut answer = String::new();
@@ -77,26 +86,30 @@ fn ask(ballot: &Ballot, approve: bool, context: &Context, host: &Host) -> Result
 }
 
 /// A request with everything that a person needs to decide on it.
-fn shown(step: &StepView, requester: &str) -> String {
-    let mut lines = Vec::new();
-    let capability = step.capability.as_deref().unwrap_or("a step that only waits");
-    lines.push(format!("request    {}", step.approval.as_ref().map_or("", |request| &request.id)));
-    lines.push(format!("step       {} ({capability})", step.name));
-    lines.push(format!("asked by   {}", quoted(requester)));
-    if let Some(decision) = &step.decision {
-        let rule = match (decision.rule, decision.line) {
-            (Some(rule), Some(line)) => format!("rule {rule}, line {line}"),
-            _ => "the default".to_owned(),
-        };
-        let escalated = if decision.escalated { ", escalated by risk" } else { "" };
-        lines.push(format!("risk       {}{escalated}", decision.risk));
-        lines.push(format!("rule       {rule}"));
-    }
-    if let Some(input) = &step.input {
-        lines.push(format!("input      {}", json_text(input, usize::MAX)));
-    }
-    if let Some(request) = &step.approval {
-        lines.push(format!("expires    {}", request.expires));
+fn shown(state: &State, step: &Step, view: &StepView) -> String {
+    let spec = &step.spec;
+    let capability = view.capability.as_deref().unwrap_or("a step that only waits");
+    let owner = state.submitted.principal.as_str();
+    let requester = match &spec.agent {
+        Some(agent) => format!("{} for {}", quoted(agent.as_str()), quoted(owner)),
+        None => quoted(owner),
+    };
+    let undo = match (&spec.compensation, spec.effect) {
+        (Some(named), _) => format!("by {}", named.capability),
+        (None, EffectKind::Reversible) => "by its own compensate".to_owned(),
+        (None, EffectKind::Irreversible) => "none: it stays".to_owned(),
+        (None, EffectKind::None) => "nothing to undo".to_owned(),
+    };
+    let mut lines = vec![
+        format!("step       {} ({capability}) of {}", view.name, quoted(&state.submitted.name)),
+        format!("asked by   {requester}"),
+        format!("undo       {undo}"),
+    ];
+    lines.extend(view.decision.as_ref().map(|decision| format!("decision   {}", decided(decision))));
+    lines.extend(view.input.as_ref().map(|input| format!("input      {}", json_text(input, usize::MAX))));
+    if let Some(request) = &view.approval {
+        lines.push(format!("request    {}, until {}", request.id, request.expires));
+        lines.push(format!("votes      {} of {}", step.approvals(), request.quorum));
     }
     lines.join("\n")
 }

@@ -118,6 +118,11 @@ impl Component {
         self.schemas_of(capability)?.check_input(input)
     }
 
+    /// The JSON pointer to the first value in an input that does not fit the capability's schema, to point at it in a document.
+    pub fn input_misfit(&self, capability: &CapabilityId, input: &Value) -> Option<String> {
+        self.schemas.get(capability)?.input_misfit(input)
+    }
+
     pub(super) fn validate_output(&self, capability: &CapabilityId, output: &Value) -> Result<(), Failure> {
         self.schemas_of(capability)?.check_output(output)
     }

@@ -126,6 +126,11 @@ impl Schemas {
         check(&self.input, value, "input").map_err(|message| Failure::new(code::INVALID_INPUT, message))
     }
 
+    /// The JSON pointer to the first value that does not fit.
+    pub(super) fn input_misfit(&self, value: &Value) -> Option<String> {
+        self.input.iter_errors(value).next().map(|error| error.instance_path().to_string())
+    }
+
     pub(super) fn check_output(&self, value: &Value) -> Result<(), Failure> {
         check(&self.output, value, "output").map_err(|message| Failure::new(code::INVALID_OUTPUT, message))
     }
