@@ -12,7 +12,7 @@
 //! | `journal` | the hash-chained record of every run, and who owns it | yes |
 //! | `sandbox` | one call of a component, confined, and the proof of what it did | yes |
 //! | `engine` | composes the others: submits, drives, undoes and recovers runs | yes |
-//! | `cli` | the command line: one file a verb | yes |
+//! | `cli` | one file a verb: what a person types and reads | yes |
 //!
 //! The rooms that do not touch the world build without the feature `host`, so that their tests run in seconds.
 

@@ -72,7 +72,7 @@ steps:
     assert_eq!(workflow.inputs, map(json!({"customer": "Acme", "n": 3})));
     assert_eq!(workflow.graph.order(), [0, 1, 2]);
     let [folder, page, gate] = workflow.steps.as_slice() else { panic!() };
-    assert_eq!((folder.retry.clone(), folder.timeout, folder.risk), (Retry::default(), None, None));
+    assert_eq!((folder.retry, folder.timeout, folder.risk), (Retry::default(), None, None));
     assert_eq!(page.capability().unwrap().as_str(), "io.fs.write_file");
     assert_eq!(page.agent.as_ref().unwrap().as_str(), "agent:writer");
     assert_eq!(

@@ -56,8 +56,7 @@ impl Interrupt {
         let mut asked = self.asked.clone();
         // An error says that nobody can ask any more.
         drop(tokio::time::timeout(LOOK, asked.wait_for(|asked| *asked)).await);
-        let now = *self.asked.borrow();
-        now
+        *self.asked.borrow()
     }
 }
 

@@ -7,6 +7,8 @@ use super::{Source, Span};
 
 /// The most diagnostics that are rendered one by one.
 const MAX_SHOWN: usize = 50;
+/// The most diagnostics that are kept; of the others only the number is.
+const MAX_KEPT: usize = 1_000;
 /// The most columns of a line that are shown.
 const MAX_COLUMNS: usize = 160;
 /// How many characters are shown before the place in a line that is too long.
@@ -67,23 +69,32 @@ impl Diagnostic {
 pub struct Diagnostics {
     source: Source,
     sorted: Vec<Diagnostic>,
+    /// How many were found beyond those that are kept, and whether an error is among them.
+    left_out: usize,
+    errors_left_out: bool,
 }
 
 impl Diagnostics {
     /// Nothing yet.
     pub fn new(source: Source) -> Diagnostics {
-        Diagnostics { source, sorted: Vec::new() }
+        Diagnostics { source, sorted: Vec::new(), left_out: 0, errors_left_out: false }
     }
 
     /// A single one.
     pub fn of(source: Source, diagnostic: Diagnostic) -> Diagnostics {
-        Diagnostics { source, sorted: vec![diagnostic] }
+        let mut one = Diagnostics::new(source);
+        one.push(diagnostic);
+        one
     }
 
     /// Adds one at its place.
     pub fn push(&mut self, diagnostic: Diagnostic) {
         let at = self.sorted.partition_point(|other| other.span <= diagnostic.span);
         self.sorted.insert(at, diagnostic);
+        if let Some(last) = (self.sorted.len() > MAX_KEPT).then(|| self.sorted.pop()).flatten() {
+            self.left_out += 1;
+            self.errors_left_out |= last.severity == Severity::Error;
+        }
     }
 
     /// The document.
@@ -103,7 +114,7 @@ impl Diagnostics {
 
     /// Whether the document is refused.
     pub fn has_errors(&self) -> bool {
-        self.sorted.iter().any(|d| d.severity == Severity::Error)
+        self.errors_left_out || self.sorted.iter().any(|d| d.severity == Severity::Error)
     }
 
     /// The objects `{code, message, file, line, column, help}`, by place.
@@ -129,7 +140,7 @@ impl fmt::Display for Diagnostics {
             }
             self.render(f, diagnostic)?;
         }
-        match self.sorted.len().checked_sub(MAX_SHOWN) {
+        match (self.sorted.len() + self.left_out).checked_sub(MAX_SHOWN) {
             Some(more @ 1..) => writeln!(f, "\nand {more} more"),
             _ => Ok(()),
         }
@@ -283,5 +294,16 @@ mod tests {
         let all = Diagnostics::of(Source::new("p.yaml", "a"), Diagnostic::error("code", span(1, 1, 1), "m"));
         let expected = json!({"code": "code", "message": "m", "file": "p.yaml", "line": 1, "column": 1, "help": null});
         assert_eq!(all.to_json(), [expected]);
+    }
+
+    #[test]
+    fn a_hostile_document_cannot_make_the_list_grow_without_bound() {
+        let source = Source::new("f", "x\n");
+        let mut all = Diagnostics::new(source);
+        for line in 1..=5_000 {
+            all.push(Diagnostic::error("e", Span { line, column: 1, len: 1 }, "wrong"));
+        }
+        assert_eq!(all.iter().count(), MAX_KEPT);
+        assert!(all.has_errors() && all.to_string().ends_with("and 4950 more\n"));
     }
 }

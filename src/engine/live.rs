@@ -107,7 +107,8 @@ impl Live {
     /// Waits until an append is durable, and takes in what others appended before it.
     pub async fn settle(&self, pending: Pending<Appended>) -> Result<(), EngineError> {
         let appended = pending.await?;
-        self.take_in(&mut self.lock(), &appended.foreign)
+        self.take_in(&mut self.lock(), &appended.foreign);
+        Ok(())
     }
 
     /// Appends an event only if no other process has appended anything that this one does not know. False if one has; then
@@ -133,7 +134,7 @@ impl Live {
                 let mut core = self.lock();
                 core.state.absorb(&entry).map_err(|illegal| EngineError::Illegal { run: self.run.clone(), illegal })?;
                 self.engine.observer.seen(&core.state, &entry);
-                self.take_in(&mut core, &appended.foreign)?;
+                self.take_in(&mut core, &appended.foreign);
                 Ok(true)
             }
             Err(JournalError::HeadMoved { .. }) => {
@@ -148,20 +149,20 @@ impl Live {
     pub fn look_for_others(&self) -> Result<(), EngineError> {
         let after = self.lock().foreign_seen;
         let entries = self.engine.journal.entries(&self.run, after, usize::MAX)?;
-        self.take_in(&mut self.lock(), &entries)
+        self.take_in(&mut self.lock(), &entries);
+        Ok(())
     }
 
-    fn take_in(&self, core: &mut Core, entries: &[Entry]) -> Result<(), EngineError> {
+    fn take_in(&self, core: &mut Core, entries: &[Entry]) {
         for entry in entries {
             let others = matches!(entry.event, Event::Vote(_) | Event::Operator(_));
             if others && entry.seq > core.foreign_seen {
                 core.foreign_seen = entry.seq;
-                core.state.absorb(entry).map_err(|illegal| EngineError::Illegal { run: self.run.clone(), illegal })?;
+                core.state.absorb_late(entry);
                 self.engine.observer.seen(&core.state, entry);
                 self.wake.notify_one();
             }
         }
-        Ok(())
     }
 
     /// Remembers why this process cannot go on, and wakes the runner.

@@ -24,6 +24,7 @@ mod stored;
 mod submit;
 mod view;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -37,12 +38,12 @@ pub use runner::{Driven, Stop};
 pub use submit::{Submit, Submitted};
 pub use view::{ApprovalView, DecisionView, Reason, RunView, StepView, TargetView, VoteView, reason, rfc3339, view};
 
-use crate::journal::{Guard, Journal, OwnerLock, try_lock_dead};
+use crate::journal::{Guard, Journal, OwnerLock, RunFilter, try_lock_dead};
 use crate::policy::Policy;
 use crate::saga::event::Entry;
-use crate::saga::{Phase, RunState, State};
+use crate::saga::{self, Command, Phase, RunState, State};
 use crate::sandbox::Sandbox;
-use crate::types::{Failure, RunId};
+use crate::types::{Failure, RunId, Timestamp};
 
 use live::Live;
 use stored::StoredInputs;
@@ -147,9 +148,15 @@ impl Engine {
     pub async fn take(&self, run: &RunId) -> Result<Run, EngineError> {
         let journal = &self.inner.journal;
         let row = journal.run(run)?.ok_or_else(|| EngineError::NoSuchRun(run.clone()))?;
+        let state = state_of(&**journal, run)?;
+        if state.phase == Phase::Closed && state.turn_back.is_none() {
+            return Err(EngineError::WrongState { run: run.clone(), state: state.shown() });
+        }
         let _dead = self.lock_owner(run, &row.owner)?;
         submit::keep_policy(self).await?;
-        journal.take_over(run, row.epoch, self.inner.owner.identity(), self.inner.clock.now()).await?;
+        let mut noted = journal.noted_targets(run)?;
+        noted.retain(|note| state.has_open_attempt(&note.step, note.attempt));
+        journal.take_over(run, row.epoch, self.inner.owner.identity(), noted, self.inner.clock.now()).await?;
         let state = state_of(&**journal, run)?;
         let stored = self.stored(&state)?;
         Ok(Run { live: Arc::new(Live::new(self.inner.clone(), state, stored)) })
@@ -180,22 +187,24 @@ impl Engine {
         StoredInputs::read(inputs, templates).map_err(|_| erased("templates"))
     }
 
-    /// Runs that are not at rest and whose owner is dead.
+    /// See [`orphans`].
     pub fn orphans(&self) -> Result<Vec<RunId>, EngineError> {
-        orphans(&*self.inner.journal, &self.inner.owners)
+        orphans(&*self.inner.journal, &self.inner.owners, self.inner.clock.now())
     }
 }
 
-/// Runs that are not at rest and whose owner is dead: what `recover` takes over.
-pub fn orphans(journal: &dyn Journal, owners: &Path) -> Result<Vec<RunId>, EngineError> {
+/// Runs in which something can move and whose owner is dead: what `recover` takes over. Besides those that are not at rest,
+/// paused ones whose approval has expired or whose deadline has passed by `now`.
+pub fn orphans(journal: &dyn Journal, owners: &Path, now: Timestamp) -> Result<Vec<RunId>, EngineError> {
     let mut found = Vec::new();
-    for state in [RunState::Running, RunState::RollingBack] {
-        let filter = crate::journal::RunFilter { state: Some(state.as_str().to_owned()), ..Default::default() };
+    for state in [RunState::Running, RunState::RollingBack, RunState::Paused] {
+        let filter = RunFilter { state: Some(state.as_str().to_owned()), ..RunFilter::default() };
         let mut before = None;
         loop {
             let page = journal.runs(&filter, before.as_ref(), 500)?;
             for row in &page {
-                if try_lock_dead(owners, &row.owner)?.is_some() {
+                let due = state != RunState::Paused || is_due(journal, &row.run, now)?;
+                if due && try_lock_dead(owners, &row.owner)?.is_some() {
                     found.push(row.run.clone());
                 }
             }
@@ -207,6 +216,12 @@ pub fn orphans(journal: &dyn Journal, owners: &Path) -> Result<Vec<RunId>, Engin
     }
     found.sort();
     Ok(found)
+}
+
+fn is_due(journal: &dyn Journal, run: &RunId, now: Timestamp) -> Result<bool, EngineError> {
+    let state = state_of(journal, run)?;
+    let commands = saga::next(&state, now, &BTreeSet::new());
+    Ok(commands.iter().any(|command| !matches!(command, Command::WaitUntil(_))))
 }
 
 /// A run that this process owns.

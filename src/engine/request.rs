@@ -5,7 +5,7 @@
 
 use super::EngineError;
 use super::history::state_of;
-use crate::journal::{Append, Journal, JournalError};
+use crate::journal::{Append, Journal, JournalError, Summary};
 use crate::saga::State;
 use crate::saga::event::{Entry, Event, Operator, Verb, Vote};
 use crate::types::{Principal, RunId, StepName, Timestamp};
@@ -68,7 +68,8 @@ fn append(
         let expected = state.seq;
         let entry = Entry { seq: expected + 1, at: now.max(state.at), event: event.clone() };
         state.apply(&entry).map_err(|illegal| EngineError::Refused { why: illegal.why })?;
-        match journal.append(run, Append::by_anyone(expected, entry.at, event)).wait() {
+        let summary = Summary { state: state.shown().as_str().to_owned() };
+        match journal.append(run, Append::by_anyone(expected, entry.at, event).with_summary(summary)).wait() {
             Ok(_) => return Ok(state),
             Err(JournalError::HeadMoved { .. }) => {}
             Err(error) => return Err(error.into()),

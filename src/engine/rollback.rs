@@ -66,7 +66,8 @@ impl Live {
         // What the undo reads must be there to be read: outputs, records, inputs of declared compensations.
         self.engine.journal.flush().await?;
         let step = step_at(&self.lock(), index)?;
-        let before = self.states_before(&step)?;
+        let before: BTreeMap<Target, TargetState> =
+            step.touched.iter().map(|(target, touched)| (target.clone(), touched.before.clone())).collect();
         let comparable = step.undo.attempts == 0 && step.after_states_known();
         if let Some(failure) = comparable.then(|| changed_since(&step)).flatten() {
             return self.refuse_undo(&step, UndoOutcome::ChangedSince, failure);
@@ -95,20 +96,6 @@ impl Live {
         self.settle(pending).await?;
         let report = self.engine.sandbox.call(call, Arc::new(Undoing), cancel).await;
         self.finish_undo(index, attempt, report, &before)
-    }
-
-    /// The states before of all targets: those of the events, and of an attempt without RESULT those that were noted.
-    fn states_before(&self, step: &Step) -> Result<BTreeMap<Target, TargetState>, EngineError> {
-        let mut before: BTreeMap<Target, TargetState> =
-            step.touched.iter().map(|(target, touched)| (target.clone(), touched.before.clone())).collect();
-        if !step.after_states_known() {
-            for note in self.engine.journal.noted_targets(&self.run)? {
-                if note.step == step.spec.name {
-                    before.entry(note.target).or_insert(note.before);
-                }
-            }
-        }
-        Ok(before)
     }
 
     fn refuse_undo(&self, step: &Step, outcome: UndoOutcome, failure: Failure) -> Result<(), EngineError> {

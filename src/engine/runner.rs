@@ -63,12 +63,19 @@ enum Round {
 
 impl Live {
     pub(super) async fn drive(self: &Arc<Self>, stop: &Stop) -> Result<Driven, EngineError> {
+        let driven = self.drive_on(stop).await;
+        if driven.is_err() {
+            self.abandon().await;
+        }
+        driven
+    }
+
+    async fn drive_on(self: &Arc<Self>, stop: &Stop) -> Result<Driven, EngineError> {
         let mut stopped_at = None;
         self.look_for_others()?;
         loop {
             let failed = self.lock().failed.take();
             if let Some(error) = failed {
-                self.abandon().await;
                 return Err(error);
             }
             if stop.is_set() {
@@ -224,7 +231,7 @@ impl Live {
         self.lock().running.values().for_each(Cancel::cancel);
     }
 
-    /// Interrupts and joins everything: the journal cannot be written any more.
+    /// Interrupts and joins everything: this process cannot go on with the run.
     async fn abandon(&self) {
         self.interrupt_all();
         while !self.lock().running.is_empty() {

@@ -47,6 +47,7 @@ mod targets;
 mod verify;
 mod writer;
 
+pub use crate::saga::event::TargetNote;
 pub use chain::{Chain, GENESIS, SYSTEM, VERSION, link};
 pub use error::JournalError;
 pub use finding::{Finding, Flaw};
@@ -55,7 +56,6 @@ pub use payload::Payload;
 pub use pending::Pending;
 pub use sqlite::{Options, SqliteJournal};
 pub use system::{HeadAt, SystemEntry, SystemEvent};
-pub use targets::TargetNote;
 pub use verify::Verified;
 
 use bytes::Bytes;
@@ -88,9 +88,17 @@ pub trait Journal: Send + Sync {
 
     /// Makes `owner` the owner of a run. Called by recovery with the [`Guard`] of the owner before in hand, never without.
     ///
-    /// Durable. Refused with [`JournalError::StaleEpoch`] if somebody else took it first. The new owner then reads the run's
+    /// `noted` is what the owner before noted for attempts that have no `RESULT`; it becomes part of the chain. Durable.
+    /// Refused with [`JournalError::StaleEpoch`] if somebody else took it first. The new owner then reads the run's
     /// entries up to [`Taken::entry`]; what stands after it will be told as foreign.
-    fn take_over(&self, run: &RunId, expected_epoch: u64, owner: &OwnerIdentity, at: Timestamp) -> Pending<Taken>;
+    fn take_over(
+        &self,
+        run: &RunId,
+        expected_epoch: u64,
+        owner: &OwnerIdentity,
+        noted: Vec<TargetNote>,
+        at: Timestamp,
+    ) -> Pending<Taken>;
 
     /// Keeps components and policy texts that later events will name. Called before a step of an open run is submitted, and
     /// when a policy is loaded. Durable. What is kept already is not kept twice.

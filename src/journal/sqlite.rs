@@ -221,7 +221,7 @@ impl Journal for SqliteJournal {
     fn create_run(&self, run: NewRun) -> Pending<Submission> {
         let submitted = Event::RunSubmitted(Box::new(run.submitted.clone()));
         let events = prepare(run.at, submitted)
-            .and_then(|submitted| Ok([submitted, prepare(run.at, writer::owner_event(1, &run.owner))?]));
+            .and_then(|submitted| Ok([submitted, prepare(run.at, writer::owner_event(1, &run.owner, Vec::new()))?]));
         match events {
             Ok(events) => self.enqueue(|answer| Request::Create(Box::new(Create { new: run, events }), answer)),
             Err(error) => Pending::ready(Err(error)),
@@ -235,8 +235,15 @@ impl Journal for SqliteJournal {
         }
     }
 
-    fn take_over(&self, run: &RunId, expected_epoch: u64, owner: &OwnerIdentity, at: Timestamp) -> Pending<Taken> {
-        match prepare(at, writer::owner_event(expected_epoch + 1, owner)) {
+    fn take_over(
+        &self,
+        run: &RunId,
+        expected_epoch: u64,
+        owner: &OwnerIdentity,
+        noted: Vec<TargetNote>,
+        at: Timestamp,
+    ) -> Pending<Taken> {
+        match prepare(at, writer::owner_event(expected_epoch + 1, owner, noted)) {
             Ok(event) => {
                 let take = TakeOver { run: run.clone(), expected: expected_epoch, owner: owner.clone(), event };
                 self.enqueue(|answer| Request::TakeOver(Box::new(take), answer))

@@ -8,25 +8,10 @@ use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::JournalError;
 use super::error::on_file;
-use crate::types::{RunId, StepName, Target, TargetState};
-
-/// The state of a target before the first effect of an attempt on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TargetNote {
-    /// The step.
-    pub step: StepName,
-    /// The attempt.
-    pub attempt: u32,
-    /// What will be touched.
-    pub target: Target,
-    /// Its state.
-    pub before: TargetState,
-}
+use crate::saga::event::TargetNote;
+use crate::types::RunId;
 
 fn file(dir: &Path, run: &RunId) -> PathBuf {
     dir.join(format!("{run}.jsonl"))
@@ -63,6 +48,7 @@ pub(super) fn forget(dir: &Path, run: &RunId) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{StepName, Target, TargetState};
 
     #[test]
     fn a_torn_note_is_left_out_and_hurts_no_other() {

@@ -19,7 +19,7 @@ use super::{
     Appended, Author, Durability, JournalError, Kept, NewRun, OwnerIdentity, Payload, RunRow, Submission, Summary,
     Taken, reader, targets,
 };
-use crate::saga::event::{Entry, Event, Owner};
+use crate::saga::event::{Entry, Event, Owner, TargetNote};
 use crate::types::{RunId, Timestamp};
 
 /// Something that waits to be written, with the way to answer it.
@@ -396,6 +396,6 @@ fn take_over(conn: &Connection, book: &mut Book, take: &TakeOver) -> Result<Take
 }
 
 /// The event by which a process takes a run.
-pub(super) fn owner_event(epoch: u64, owner: &OwnerIdentity) -> Event {
-    Event::Owner(Owner { epoch, owner: owner.id.clone(), boot: owner.boot.clone() })
+pub(super) fn owner_event(epoch: u64, owner: &OwnerIdentity, noted: Vec<TargetNote>) -> Event {
+    Event::Owner(Owner { epoch, owner: owner.id.clone(), boot: owner.boot.clone(), noted })
 }

@@ -243,6 +243,23 @@ pub struct Owner {
     pub owner: String,
     /// Which boot of the machine, where the system tells.
     pub boot: String,
+    /// What was noted of the further targets of the attempts that are over now: they have no RESULT to say it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub noted: Vec<TargetNote>,
+}
+
+/// The state of a further target, noted before the first effect of an attempt on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetNote {
+    /// The step.
+    pub step: StepName,
+    /// The attempt.
+    pub attempt: u32,
+    /// What will be touched.
+    pub target: Target,
+    /// Its state.
+    pub before: TargetState,
 }
 
 /// Which rule of the policy answered.

@@ -107,6 +107,7 @@ impl State {
     /// The state as people see it.
     pub fn shown(&self) -> RunState {
         match self.phase {
+            Phase::Closed if self.turn_back.is_some() => RunState::RollingBack,
             Phase::Closed => match self.closed.as_ref().map(|closed| closed.state) {
                 Some(Closed::Completed) | None => RunState::Completed,
                 Some(Closed::RolledBack) => RunState::RolledBack,

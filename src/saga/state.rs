@@ -11,7 +11,7 @@ use crate::types::{Action, Digest, Failure, PayloadRef, Principal, RunId, StepNa
 pub type StepIndex = usize;
 
 /// How many deaths of the host an attempt of one step survives before the run rolls back.
-pub const MAX_DEATHS: u32 = 5;
+pub const MAX_DEATHS: usize = 5;
 
 /// The three phases in which a run is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,8 +108,8 @@ pub struct Step {
     pub attempts: u32,
     /// The attempts that count towards `max_attempts`: those that did not end by the host's death.
     pub counted: u32,
-    /// The attempts that ended by the host's death.
-    pub deaths: u32,
+    /// The numbers of the attempts that ended by the host's death after their INTENT: they have no RESULT.
+    pub died: Vec<u32>,
     /// The attempt that has an INTENT and no RESULT.
     pub open: Option<OpenAttempt>,
     /// When the next attempt is due.
@@ -148,7 +148,7 @@ impl Step {
             votes: Vec::new(),
             attempts: 0,
             counted: 0,
-            deaths: 0,
+            died: Vec::new(),
             open: None,
             retry_at: None,
             last_error: None,
@@ -322,6 +322,12 @@ impl State {
             }
         }
         false
+    }
+
+    /// Whether an attempt of a step has an INTENT and no RESULT.
+    pub fn has_open_attempt(&self, step: &StepName, attempt: u32) -> bool {
+        let step = self.index(step.as_str()).and_then(|index| self.steps.get(index));
+        step.and_then(|step| step.open.as_ref()).is_some_and(|open| open.number == attempt)
     }
 
     /// The principals whose request a step is: the agent that acts, if one does, and the run's principal.

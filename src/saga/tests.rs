@@ -70,13 +70,17 @@ struct Run {
     entries: Vec<Entry>,
     state: State,
     now: u64,
+    /// How many of the last entries are not durable yet: a crash loses them, and others may append before them.
+    lazy: usize,
+    /// Whether the journal has another order than the owner's memory.
+    reordered: bool,
 }
 
 impl Run {
     fn new(mode: Mode, steps: Vec<StepSpec>) -> Run {
         let first = Entry { seq: 1, at: Timestamp(1), event: submitted(mode, steps) };
         let state = State::begin(&first).unwrap();
-        let mut run = Run { entries: vec![first], state, now: 1 };
+        let mut run = Run { entries: vec![first], state, now: 1, lazy: 0, reordered: false };
         run.owner();
         run
     }
@@ -86,6 +90,7 @@ impl Run {
         let before = self.state.clone();
         match self.state.apply(&entry) {
             Ok(()) => {
+                self.lazy = if is_durable(&entry.event) { 0 } else { self.lazy + 1 };
                 self.entries.push(entry);
                 Ok(())
             }
@@ -103,7 +108,7 @@ impl Run {
 
     fn owner(&mut self) {
         let epoch = self.state.epoch() + 1;
-        self.push(Event::Owner(Owner { epoch, owner: format!("p{epoch}"), boot: "b".into() }));
+        self.push(Event::Owner(Owner { epoch, owner: format!("p{epoch}"), boot: "b".into(), noted: Vec::new() }));
     }
 
     fn next(&self) -> Vec<Command> {
@@ -186,6 +191,15 @@ impl Run {
             other => panic!("{other:?}"),
         }
         self.state.shown()
+    }
+}
+
+/// Whether the owner waits for the commit of such an event before it goes on.
+fn is_durable(event: &Event) -> bool {
+    match event {
+        Event::Result(e) => e.attempt == 0,
+        Event::Decision(_) | Event::UndoResult(_) | Event::RollbackStarted(_) => false,
+        _ => true,
     }
 }
 
@@ -546,7 +560,8 @@ fn a_completed_run_can_be_undone_within_its_window_only() {
     let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
     run.done("a");
     run.close();
-    let mut late = Run { entries: run.entries.clone(), state: run.state.clone(), now: 2_000_000 };
+    let mut late =
+        Run { entries: run.entries.clone(), state: run.state.clone(), now: 2_000_000, lazy: 0, reordered: false };
     assert!(late.try_push(operator(Verb::Undo, None)).unwrap_err().why.contains("window"));
     run.owner();
     run.push(operator(Verb::Undo, None));

@@ -160,7 +160,7 @@ fn a_journal_opened_for_reading_reads_everything_and_writes_nothing() {
     let read_only = JournalError::ReadOnly;
     assert_eq!(append(&reader, &run, durable(1, sealed())), Err(read_only.clone()));
     assert_eq!(reader.create_run(new_run(2)).wait(), Err(read_only.clone()));
-    assert_eq!(reader.take_over(&run, 1, &owner("x"), Timestamp(1)).wait(), Err(read_only.clone()));
+    assert_eq!(reader.take_over(&run, 1, &owner("x"), Vec::new(), Timestamp(1)).wait(), Err(read_only.clone()));
     assert_eq!(reader.keep(Default::default(), Timestamp(1)).wait(), Err(read_only.clone()));
     let event = SystemEvent::Refused { by: None, request: "x".into(), code: "x".into(), message: "x".into() };
     assert_eq!(reader.record(event, Timestamp(1)).wait(), Err(read_only.clone()));

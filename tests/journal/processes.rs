@@ -97,7 +97,10 @@ fn a_process_that_dies_at_any_commit_leaves_a_whole_journal_with_what_was_commit
             assert_eq!(reader.verify().unwrap().findings, []);
             let journal = home.open();
             if let Some(row) = journal.run(&run_id(1)).unwrap() {
-                journal.take_over(&run_id(1), row.epoch, &owner("owner-2"), Timestamp(9_999)).wait().unwrap();
+                journal
+                    .take_over(&run_id(1), row.epoch, &owner("owner-2"), Vec::new(), Timestamp(9_999))
+                    .wait()
+                    .unwrap();
             }
             assert_eq!(journal.verify().unwrap().findings, []);
         }

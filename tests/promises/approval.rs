@@ -33,7 +33,13 @@ async fn an_approved_step_runs_exactly_once_with_the_approved_input() {
     assert_eq!(world.read("n"), None);
     assert_eq!(step(&view, "b").input, Some(serde_json::json!({ "path": "/work/n" })));
     let world = world.restart(&asking());
+    assert!(world.engine.orphans().unwrap().is_empty());
     world.vote(&view.run, "b", "user:alice", true).unwrap();
+    assert_eq!(
+        world.engine.orphans().unwrap(),
+        std::slice::from_ref(&view.run),
+        "a vote alone makes it a run that waits for recovery"
+    );
     let view = world.resume(&view.run).await;
     is(&view, RunState::Completed);
     assert_eq!(world.read("n").as_deref(), Some("execute 1\n"));
@@ -67,6 +73,9 @@ async fn an_expired_request_rolls_back_and_a_late_vote_is_refused() {
     let view = world.run(RISKY).await;
     world.clock.move_to(Timestamp(1_700_000_000_000 + 86_400_000 + 1_000));
     assert!(refusal(world.vote(&view.run, "b", "user:alice", true)).contains("expired"));
+    let world = world.restart(&asking());
+    world.clock.move_to(Timestamp(1_700_000_000_000 + 86_400_000 + 1_000));
+    assert_eq!(world.engine.orphans().unwrap(), std::slice::from_ref(&view.run));
     let view = world.resume(&view.run).await;
     is(&view, RunState::RolledBack);
     assert_eq!(code(&view, "b"), "expired");

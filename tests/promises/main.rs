@@ -13,6 +13,7 @@ mod guests;
 mod world;
 
 mod approval;
+mod audit;
 mod conflict;
 mod open_run;
 mod recovery;

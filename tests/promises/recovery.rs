@@ -11,7 +11,11 @@ async fn a_run_is_never_taken_from_an_owner_that_lives() {
     let other = redress::journal::OwnerLock::acquire(&world.journal.owners_dir()).unwrap();
     let row = world.journal.run(run.id()).unwrap().unwrap();
     assert!(redress::journal::try_lock_dead(&world.journal.owners_dir(), &row.owner).unwrap().is_none());
-    world.journal.take_over(run.id(), row.epoch, other.identity(), redress::types::Timestamp(1)).wait().unwrap();
+    world
+        .journal
+        .take_over(run.id(), row.epoch, other.identity(), Vec::new(), redress::types::Timestamp(1))
+        .wait()
+        .unwrap();
     let error = run.drive(&redress::engine::Stop::default()).await.unwrap_err();
     assert!(matches!(error, EngineError::Journal(redress::journal::JournalError::StaleEpoch { .. })), "{error}");
 }
@@ -27,7 +31,7 @@ async fn a_run_that_never_started_is_finished_by_whoever_recovers_it() {
     let id = run.id().clone();
     drop(run);
     let world = world.restart(ALLOW);
-    assert_eq!(world.engine.orphans().unwrap(), [id.clone()]);
+    assert_eq!(world.engine.orphans().unwrap(), std::slice::from_ref(&id));
     is(&world.resume(&id).await, RunState::Completed);
     assert_eq!(world.read("a").as_deref(), Some("x"));
     assert!(world.engine.orphans().unwrap().is_empty());

@@ -78,22 +78,34 @@ impl World {
     pub fn new(policy: &str) -> World {
         let dir = TempDir::new().unwrap();
         fs::create_dir(dir.path().join("work")).unwrap();
-        World::at(dir, policy)
+        World::at(dir, policy, Some(components()))
     }
 
-    fn at(dir: TempDir, policy: &str) -> World {
+    fn at(dir: TempDir, policy: &str, components: Option<PathBuf>) -> World {
         let clock = SimClock::leaping(Timestamp(1_700_000_000_000));
         let journal = Arc::new(
             SqliteJournal::create_or_open(&dir.path().join("journal/journal.db"), Options::default()).unwrap(),
         );
-        let engine = engine(&dir, &journal, &clock, policy).unwrap();
+        let engine = engine(&dir, &journal, &clock, policy, components).unwrap();
         World { dir, clock, journal, engine }
     }
 
     /// The process ends and another one begins.
     pub fn restart(self, policy: &str) -> World {
         let World { dir, .. } = self;
-        World::at(dir, policy)
+        World::at(dir, policy, Some(components()))
+    }
+
+    /// The same, but somebody removed all components besides the standard library.
+    pub fn restart_without_components(self, policy: &str) -> World {
+        let World { dir, .. } = self;
+        World::at(dir, policy, None)
+    }
+
+    /// Puts another policy in force, as a process that runs on would.
+    pub fn reload(&self, policy: &str) -> Result<(), EngineError> {
+        let protected = [self.journal.path().to_owned()];
+        self.engine.set_policy(Arc::new(load_policy(&self.dir, policy)), &protected)
     }
 
     pub fn workflow(&self, yaml: &str) -> Workflow {
@@ -193,9 +205,17 @@ fn load_policy(dir: &TempDir, text: &str) -> Policy {
     loaded.unwrap_or_else(|e| panic!("{e}")).0
 }
 
-fn engine(dir: &TempDir, journal: &Arc<SqliteJournal>, clock: &SimClock, policy: &str) -> Result<Engine, EngineError> {
+fn engine(
+    dir: &TempDir,
+    journal: &Arc<SqliteJournal>,
+    clock: &SimClock,
+    policy: &str,
+    components: Option<PathBuf>,
+) -> Result<Engine, EngineError> {
     let mut registry = Registry::standard(sandbox())?;
-    registry.add_folder(&components())?;
+    if let Some(folder) = components {
+        registry.add_folder(&folder)?;
+    }
     Engine::new(Parts {
         journal: journal.clone(),
         owners: journal.owners_dir(),

@@ -19,8 +19,10 @@ impl State {
             cause => {
                 self.forward()?;
                 let due = match cause {
+                    // Not the first one, perhaps: a rejection may stand before it that the owner did not know of.
                     Cause::StepFailed { step, .. } | Cause::StepUnclear { step, .. } => {
-                        self.failed == Some(self.find(step)?.0)
+                        self.failed.is_some()
+                            && matches!(self.find(step)?.1.status, Status::Failed(_) | Status::Unclear(_))
                     }
                     Cause::Cancelled { .. } => verb == Some(&Verb::Cancel),
                     Cause::Client { .. } => verb == Some(&Verb::Rollback),

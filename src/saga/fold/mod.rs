@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use thiserror::Error;
 
-use super::event::{Closed, Entry, Event, Mode, Owner, StepSubmitted};
+use super::event::{Entry, Event, Mode, Owner, StepSubmitted, TargetNote};
 use super::state::{MAX_DEATHS, Phase, State, Status, Step, StepIndex};
 use crate::types::{Failure, StepName, code};
 use forward::count_in;
@@ -132,6 +132,15 @@ impl State {
         Ok(())
     }
 
+    /// As [`State::absorb`], for votes and verbs. What it asked for may be out of place by now, since the owner went on
+    /// before it learned of it; then it only counts.
+    pub fn absorb_late(&mut self, entry: &Entry) {
+        if self.absorb(entry).is_err() {
+            self.seq += 1;
+            self.at = self.at.max(entry.at);
+        }
+    }
+
     fn find(&self, name: &StepName) -> Result<(StepIndex, &Step), String> {
         self.names
             .get(name)
@@ -206,7 +215,6 @@ impl State {
 
     fn step_submitted(&mut self, event: &StepSubmitted) -> Check {
         ensure(self.is_open(), || "the run takes no more steps".into())?;
-        ensure(self.turn_back.is_none() && self.kill.is_none(), || "the run was asked to end".into())?;
         let name = &event.step.name;
         ensure(!self.names.contains_key(name), || format!("two steps have the name `{name}`"))?;
         let mut step = Step::new(event.step.clone(), Some(event.inputs));
@@ -225,13 +233,9 @@ impl State {
 
     fn owner(&mut self, event: &Owner) -> Check {
         ensure(event.epoch == self.epoch() + 1, || format!("the next epoch is {}", self.epoch() + 1))?;
-        ensure(
-            self.phase != Phase::Closed || self.closed.as_ref().is_some_and(|c| c.state == Closed::Completed),
-            || "the run has ended".into(),
-        )?;
         self.owner = Some(event.clone());
         for index in std::mem::take(&mut self.open) {
-            self.die(index)?;
+            self.die(index, &event.noted)?;
         }
         for index in self.to_undo.values() {
             if let Some(step) = self.steps.get_mut(*index) {
@@ -242,17 +246,19 @@ impl State {
     }
 
     /// The host died after the INTENT of an attempt: whether anything happened is not known.
-    fn die(&mut self, index: StepIndex) -> Check {
+    fn die(&mut self, index: StepIndex, noted: &[TargetNote]) -> Check {
         let phase = self.phase;
         let step = self.step_mut(index)?;
         let Some(open) = step.open.take() else { return Ok(()) };
-        step.deaths += 1;
+        step.died.push(open.number);
         let failure = Failure::new(code::HOST_DIED, "the host died while the step ran, after its intent was durable");
         step.last_error = Some(failure.clone());
         step.unclear = Some(failure.clone());
-        let targets = vec![(open.first.0.clone(), open.first.1.clone(), None)];
+        let mut targets = vec![(open.first.0.clone(), open.first.1.clone(), None)];
+        let own = noted.iter().filter(|note| note.step == step.spec.name && note.attempt == open.number);
+        targets.extend(own.map(|note| (note.target.clone(), note.before.clone(), None)));
         count_in(step, &open, targets);
-        let again = phase == Phase::Forward && step.spec.idempotent && step.deaths < MAX_DEATHS;
+        let again = phase == Phase::Forward && step.spec.idempotent && step.died.len() < MAX_DEATHS;
         if again {
             step.status = Status::Waiting;
             self.ready.insert(index);
