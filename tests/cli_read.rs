@@ -296,6 +296,7 @@ fn a_run_is_shown_step_by_step_with_what_was_decided_granted_and_touched() {
         "  capability  io.fs.write_file of sha256:",
         "  asked by    agent:demo\n",
         "  input       {\"content\":\"hello\",\"path\":\"/workspace/a.txt\"}\n",
+        "  asks for    fs:read, fs:write\n",
         "  decision    ALLOW by rule 2 (line 6), risk MEDIUM\n",
         &format!("  granted     \"/workspace\" is \"{}\", read-write\n", host.display()),
         "  touched     \"/workspace/a.txt\": before absent, after file of 5 bytes, 2cf24dba5fb0\n",
