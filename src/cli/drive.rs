@@ -51,13 +51,16 @@ impl Interrupt {
         Ok(Interrupt { stop, asked })
     }
 
+    fn was_asked(&self) -> bool {
+        *self.asked.borrow()
+    }
+
     /// Waits for a moment; true if the process was asked to stop.
     async fn pause(&self) -> bool {
         let mut asked = self.asked.clone();
         // An error says that nobody can ask any more.
         drop(tokio::time::timeout(LOOK, asked.wait_for(|asked| *asked)).await);
-        let now = *self.asked.borrow();
-        now
+        self.was_asked()
     }
 }
 

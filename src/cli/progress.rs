@@ -126,17 +126,15 @@ fn show_live(receiver: &Receiver<Message>) {
     let mut moving: HashMap<String, ProgressBar> = HashMap::new();
     while let Ok(Message::Line(line)) = receiver.recv() {
         let text = line.plain();
+        let resting = line.step.as_ref().filter(|_| line.kind == Kind::Rests);
+        if let Some(bar) = resting.and_then(|step| moving.remove(step)) {
+            bar.finish_and_clear();
+            screen.remove(&bar);
+        }
         if line.kind != Kind::Begins {
             drop(screen.println(format!("  {text}")));
         }
-        let Some(step) = line.step else { continue };
-        if line.kind == Kind::Rests {
-            if let Some(bar) = moving.remove(&step) {
-                bar.finish_and_clear();
-                screen.remove(&bar);
-            }
-            continue;
-        }
+        let Some(step) = line.step.filter(|_| line.kind != Kind::Rests) else { continue };
         let bar = moving.entry(step).or_insert_with(|| {
             let bar = screen.add(ProgressBar::new_spinner().with_style(style.clone()));
             bar.enable_steady_tick(Duration::from_millis(100));

@@ -1,0 +1,126 @@
+//! Approving and rejecting on the command line.
+
+use redress::engine::{Driven, SimClock, Submit, Submitted};
+use redress::saga::RunState;
+use redress::saga::event::Event;
+use redress::types::{Catalog, Principal, RunId, Timestamp};
+use redress::workflow::Workflow;
+
+use crate::common::{Answer, POLICY, Place};
+
+const DELETE: [&str; 4] = ["call", "io.fs.delete", "--input", "path=/workspace/a"];
+
+fn paused(place: &Place) -> RunId {
+    place.write("workspace/a", "content");
+    place.redress(&[&DELETE[..], &["--json"]].concat()).exits(4).run()
+}
+
+fn vote(place: &Place, verb: &str, run: &RunId, by: &str, more: &[&str]) -> Answer {
+    let arguments = [verb, run.as_str(), "call", "--reason", "r", "--as", by];
+    place.redress(&[&arguments[..], more].concat())
+}
+
+#[test]
+fn an_approved_step_runs_exactly_once_with_the_approved_input() {
+    let place = Place::new();
+    let run = paused(&place);
+    assert!(place.path("workspace/a").exists());
+    let done = vote(&place, "approve", &run, "user:alice", &["--json"]).exits(0);
+    assert!(!place.path("workspace/a").exists());
+    assert_eq!(done.json()["steps"][0]["input"]["path"], "/workspace/a");
+    assert_eq!(place.count(&run, |event| matches!(event, Event::Intent(_))), 1);
+
+    place.write("workspace/a", "made again");
+    let again = vote(&place, "approve", &run, "user:bob", &["--json"]).exits(6);
+    assert_eq!(again.json()["error"]["code"], "refused");
+    assert!(place.path("workspace/a").exists());
+}
+
+#[test]
+fn the_requester_cannot_vote_and_an_agent_only_if_a_rule_names_it() {
+    let place = Place::new();
+    let run = paused(&place);
+    for by in ["agent:demo", "agent:other"] {
+        for verb in ["approve", "reject"] {
+            let refused = vote(&place, verb, &run, by, &[]).exits(6);
+            assert!(refused.stderr.contains(by), "{refused:?}");
+        }
+    }
+    assert_eq!(place.count(&run, |event| matches!(event, Event::Vote(_))), 0);
+    let wrong = vote(&place, "approve", &run, "user:alice", &["--request", "another"]).exits(6);
+    assert!(wrong.stderr.contains("was replaced"), "{wrong:?}");
+    let request = place.redress(&["recover", run.as_str(), "--json"]).exits(4).json()["steps"][0]["approval"]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    vote(&place, "approve", &run, "user:alice", &["--request", &request]).exits(0);
+}
+
+#[test]
+fn a_rejected_run_rolls_back() {
+    let place = Place::new();
+    let run = paused(&place);
+    let view = vote(&place, "reject", &run, "user:alice", &["--json"]).exits(3).json();
+    assert_eq!((&view["state"], &view["steps"][0]["error"]["code"]), (&"ROLLED_BACK".into(), &"rejected".into()));
+    assert!(place.path("workspace/a").exists());
+}
+
+#[test]
+fn a_run_that_needs_two_votes_stays_paused_after_one() {
+    let rule = "rules:\n  - principal: \"agent:demo\"\n    capabilities: [\"io.fs.delete\"]\n    action: REQUIRE_APPROVAL\n    approval: { quorum: 2 }\n";
+    let place = Place::with_policy(&POLICY.replace("\nrules:\n", &format!("\n{rule}")));
+    let run = paused(&place);
+    vote(&place, "approve", &run, "user:alice", &[]).exits(4);
+    vote(&place, "approve", &run, "user:alice", &[]).exits(6);
+    assert!(place.path("workspace/a").exists());
+    vote(&place, "approve", &run, "user:bob", &[]).exits(0);
+    assert!(!place.path("workspace/a").exists());
+}
+
+#[test]
+fn a_policy_that_now_denies_fails_an_approved_step() {
+    let place = Place::new();
+    let run = paused(&place);
+    place.write("policy.yaml", POLICY.replace("action: ALLOW", "action: DENY"));
+    let view = vote(&place, "approve", &run, "user:alice", &["--json"]).exits(3).json();
+    assert_eq!(view["steps"][0]["error"]["code"], "denied");
+    assert!(place.path("workspace/a").exists());
+}
+
+/// A run that was paused two days ago, by a process that has ended.
+fn paused_long_ago(place: &Place) -> RunId {
+    place.write("workspace/a", "content");
+    let two_days_ago =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64 - 2 * 86_400_000;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let engine = place.engine(SimClock::standing(Timestamp(two_days_ago)));
+        let inputs = serde_json::json!({"path": "/workspace/a"});
+        let catalog: &dyn Catalog = engine.registry();
+        let workflow = Workflow::one_step("io.fs.delete", inputs.as_object().unwrap(), catalog).unwrap().0;
+        let submit = Submit::by(Principal::parse("agent:demo").unwrap());
+        let Submitted::New(run) = engine.submit(&workflow, &submit).await.unwrap() else { panic!("a new run") };
+        assert_eq!(run.finish().await.unwrap(), Driven::Rest(RunState::Paused));
+        run.id().clone()
+    })
+}
+
+#[test]
+fn a_vote_after_expiry_is_refused_even_if_no_process_ran_meanwhile() {
+    let place = Place::new();
+    let run = paused_long_ago(&place);
+    let refused = vote(&place, "approve", &run, "user:alice", &[]).exits(6);
+    assert!(refused.stderr.contains("expired"), "{refused:?}");
+    let view = place.redress(&["recover", run.as_str(), "--json"]).exits(3).json();
+    assert_eq!(view["steps"][0]["error"]["code"], "expired");
+    assert!(place.path("workspace/a").exists());
+}
+
+#[test]
+fn recover_finds_a_paused_run_whose_request_has_expired() {
+    let place = Place::new();
+    let run = paused_long_ago(&place);
+    let rows = place.redress(&["recover", "--json"]).exits(0).json();
+    assert_eq!((&rows[0]["run"], &rows[0]["state"]), (&run.as_str().into(), &"ROLLED_BACK".into()));
+    assert!(rows[0].get("steps").is_none());
+}

@@ -1,0 +1,14 @@
+//! What the command line promises, with the real binary, real files and a real journal.
+// Tests may stop at the first surprise.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod approval;
+mod documents;
+mod examples;
+mod operator;
+mod recovery;
+mod run;
+mod setup;

@@ -1,0 +1,104 @@
+//! `cancel`, `undo`, `kill`, `repair`.
+
+use redress::types::RunId;
+
+use crate::common::{Answer, Place};
+
+const APPEND: [&str; 6] = ["call", "io.fs.append_file", "--input", "path=/workspace/log", "--input", "content=more\n"];
+
+fn completed(place: &Place) -> RunId {
+    place.write("workspace/log", "first\n");
+    place.redress(&[&APPEND[..], &["--json"]].concat()).exits(0).run()
+}
+
+fn paused(place: &Place) -> RunId {
+    place.write(
+        "w.yaml",
+        "name: w\nsteps:\n  - name: write\n    capability: io.fs.write_file\n    inputs: { path: /workspace/a, content: x }\n  - name: ask\n    step_type: HUMAN_APPROVAL\n",
+    );
+    place.redress(&["run", "w.yaml", "--json"]).exits(4).run()
+}
+
+fn operate(place: &Place, verb: &str, run: &RunId) -> Answer {
+    place.redress(&[verb, run.as_str(), "--reason", "because", "--as", "user:op", "--json"])
+}
+
+fn repair(place: &Place, run: &RunId, how: &[&str]) -> Answer {
+    let arguments = ["repair", run.as_str(), "call"];
+    place.redress(&[&arguments[..], how, &["--reason", "because", "--as", "user:op", "--json"]].concat())
+}
+
+#[test]
+fn a_cancelled_run_is_undone() {
+    let place = Place::new();
+    let run = paused(&place);
+    let view = operate(&place, "cancel", &run).exits(3).json();
+    assert_eq!((&view["reason"]["code"], &view["steps"][0]["state"]), (&"cancelled".into(), &"UNDONE".into()));
+    assert!(place.world().is_empty());
+    operate(&place, "cancel", &run).exits(6);
+}
+
+#[test]
+fn a_killed_run_is_not_undone_and_names_what_remains() {
+    let place = Place::new();
+    let run = paused(&place);
+    let view = operate(&place, "kill", &run).exits(7).json();
+    assert_eq!((&view["state"], &view["reason"]["code"]), (&"KILLED".into(), &"killed".into()));
+    assert_eq!(view["residue"][0]["step"], "write");
+    assert_eq!(place.read("workspace/a"), "x");
+    operate(&place, "kill", &run).exits(6);
+}
+
+#[test]
+fn a_completed_run_is_undone_once() {
+    let place = Place::new();
+    let run = completed(&place);
+    let view = operate(&place, "undo", &run).exits(3).json();
+    assert_eq!((&view["state"], &view["steps"][0]["checked"]), (&"ROLLED_BACK".into(), &true.into()));
+    assert_eq!(place.read("workspace/log"), "first\n");
+    operate(&place, "undo", &run).exits(6);
+    let text = place.redress(&["recover", run.as_str()]).exits(3);
+    assert!(text.stdout.contains("undone (checked)"), "{text:?}");
+}
+
+#[test]
+fn an_undo_over_later_work_is_stuck_and_never_called_rolled_back() {
+    let place = Place::new();
+    let run = completed(&place);
+    place.write("workspace/log", "somebody else's\n");
+    let stuck = operate(&place, "undo", &run).exits(5).json();
+    assert_eq!((&stuck["state"], &stuck["steps"][0]["error"]["code"]), (&"STUCK".into(), &"changed-since".into()));
+    let again = repair(&place, &run, &["retry"]).exits(5).json();
+    assert_eq!(again["state"], "STUCK", "nothing has changed: {again}");
+    assert_eq!(place.read("workspace/log"), "somebody else's\n");
+
+    place.write("workspace/log", "first\nmore\n");
+    let mended = repair(&place, &run, &["retry"]).exits(3).json();
+    assert_eq!(mended["state"], "ROLLED_BACK");
+    assert_eq!(place.read("workspace/log"), "first\n");
+}
+
+#[test]
+fn what_an_operator_resolves_by_hand_is_residue() {
+    for (how, what) in [("--left", "left"), ("--undone", "undone_by_hand")] {
+        let place = Place::new();
+        let run = completed(&place);
+        place.write("workspace/log", "somebody else's\n");
+        operate(&place, "undo", &run).exits(5);
+        let view = repair(&place, &run, &["resolve", how]).exits(7).json();
+        assert_eq!(view["state"], "ROLLED_BACK_WITH_RESIDUE");
+        assert_eq!((&view["residue"][0]["what"], &view["residue"][0]["reason"]), (&what.into(), &"because".into()));
+        assert_eq!(place.read("workspace/log"), "somebody else's\n");
+    }
+}
+
+#[test]
+fn a_repair_of_what_has_not_failed_is_refused() {
+    let place = Place::new();
+    let run = completed(&place);
+    repair(&place, &run, &["retry"]).exits(6);
+    repair(&place, &run, &["retry", "--component", "not-a-digest"]).exits(2);
+    let other = RunId::parse("01980c5e-7a30-7cc1-9d0f-1b2a3c4d5e6f").unwrap();
+    let none = operate(&place, "cancel", &other).exits(2);
+    assert_eq!(none.json()["error"]["code"], "no-such-run");
+}

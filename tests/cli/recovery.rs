@@ -1,0 +1,143 @@
+//! Runs whose process is gone, and runs that another process drives. An engine in this process stands for the other one: as
+//! long as it lives, its runs are its own, and dropped it is as good as dead.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStderr, Stdio};
+
+use redress::engine::{Driven, Engine, Run, Submit, Submitted, SystemClock};
+use redress::saga::RunState;
+use redress::types::{Principal, RunId};
+use redress::workflow::Workflow;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use crate::common::Place;
+
+/// A run of another process that has not begun to move.
+async fn submitted(engine: &Engine, key: Option<&str>) -> Run {
+    let inputs = json!({"path": "/workspace/a", "content": "x"});
+    let workflow = Workflow::one_step("io.fs.write_file", inputs.as_object().unwrap(), engine.registry()).unwrap().0;
+    let mut submit = Submit::by(Principal::parse("agent:demo").unwrap());
+    submit.run_key = key.map(str::to_owned);
+    match engine.submit(&workflow, &submit).await.unwrap() {
+        Submitted::New(run) => run,
+        Submitted::Existing(run) => panic!("{run} exists"),
+    }
+}
+
+fn orphan(place: &Place, key: Option<&str>) -> RunId {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let engine = place.engine(SystemClock);
+        submitted(&engine, key).await.id().clone()
+    })
+}
+
+#[test]
+fn recover_finishes_every_run_whose_owner_died() {
+    let place = Place::new();
+    let runs = [orphan(&place, None), orphan(&place, None)];
+    let other = place.redress(&["call", "io.fs.exists", "--input", "path=/workspace"]).exits(0);
+    assert!(other.stderr.contains("2 other runs wait for recovery"), "{other:?}");
+    assert!(place.world().is_empty(), "a run drives only itself");
+
+    let rows = place.redress(&["recover", "--json"]).exits(0).json();
+    let found: Vec<&str> = rows.as_array().unwrap().iter().map(|row| row["run"].as_str().unwrap()).collect();
+    assert_eq!(found, [runs[0].as_str(), runs[1].as_str()]);
+    assert!(rows.as_array().unwrap().iter().all(|row| row["state"] == "COMPLETED"), "{rows}");
+    assert_eq!(place.read("workspace/a"), "x");
+    let none = place.redress(&["recover"]).exits(0);
+    assert_eq!(none.stdout, "no run waits for recovery\n");
+}
+
+#[test]
+fn recover_of_one_run_ends_with_its_state() {
+    let place = Place::new();
+    let run = orphan(&place, None);
+    let view = place.redress(&["recover", run.as_str(), "--json"]).exits(0);
+    assert_eq!(view.run(), run);
+    place.redress(&["recover", run.as_str()]).exits(0);
+    let events = place.entries(&run).len();
+    place.redress(&["recover", run.as_str()]).exits(0);
+    assert_eq!(place.entries(&run).len(), events, "a closed run is left alone");
+}
+
+#[test]
+fn a_run_of_a_dead_owner_is_driven_by_whoever_submits_its_key_again() {
+    let place = Place::new();
+    let run = orphan(&place, Some("monday"));
+    place.write(
+        "w.yaml",
+        "name: w\nsteps:\n  - name: a\n    capability: io.fs.exists\n    inputs: { path: /workspace }\n",
+    );
+    let answer = place.redress(&["run", "w.yaml", "--run-key", "monday", "--json"]).exits(0);
+    assert_eq!(answer.run(), run);
+    assert_eq!(place.read("workspace/a"), "x");
+}
+
+/// The binary, once it says that it waits for the owner.
+fn waiting(place: &Place, arguments: &[&str]) -> (Child, BufReader<ChildStderr>) {
+    let mut command = place.command(arguments);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("driven by another process") {
+        line.clear();
+        assert!(stderr.read_line(&mut line).unwrap() > 0, "it ended without waiting");
+    }
+    (child, stderr)
+}
+
+#[test]
+fn a_verb_waits_for_the_process_that_drives_the_run_and_reports_its_state() {
+    let place = Place::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let engine = place.engine(SystemClock);
+        let run = submitted(&engine, Some("monday")).await;
+        let id = run.id().to_string();
+        let (recover, _open) = waiting(&place, &["recover", &id, "--json"]);
+        let (cancel, _also_open) = waiting(&place, &["cancel", &id, "--reason", "r", "--as", "user:op", "--json"]);
+        assert!(place.world().is_empty(), "nobody but the owner drives it");
+        assert_eq!(run.finish().await.unwrap(), Driven::Rest(RunState::RolledBack));
+        for child in [recover, cancel] {
+            let output = child.wait_with_output().unwrap();
+            assert_eq!(output.status.code(), Some(3));
+            let view: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!((&view["state"], &view["run"]), (&"ROLLED_BACK".into(), &id.as_str().into()));
+        }
+    });
+}
+
+#[test]
+fn a_verb_that_waits_goes_on_itself_when_the_owner_dies() {
+    let place = Place::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let engine = place.engine(SystemClock);
+        let run = submitted(&engine, None).await;
+        let id = run.id().to_string();
+        let (child, _open) = waiting(&place, &["recover", &id, "--json"]);
+        drop((run, engine));
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(place.read("workspace/a"), "x");
+    });
+}
+
+#[test]
+fn an_interrupted_verb_ends_with_130_and_says_how_to_go_on() {
+    let place = Place::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let engine = place.engine(SystemClock);
+        let run = submitted(&engine, None).await;
+        let (mut child, mut stderr) = waiting(&place, &["recover", run.id().as_str()]);
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let mut rest = String::new();
+        stderr.read_to_string(&mut rest).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        assert!(rest.contains(&format!("`redress recover {}`", run.id())), "{rest}");
+        assert_eq!(run.finish().await.unwrap(), Driven::Rest(RunState::Completed), "the owner was not disturbed");
+    });
+}

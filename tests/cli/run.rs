@@ -1,0 +1,137 @@
+//! `run` and `call`: inputs, keys, the JSON object, what is journaled.
+
+use redress::saga::event::Event;
+use serde_json::Value;
+
+use crate::common::Place;
+
+const COPY: &str = r#"
+name: copy
+inputs: { text: default }
+steps:
+  - name: first
+    capability: io.fs.write_file
+    inputs: { path: /workspace/a, content: "{{ inputs.text }}" }
+  - name: second
+    capability: io.fs.copy
+    inputs: { from: "{{ first.path }}", to: /workspace/b }
+"#;
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn a_run_is_printed_as_one_object_with_everything_about_it() {
+    let place = Place::new();
+    place.write("w.yaml", COPY);
+    let answer = place.redress(&["run", "w.yaml", "--json"]).exits(0);
+    let view = answer.json();
+    let of_run =
+        ["closed", "principal", "reason", "residue", "run", "schema", "state", "steps", "submitted", "workflow"];
+    assert_eq!(keys(&view), of_run);
+    assert_eq!((&view["schema"], &view["state"], &view["workflow"]), (&1.into(), &"COMPLETED".into(), &"copy".into()));
+    assert_eq!((&view["principal"], &view["reason"]), (&"agent:demo".into(), &Value::Null));
+    assert!(view["submitted"].as_str().unwrap().ends_with('Z'));
+    let step = &view["steps"][0];
+    for key in
+        ["name", "capability", "component", "state", "checked", "attempts", "decision", "output", "error", "effects"]
+    {
+        assert!(step.get(key).is_some(), "{key}: {step}");
+    }
+    assert_eq!((&step["state"], &step["attempts"]), (&"SUCCEEDED".into(), &1.into()));
+    assert!(step["component"].as_str().unwrap().starts_with("sha256:"));
+    for (key, value) in [("action", "ALLOW"), ("risk", "MEDIUM")] {
+        assert_eq!(step["decision"][key], value);
+    }
+    assert_eq!((&step["decision"]["rule"], &step["decision"]["escalated"]), (&1.into(), &false.into()));
+    assert!(step["decision"]["policy"].as_str().unwrap().starts_with("sha256:"));
+    assert!(!answer.stderr.contains("first:"), "no progress with --json: {answer:?}");
+}
+
+#[test]
+fn progress_is_told_in_plain_lines_on_stderr() {
+    let place = Place::new();
+    place.write("w.yaml", COPY);
+    let answer = place.redress(&["run", "w.yaml"]).exits(0);
+    assert!(answer.stderr.contains("\nfirst: succeeded\nsecond: succeeded\n"), "{answer:?}");
+    assert!(!answer.stdout.contains('\u{1b}') && !answer.stderr.contains('\u{1b}'), "{answer:?}");
+    let log = place.redress(&["run", "w.yaml", "-v"]).exits(0);
+    assert!(log.stderr.contains("attempt 1 of 3"), "{log:?}");
+}
+
+#[test]
+fn inputs_are_text_json_or_files_and_later_ones_go_over_earlier_ones() {
+    let place = Place::new();
+    place.write("w.yaml", COPY);
+    place.write("inputs.yaml", "text: from yaml\n");
+    place.write("inputs.json", "{\"text\": \"from json\"}");
+    place.write("text.txt", "from a file {{ inputs.text }}");
+    for (arguments, expected) in [
+        (vec![], "default"),
+        (vec!["--input", "text=a=b"], "a=b"),
+        (vec!["--input", "text:=\"@x\""], "@x"),
+        (vec!["--input", "text=@text.txt"], "from a file {{ inputs.text }}"),
+        (vec!["--inputs", "inputs.yaml"], "from yaml"),
+        (vec!["--inputs", "inputs.json"], "from json"),
+        (vec!["--inputs", "inputs.json", "--input", "text=one", "--input", "text=two"], "two"),
+    ] {
+        place.redress(&[vec!["run", "w.yaml"], arguments].concat()).exits(0);
+        assert_eq!(place.read("workspace/b"), expected);
+    }
+    for wrong in ["text", "=x", "text:=no", "text=@none.txt", "other=x"] {
+        place.redress(&["run", "w.yaml", "--input", wrong]).exits(2);
+    }
+    place.write("list.yaml", "[a]\n");
+    place.redress(&["run", "w.yaml", "--inputs", "list.yaml"]).exits(2);
+}
+
+#[test]
+fn submitting_twice_under_one_key_is_one_run() {
+    let place = Place::new();
+    place.write("w.yaml", COPY);
+    let run = ["run", "w.yaml", "--run-key", "monday", "--json"];
+    let first = place.redress(&run).exits(0);
+    place.write("workspace/a", "changed by somebody");
+    let second = place.redress(&run).exits(0);
+    assert_eq!(first.run(), second.run());
+    assert_eq!(place.read("workspace/a"), "changed by somebody");
+    assert_eq!(place.count(&first.run(), |event| matches!(event, Event::Intent(_))), 2);
+}
+
+#[test]
+fn a_call_is_a_run_of_one_step() {
+    let place = Place::new();
+    let write = ["call", "io.fs.write_file", "--input", "path=/workspace/a", "--input", "content={{ not.a.template }}"];
+    let view = place.redress(&[&write[..], &["--json"]].concat()).exits(0).json();
+    assert_eq!((&view["workflow"], &view["steps"][0]["name"]), (&"io.fs.write_file".into(), &"call".into()));
+    assert_eq!(place.read("workspace/a"), "{{ not.a.template }}");
+    let unknown = place.redress(&["call", "io.fs.write_fil"]).exits(2);
+    assert!(unknown.stderr.contains("did you mean `io.fs.write_file`?"), "{unknown:?}");
+    place.redress(&["call", "io.fs.read_file", "--input", "path=/workspace/none"]).exits(3);
+}
+
+#[test]
+fn a_denied_run_is_journaled_as_well_as_one_that_succeeds() {
+    let place = Place::with_policy("rules: []\n");
+    let denied = place.redress(&["call", "io.fs.exists", "--input", "path=/workspace", "--json"]).exits(3);
+    assert_eq!(denied.json()["steps"][0]["decision"]["action"], "DENY");
+    let kinds: Vec<&str> = place.entries(&denied.run()).iter().map(|entry| entry.event.kind()).collect();
+    assert_eq!(kinds.first(), Some(&"RUN_SUBMITTED"));
+    assert!(kinds.contains(&"DECISION") && kinds.last() == Some(&"RUN_CLOSED"), "{kinds:?}");
+}
+
+#[test]
+fn a_plan_decides_and_executes_nothing() {
+    let place = Place::new();
+    place.write("w.yaml", COPY);
+    let plan = place.redress(&["plan", "w.yaml", "--json"]).exits(0).json();
+    assert_eq!(keys(&plan), ["egress", "policy", "principal", "residue", "schema", "steps", "workflow"]);
+    let decisions: Vec<&str> =
+        plan["steps"].as_array().unwrap().iter().map(|step| step["decision"].as_str().unwrap()).collect();
+    assert_eq!(decisions, ["ALLOW", "ALLOW"]);
+    let text = place.redress(&["plan", "w.yaml"]).exits(0);
+    assert!(text.stdout.contains("rule 1, risk MEDIUM, undo: by its own compensate"), "{text:?}");
+    assert!(place.world().is_empty());
+    assert!(!place.path(".redress/journal.db").exists());
+}
