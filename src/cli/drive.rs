@@ -138,7 +138,7 @@ fn report(context: &Context, host: &Host, run: &RunId, driven: Driven) -> Result
     host.progress.finish();
     let view = engine::view(&**host.engine.journal(), run)?;
     let output = &context.output;
-    output.result(&view, || output.run(&view, false))?;
+    output.result(&view, || output.run(&view))?;
     let next = |text: String| output.note(&output.paint(Tone::Dim, &text));
     Ok(match driven {
         Driven::Stopped => {

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::error::CliError;
+use super::text::remains;
 use crate::document::escape;
 use crate::engine::{DecisionView, RunView, StepView};
 use crate::saga::{RunState, StepState};
@@ -136,8 +137,8 @@ impl Output {
         self.paint(tone, state)
     }
 
-    /// A run as `run`, `call` and `show` print it; `effects` also lists what each step touched.
-    pub(super) fn run(&self, view: &RunView, effects: bool) -> String {
+    /// A run as the verbs that drive it print it at its end; `show` tells all of it.
+    pub(super) fn run(&self, view: &RunView) -> String {
         let mut text = String::new();
         let _ = writeln!(text, "{} {} {}", self.run_state(view.state), view.run, quoted(&view.workflow));
         let closed = view.closed.as_ref().map_or_else(String::new, |closed| format!(", closed {closed}"));
@@ -157,24 +158,20 @@ impl Output {
                 kind(step),
                 self.step_state(step)
             );
-            self.details(step, effects, &mut text);
+            self.details(step, &mut text);
         }
         for residue in &view.residue {
-            let targets: Vec<String> = residue.targets.iter().map(|target| quoted(target)).collect();
-            let reason = residue.reason.as_ref().map_or_else(String::new, |reason| format!(", {}", quoted(reason)));
-            let what = serde_json::to_value(residue.what).ok();
-            let what = what.as_ref().and_then(Value::as_str).unwrap_or_default().replace('_', " ");
-            let line = format!("  remains: {} {what} {}{reason}", residue.step, targets.join(" "));
-            let _ = writeln!(text, "{}", self.paint(Tone::Bad, line.trim_end()));
+            let line = format!("  remains: {}", remains(residue));
+            let _ = writeln!(text, "{}", self.paint(Tone::Bad, &line));
         }
         text
     }
 
-    fn details(&self, step: &StepView, effects: bool, text: &mut String) {
+    fn details(&self, step: &StepView, text: &mut String) {
         if let Some(error) = &step.error {
             let _ = writeln!(text, "      {}: {}", escape(&error.code), quoted(&error.message));
         }
-        if let Some(output) = step.output.as_ref().filter(|_| effects || is(step, StepState::Succeeded)) {
+        if let Some(output) = step.output.as_ref().filter(|_| is(step, StepState::Succeeded)) {
             let _ = writeln!(text, "      -> {}", json_text(output, SHORT));
         }
         if let Some(approval) = step.approval.as_ref().filter(|_| is(step, StepState::Waiting)) {
@@ -188,28 +185,8 @@ impl Output {
                 approval.expires
             );
         }
-        if let Some(decision) = step.decision.as_ref().filter(|d| effects || d.action != Action::Allow.as_str()) {
+        if let Some(decision) = step.decision.as_ref().filter(|d| d.action != Action::Allow.as_str()) {
             let _ = writeln!(text, "      {}", decided(decision));
-        }
-        if !effects {
-            return;
-        }
-        for target in &step.targets {
-            let after = target.after.as_deref().unwrap_or("not known");
-            let _ = writeln!(
-                text,
-                "      touched {}: {} -> {}",
-                quoted(&target.target),
-                escape(&target.before),
-                escape(after)
-            );
-        }
-        for effect in &step.effects {
-            let to = effect.to.as_ref().map_or_else(String::new, |to| format!(" -> {}", quoted(&to.to_string())));
-            let status = serde_json::to_value(effect.status).ok();
-            let status = status.as_ref().and_then(Value::as_str).unwrap_or_default();
-            let target = quoted(&effect.target.to_string());
-            let _ = writeln!(text, "      {} {target}{to} {status}", escape(&effect.kind));
         }
     }
 

@@ -122,6 +122,9 @@ fn step(page: &mut Page, step: &StepView, view: &RunView, effects: bool) {
     if let Some(approval) = &step.approval {
         approved(page, approval);
     }
+    if let Some(asks) = &step.asks {
+        page.field("asks for", if asks.is_empty() { "nothing".to_owned() } else { escape(&asks.join(", ")) });
+    }
     if let (Some(decision), Some(_)) = (&step.decision, &step.capability) {
         page.fields("granted", granted(&decision.grant).into_iter());
     }

@@ -1,5 +1,7 @@
 //! A run as it is shown: the one object that `run`, `call` and `show` print.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -57,6 +59,8 @@ pub struct StepView {
     pub component: Option<Digest>,
     /// The agent that acts in it for the run's principal, if one does.
     pub agent: Option<Principal>,
+    /// What the capability asks for, as its component says; none if that is not kept.
+    pub asks: Option<Vec<String>>,
     /// Its state.
     pub state: &'static str,
     /// Whether the host compared every file target after the undo.
@@ -165,8 +169,10 @@ pub fn view(journal: &dyn Journal, run: &RunId) -> Result<RunView, EngineError> 
     })?;
     let state = state.ok_or_else(|| EngineError::NoSuchRun(run.clone()))?;
     let mut steps = Vec::with_capacity(state.steps.len());
+    let mut asks = Asks::default();
     for (index, step) in state.steps.iter().enumerate() {
-        steps.push(step_view(journal, &state, index, step)?);
+        let asks = asks.of(journal, step);
+        steps.push(StepView { asks, ..step_view(journal, &state, index, step)? });
     }
     for (index, effect) in effects {
         if let Some(step) = steps.get_mut(index) {
@@ -205,6 +211,25 @@ pub fn reason(state: &State) -> Option<Reason> {
     Some(Reason { code, step: step.map(ToString::to_string), message })
 }
 
+/// What the kept components say of themselves, read once each.
+#[derive(Default)]
+struct Asks(HashMap<Digest, Option<Value>>);
+
+impl Asks {
+    /// What a step's capability asks for. A component that was changed says nothing here; verifying the journal names it.
+    fn of(&mut self, journal: &dyn Journal, step: &Step) -> Option<Vec<String>> {
+        let (capability, component) = (step.spec.capability.as_ref()?, step.spec.component?);
+        let described = self.0.entry(component).or_insert_with(|| {
+            let kept = journal.component(&component).ok().flatten()?;
+            serde_json::from_str(&kept.describe).ok()
+        });
+        let all = described.as_ref()?.get("capabilities")?.as_array()?;
+        let one = all.iter().find(|one| one.get("id").and_then(Value::as_str) == Some(capability.as_str()))?;
+        let asks = one.get("permissions").and_then(Value::as_array).into_iter().flatten();
+        Some(asks.filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+}
+
 fn step_view(journal: &dyn Journal, state: &State, index: StepIndex, step: &Step) -> Result<StepView, EngineError> {
     let read = |reference: Option<crate::types::PayloadRef>| -> Result<Option<Value>, EngineError> {
         match reference {
@@ -219,6 +244,7 @@ fn step_view(journal: &dyn Journal, state: &State, index: StepIndex, step: &Step
         capability: step.spec.capability.as_ref().map(ToString::to_string),
         component: step.spec.component,
         agent: step.spec.agent.clone(),
+        asks: None,
         state: shown.as_str(),
         checked: matches!(step.status, Status::Undone { checked: true }),
         attempts: step.attempts,
