@@ -184,7 +184,14 @@ impl Engine {
             Some(reference) => read(reference, "templates")?,
             None => serde_json::json!({}),
         };
-        StoredInputs::read(inputs, templates).map_err(|_| erased("templates"))
+        let mut stored = StoredInputs::read(inputs, templates).map_err(|_| erased("templates"))?;
+        for step in &state.steps {
+            if let Some(reference) = &step.declared {
+                let inputs = serde_json::from_value(read(reference, "inputs of a compensation")?);
+                stored.declare(step.spec.name.clone(), inputs.map_err(|_| erased("inputs of a compensation"))?);
+            }
+        }
+        Ok(stored)
     }
 
     /// See [`orphans`].

@@ -16,6 +16,8 @@ pub(super) struct StoredInputs {
     /// The workflow's inputs.
     pub inputs: Map<String, Value>,
     steps: HashMap<StepName, StepInputs>,
+    /// Of steps submitted to an open run, whose own inputs are literal: those of their declared compensations.
+    declared: HashMap<StepName, Templated>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,7 +35,8 @@ impl StoredInputs {
             let compensation = step.compensation.as_ref().map(|declared| declared.inputs.clone());
             (step.name.clone(), StepInputs { inputs: step.inputs.clone(), compensation })
         };
-        StoredInputs { inputs: workflow.inputs.clone(), steps: workflow.steps.iter().map(of).collect() }
+        let steps = workflow.steps.iter().map(of).collect();
+        StoredInputs { inputs: workflow.inputs.clone(), steps, declared: HashMap::new() }
     }
 
     /// The templates as JSON, by step.
@@ -43,12 +46,22 @@ impl StoredInputs {
 
     /// Reads back what [`StoredInputs::templates`] wrote.
     pub fn read(inputs: Value, templates: Value) -> serde_json::Result<StoredInputs> {
-        Ok(StoredInputs { inputs: serde_json::from_value(inputs)?, steps: serde_json::from_value(templates)? })
+        let (inputs, steps) = (serde_json::from_value(inputs)?, serde_json::from_value(templates)?);
+        Ok(StoredInputs { inputs, steps, declared: HashMap::new() })
+    }
+
+    /// Adds the declared compensation of a step that was submitted to an open run.
+    pub fn declare(&mut self, step: StepName, inputs: Templated) {
+        self.declared.insert(step, inputs);
     }
 
     /// What a step, or its declared compensation, is given.
     pub fn of(&self, step: &StepName, compensation: bool) -> Option<&Templated> {
-        let step = self.steps.get(step)?;
-        if compensation { step.compensation.as_ref() } else { Some(&step.inputs) }
+        match (self.steps.get(step), compensation) {
+            (Some(step), false) => Some(&step.inputs),
+            (Some(step), true) => step.compensation.as_ref(),
+            (None, true) => self.declared.get(step),
+            (None, false) => None,
+        }
     }
 }

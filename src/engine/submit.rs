@@ -103,9 +103,7 @@ impl Engine {
         let templates = stored.templates().map_err(|error| EngineError::Refused { why: error.to_string() })?;
         let templates = json(&templates)?;
         let run = RunId::parse(&new_id()).map_err(|error| EngineError::Refused { why: error.to_string() })?;
-        let used = start.steps.iter().flat_map(|step| {
-            step.capability.iter().chain(step.compensation.as_ref().map(|compensation| &compensation.capability))
-        });
+        let used = start.steps.iter().flat_map(capabilities);
         let kept = Kept { components: inner.registry.kept(used), policies: vec![policy_text(self)] };
         let submitted = RunSubmitted {
             run,
@@ -189,6 +187,11 @@ struct Start {
     deadline: Option<Duration>,
 }
 
+/// What a step may call.
+fn capabilities(step: &StepSpec) -> impl Iterator<Item = &CapabilityId> {
+    step.capability.iter().chain(step.compensation.as_ref().map(|compensation| &compensation.capability))
+}
+
 fn policy_text(engine: &Engine) -> PolicyText {
     let policy = engine.inner.policy();
     PolicyText { digest: policy.digest(), name: policy.name().to_owned(), text: policy.text().to_owned() }
@@ -212,15 +215,23 @@ impl Run {
             let input = live.resolve_templates(&mut core, &step.inputs)?;
             (spec, input.map_err(|failure| EngineError::Refused { why: failure.to_string() })?)
         };
-        let kept = Kept {
-            components: live.engine.registry.kept(spec.capability.iter()),
-            policies: vec![policy_text(&engine)],
-        };
+        let kept =
+            Kept { components: live.engine.registry.kept(capabilities(&spec)), policies: vec![policy_text(&engine)] };
         live.engine.journal.keep(kept, live.now()).await?;
         let bytes = canonical_bytes(&input).map_err(|error| EngineError::Refused { why: error.to_string() })?;
-        let payload = Payload::new(bytes)?;
-        let event = Event::StepSubmitted(Box::new(StepSubmitted { step: spec, inputs: payload.reference() }));
-        live.append_checked(event, vec![payload]).await
+        let inputs = Payload::new(bytes)?;
+        let mut declared = None;
+        if let Some(named) = &step.compensation {
+            let refused = |error: serde_json::Error| EngineError::Refused { why: error.to_string() };
+            declared = Some(Payload::new(serde_json::to_vec(&named.inputs).map_err(refused)?)?);
+            live.lock().stored.declare(step.name.clone(), named.inputs.clone());
+        }
+        let event = Event::StepSubmitted(Box::new(StepSubmitted {
+            step: spec,
+            inputs: inputs.reference(),
+            compensation: declared.as_ref().map(Payload::reference),
+        }));
+        live.append_checked(event, std::iter::once(inputs).chain(declared).collect()).await
     }
 
     /// Commits an open run: no more steps will come.

@@ -102,7 +102,7 @@ impl Event {
     pub fn payloads(&self) -> Vec<PayloadRef> {
         match self {
             Event::RunSubmitted(e) => [Some(e.workflow), Some(e.inputs), e.templates].into_iter().flatten().collect(),
-            Event::StepSubmitted(e) => vec![e.inputs],
+            Event::StepSubmitted(e) => std::iter::once(e.inputs).chain(e.compensation).collect(),
             Event::Decision(e) => e.input.into_iter().chain(e.compensation.as_ref().and_then(|c| c.input)).collect(),
             Event::Intent(e) => e.undo.into_iter().collect(),
             Event::UndoAppended(e) => vec![e.undo],
@@ -226,6 +226,9 @@ pub struct StepSubmitted {
     pub step: StepSpec,
     /// Payload: its inputs, canonical JSON; literal, without templates.
     pub inputs: PayloadRef,
+    /// Payload: the inputs of its declared compensation, with their templates, if it declares one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensation: Option<PayloadRef>,
 }
 
 /// See [`Event::Sealed`].

@@ -152,10 +152,13 @@ impl State {
             }
             Status::Waiting if turned => match &step.unclear {
                 Some(error) => (StepState::Unclear, Some(error.clone())),
-                None => (
-                    StepState::Failed,
-                    Some(Failure::new(code::CANCELLED, "the run turned back before the step had finished")),
-                ),
+                None => {
+                    let why = match self.kill {
+                        Some(_) => "the run was killed before the step had finished",
+                        None => "the run turned back before the step had finished",
+                    };
+                    (StepState::Failed, Some(Failure::new(code::CANCELLED, why)))
+                }
             },
             Status::Waiting => (StepState::Waiting, step.last_error.clone()),
             Status::Running => (StepState::Running, step.last_error.clone()),

@@ -94,6 +94,8 @@ pub struct Step {
     pub spec: StepSpec,
     /// Payload: its literal inputs, in an open run.
     pub inputs: Option<PayloadRef>,
+    /// Payload: the inputs of its declared compensation with their templates, in an open run.
+    pub declared: Option<PayloadRef>,
     /// The steps that it depends on.
     pub depends_on: Vec<StepIndex>,
     /// In an open run: the steps that had finished when it was submitted.
@@ -137,10 +139,11 @@ pub struct Step {
 }
 
 impl Step {
-    pub(in crate::saga) fn new(spec: StepSpec, inputs: Option<PayloadRef>) -> Step {
+    pub(in crate::saga) fn new(spec: StepSpec) -> Step {
         Step {
             spec,
-            inputs,
+            inputs: None,
+            declared: None,
             depends_on: Vec::new(),
             after: Vec::new(),
             status: Status::Waiting,

@@ -323,7 +323,9 @@ fn a_denial_fails_the_step_cleanly_and_turns_a_workflow_back() {
 #[test]
 fn a_clean_failure_leaves_an_open_run_open() {
     let mut run = Run::new(Mode::Open, vec![]);
-    let submit = |s: &str| Event::StepSubmitted(Box::new(StepSubmitted { step: spec(s, &[]), inputs: payload("i") }));
+    let submit = |s: &str| {
+        Event::StepSubmitted(Box::new(StepSubmitted { step: spec(s, &[]), inputs: payload("i"), compensation: None }))
+    };
     run.push(submit("a"));
     run.decide("a", Action::Deny);
     run.push(submit("b"));

@@ -2,7 +2,7 @@
 // Tests may stop at the first surprise.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "../common/mod.rs"]
+#[path = "../common/binary.rs"]
 mod common;
 
 mod approval;

@@ -85,3 +85,21 @@ async fn an_open_run_whose_client_is_gone_rolls_back() {
     assert_eq!(view.reason.unwrap().code, "idle");
     assert!(world.tree().is_empty());
 }
+
+#[tokio::test]
+async fn a_compensation_declared_in_an_open_run_survives_a_restart() {
+    let world = World::new(ALLOW);
+    let run = open(&world).await;
+    let request = json!({
+        "name": "a", "capability": "test.irreversible", "inputs": { "path": "/work/a", "content": "1" },
+        "compensation": { "capability": "io.fs.delete", "inputs": { "path": "{{ a.path }}" } },
+    });
+    submit(&world, &run, request).await;
+    assert_eq!(run.drive(&Stop::default()).await.unwrap(), Driven::Idle);
+    let id = run.id().clone();
+    drop(run);
+    let world = world.restart(ALLOW);
+    world.operate(&id, Verb::Rollback, None).unwrap();
+    is(&world.resume(&id).await, RunState::RolledBack);
+    assert!(world.tree().is_empty());
+}

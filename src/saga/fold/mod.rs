@@ -86,7 +86,7 @@ impl State {
             ensure(unique, || format!("two steps have the name `{}`", spec.name)).map_err(illegal)?;
         }
         for spec in specs {
-            state.push_step(Step::new(spec, None)).map_err(illegal)?;
+            state.push_step(Step::new(spec)).map_err(illegal)?;
         }
         (0..state.steps.len()).try_for_each(|index| state.link_step(index)).map_err(illegal)?;
         state.check_acyclic().map_err(illegal)?;
@@ -217,7 +217,9 @@ impl State {
         ensure(self.is_open(), || "the run takes no more steps".into())?;
         let name = &event.step.name;
         ensure(!self.names.contains_key(name), || format!("two steps have the name `{name}`"))?;
-        let mut step = Step::new(event.step.clone(), Some(event.inputs));
+        let mut step = Step::new(event.step.clone());
+        step.inputs = Some(event.inputs);
+        step.declared = event.compensation;
         step.after = (0..self.steps.len()).filter(|i| self.steps.get(*i).is_some_and(Step::is_final)).collect();
         let index = self.steps.len();
         self.push_step(step)?;
