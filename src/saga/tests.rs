@@ -619,3 +619,18 @@ fn keys_are_short_and_differ_by_step_and_use() {
             .all(|k| k.len() <= 64 && k.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'))
     );
 }
+
+#[test]
+fn an_idempotency_key_never_reaches_two_different_inputs() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
+    run.decide("a", Action::RequireApproval);
+    let first = key(&run.state, run.step("a"), KeyUse::Execute);
+    let Event::Decision(mut other) = run.decision("a", Action::RequireApproval) else { unreachable!() };
+    other.input = Some(payload("another input"));
+    assert!(run.try_push(Event::Decision(other.clone())).unwrap_err().why.contains("must stay the same"));
+    run.decide("a", Action::RequireApproval);
+    assert_eq!(key(&run.state, run.step("a"), KeyUse::Execute), first);
+    let mut apart = Run::new(Mode::Sealed, vec![spec("a", &[])]);
+    apart.push(Event::Decision(other));
+    assert_ne!(key(&apart.state, apart.step("a"), KeyUse::Execute), first);
+}
