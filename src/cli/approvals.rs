@@ -191,9 +191,9 @@ fn text(waiting: &[Waiting]) -> String {
         field("votes", &format!("{} of {}", one.approvals, one.quorum));
         field("approvers", &escape(&format!("{}{also}", one.approvers.join(", "))));
         field("expires", &format!("{}{expired}", one.expires));
-        field("input", if one.input.is_none() { "erased" } else { "" });
-        if let Some(input) = &one.input {
-            text.push_str(&json_lines(input, "    "));
+        match &one.input {
+            Some(input) => text.push_str(&format!("  input\n{}", json_lines(input, "    "))),
+            None => field("input", "erased"),
         }
         let _ = writeln!(text, "  approve:    {}\n  reject:     {}", escape(&one.approve), escape(&one.reject));
     }
