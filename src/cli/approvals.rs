@@ -53,8 +53,8 @@ struct Waiting {
     request: String,
     approvers: Vec<String>,
     /// A voter must match one of these as well.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    also: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also: Vec<Vec<String>>,
     approvals: u32,
     quorum: u32,
     expires: String,
@@ -170,7 +170,7 @@ fn text(waiting: &[Waiting]) -> String {
             (Some(rule), Some(line)) => format!("rule {rule} (line {line}) of {}", one.policy),
             _ => format!("the default of {}", one.policy),
         };
-        let also = one.also.as_ref().map_or(String::new(), |also| format!(" and also {}", also.join(", ")));
+        let also: String = one.also.iter().map(|also| format!(" and also {}", also.join(", "))).collect();
         let escalated = if one.escalated { ", which is why a person is asked" } else { "" };
         let expired = if one.expired { ", which has passed: a vote is refused" } else { "" };
         field("run", &format!("{} {}", one.run, quoted(&one.workflow)));

@@ -10,6 +10,7 @@ use super::EngineError;
 use super::claims::{Touch, conflict};
 use super::decide::{parties, step_at};
 use super::live::{Core, Live};
+use crate::document::escape;
 use crate::journal::{Durability, Payload, TargetNote};
 use crate::saga::event::{Event, Intent, Outcome, StepResult, UndoAppended};
 use crate::saga::{KeyUse, Step, StepIndex, key, retry_at};
@@ -221,7 +222,11 @@ impl Live {
             Ok(reference)
         };
         let log = report.log.filter(|log| !log.is_empty()).map(&mut keep).transpose()?;
-        let mut outcome = report.outcome;
+        let (mut outcome, mut evidence) = (report.outcome, report.evidence);
+        if step.open.is_none() && evidence.let_out {
+            // The host failed while it ran the component. Without an INTENT the gate let nothing out.
+            (outcome, evidence.let_out) = (Outcome::Clean, false);
+        }
         let (mut output, mut error, mut compensation) = (None, None, None);
         match report.result {
             Ok(text) => {
@@ -234,7 +239,7 @@ impl Live {
                     }
                     Err(failure) => {
                         core.outputs.remove(&index);
-                        outcome = if report.evidence.let_out { Outcome::Unclear } else { Outcome::Clean };
+                        outcome = if evidence.let_out { Outcome::Unclear } else { Outcome::Clean };
                         error = Some(failure);
                     }
                 }
@@ -251,7 +256,7 @@ impl Live {
             outcome,
             output,
             error,
-            evidence: report.evidence,
+            evidence,
             log,
             retry_at,
             compensation,
@@ -298,7 +303,7 @@ fn tell(
     now: Timestamp,
 ) {
     let (name, of) = (step.spec.name.as_str(), step.spec.retry.max_attempts);
-    let code = error.map_or("ok", |error| error.code.as_str());
+    let code = escape(error.map_or("ok", |error| error.code.as_str()));
     match retry_at.map(|due| due.since(now)) {
         Some(Duration(delay)) => {
             tracing::info!(run, step = name, "attempt {attempt} of {of}: {code} ({outcome:?}), next in {delay} ms");

@@ -15,7 +15,7 @@ use crate::saga::event::{
 };
 use crate::saga::{Step, StepIndex};
 use crate::types::{
-    Action, CapabilityId, Catalog, Failure, Grant, Permission, Principal, StepName, Timestamp, canonical_bytes, code,
+    Action, CapabilityId, Digest, Failure, Grant, Permission, Principal, StepName, Timestamp, canonical_bytes, code,
 };
 use crate::workflow::Templated;
 
@@ -24,6 +24,8 @@ struct Answer {
     decision: policy::Decision,
     grant: Grant,
     compensation: Option<CompensationDecision>,
+    /// What the compensation's decision names.
+    payloads: Vec<Payload>,
 }
 
 impl Live {
@@ -51,8 +53,9 @@ impl Live {
         }
         core.inputs.insert(index, String::from_utf8_lossy(&text).into());
         let payload = Payload::new(text)?;
-        let event = self.decision_event(&step.spec.name, answer, payload.reference());
-        self.append_lazily(core, event, vec![payload])
+        let (event, mut payloads) = self.decision_event(&step.spec.name, answer, payload.reference());
+        payloads.push(payload);
+        self.append_lazily(core, event, payloads)
     }
 
     /// Asks again about a step that was approved, before its first attempt. True if the approval stands; otherwise the new
@@ -65,7 +68,7 @@ impl Live {
         let terms = answer.decision.approval.as_ref();
         let same_terms = terms.is_some_and(|terms| {
             names(&terms.approvers) == request.approvers
-                && terms.also.as_ref().map(|also| names(also)) == request.also
+                && terms.also.iter().map(|also| names(also)).collect::<Vec<_>>() == request.also
                 && terms.quorum == request.quorum
         });
         let stands = answer.decision.action == earlier.action
@@ -77,8 +80,8 @@ impl Live {
         if !stands {
             let reference =
                 earlier.input.ok_or_else(|| EngineError::Erased { run: self.run.clone(), what: "input" })?;
-            let event = self.decision_event(&step.spec.name, answer, reference);
-            self.append_lazily(core, event, Vec::new())?;
+            let (event, payloads) = self.decision_event(&step.spec.name, answer, reference);
+            self.append_lazily(core, event, payloads)?;
         }
         Ok(stands)
     }
@@ -153,14 +156,15 @@ impl Live {
             inputs: Some(input),
             unknown: &[],
         };
-        let Some(capability) = &step.spec.capability else {
+        let Some((capability, component)) = step.spec.capability.as_ref().zip(step.spec.component.as_ref()) else {
             let decision = policy::decide(&policy, &request);
-            return Ok(Answer { decision, grant: Grant::default(), compensation: None });
+            return Ok(Answer { decision, grant: Grant::default(), compensation: None, payloads: Vec::new() });
         };
         let request = policy::Request { capability: capability.clone(), ..request };
         let mut decision = policy::decide(&policy, &request);
-        let grant = self.grant(&principal, acting_for.as_ref(), capability);
-        let mut compensation = None;
+        let principals: Vec<&Principal> = [Some(&principal), acting_for.as_ref()].into_iter().flatten().collect();
+        let grant = self.grant(&principals, capability, component)?;
+        let (mut compensation, mut payloads) = (None, Vec::new());
         if let Some(spec) = &step.spec.compensation {
             let (inputs, unknown) = self.known_of_compensation(core, &step.spec.name)?;
             let request = policy::Request {
@@ -171,24 +175,19 @@ impl Live {
                 ..request
             };
             let answer = policy::decide_by_rule_only(&policy, &request);
+            let bytes = canonical_bytes(&inputs).map_err(|error| EngineError::Refused { why: error.to_string() })?;
+            let known = Payload::new(bytes)?;
             compensation = Some(CompensationDecision {
                 capability: spec.capability.clone(),
                 action: answer.action,
                 rule: answer.rule.as_ref().map(rule_ref),
-                input: None,
-                grant: self.grant(&principal, acting_for.as_ref(), &spec.capability),
+                input: Some(known.reference()),
+                grant: self.grant(&principals, &spec.capability, &spec.component)?,
             });
-            if answer.action == Action::Deny {
-                decision.action = Action::Deny;
-                decision.approval = None;
-                decision.reason = Some(format!("its compensation `{}` is denied", spec.capability));
-            } else if answer.action == Action::RequireApproval && decision.action == Action::Allow {
-                decision.action = Action::RequireApproval;
-                decision.approval = answer.approval;
-                decision.reason = Some(format!("its compensation `{}` needs approval", spec.capability));
-            }
+            payloads.push(known);
+            decision = decision.with_compensation(answer, &spec.capability);
         }
-        Ok(Answer { decision, grant, compensation })
+        Ok(Answer { decision, grant, compensation, payloads })
     }
 
     /// What is known of the input of a declared compensation before the step runs, and which fields are not.
@@ -198,20 +197,27 @@ impl Live {
         Ok(inputs.resolve_known(&|reference| reference.find(&core.stored.inputs, |name| core.known_output(name))))
     }
 
-    fn grant(&self, principal: &Principal, acting_for: Option<&Principal>, capability: &CapabilityId) -> Grant {
-        let principals: Vec<&Principal> = [Some(principal), acting_for].into_iter().flatten().collect();
-        let asked: Vec<Permission> = self
-            .engine
-            .registry
-            .capability(capability.as_str())
-            .map(|info| info.permissions.clone())
-            .unwrap_or_default();
-        policy::effective_grant(&self.engine.policy(), &principals, capability, &asked)
+    /// What the sandbox opens: what the pinned component asks for, as far as the policy grants it.
+    fn grant(
+        &self,
+        principals: &[&Principal],
+        capability: &CapabilityId,
+        component: &Digest,
+    ) -> Result<Grant, EngineError> {
+        let component = self.engine.registry.pinned(component, &*self.engine.journal)?;
+        let info = component.capabilities().iter().find(|info| info.id == *capability);
+        let asked: &[Permission] = info.map_or(&[], |info| &info.permissions);
+        Ok(policy::effective_grant(&self.engine.policy(), principals, capability, asked))
     }
 
-    fn decision_event(&self, step: &StepName, answer: Answer, input: crate::types::PayloadRef) -> Event {
+    fn decision_event(
+        &self,
+        step: &StepName,
+        answer: Answer,
+        input: crate::types::PayloadRef,
+    ) -> (Event, Vec<Payload>) {
         let decision = answer.decision;
-        Event::Decision(Box::new(Decision {
+        let event = Event::Decision(Box::new(Decision {
             step: step.clone(),
             action: decision.action,
             base: decision.base,
@@ -227,7 +233,8 @@ impl Live {
                 .filter(|_| decision.action == Action::RequireApproval)
                 .map(|terms| approval_request(&terms, self.now())),
             compensation: answer.compensation,
-        }))
+        }));
+        (event, answer.payloads)
     }
 
     /// Fails a step before anything of it ran.
@@ -279,7 +286,7 @@ fn approval_request(terms: &policy::ApprovalTerms, now: Timestamp) -> ApprovalRe
     ApprovalRequest {
         id: new_id(),
         approvers: names(&terms.approvers),
-        also: terms.also.as_ref().map(|also| names(also)),
+        also: terms.also.iter().map(|also| names(also)).collect(),
         quorum: terms.quorum,
         expires: now.plus(terms.expires),
     }

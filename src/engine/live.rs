@@ -39,8 +39,10 @@ pub(super) struct Core {
     pub inputs: HashMap<StepIndex, Arc<str>>,
     /// What the steps are given, with templates.
     pub stored: StoredInputs,
-    /// The last event of another process that was taken in.
+    /// The last event up to which those of other processes were taken in.
     foreign_seen: u64,
+    /// The journal's version when it was looked at last.
+    version: Option<u64>,
     /// Why this process cannot drive the run any more.
     pub failed: Option<EngineError>,
 }
@@ -62,6 +64,7 @@ impl Live {
             wake: Notify::new(),
             core: Mutex::new(Core {
                 foreign_seen: state.seq,
+                version: None,
                 state,
                 claims,
                 running: BTreeMap::new(),
@@ -145,11 +148,20 @@ impl Live {
         }
     }
 
-    /// Takes in what other processes appended since the last time.
+    /// Takes in what other processes appended since the last time. Cheap while nobody has committed anything.
     pub fn look_for_others(&self) -> Result<(), EngineError> {
-        let after = self.lock().foreign_seen;
+        let version = self.engine.journal.version()?;
+        let after = {
+            let mut core = self.lock();
+            if core.version.replace(version) == Some(version) {
+                return Ok(());
+            }
+            core.foreign_seen
+        };
         let entries = self.engine.journal.entries(&self.run, after, usize::MAX)?;
-        self.take_in(&mut self.lock(), &entries);
+        let mut core = self.lock();
+        self.take_in(&mut core, &entries);
+        core.foreign_seen = core.foreign_seen.max(entries.last().map_or(0, |last| last.seq));
         Ok(())
     }
 

@@ -75,10 +75,33 @@ fn planned_step(
         inputs: Some(&input),
         unknown: &unknown,
     };
-    let (decision, depends_on, possible) = match policy::foresee(policy, &request) {
+    let (mut decision, mut depends_on, mut possible) = match policy::foresee(policy, &request) {
         Foresight::Decided(decision) => (decision.action.as_str(), Vec::new(), vec![decision]),
         Foresight::Depends { on, possible } => ("depends", on, possible),
     };
+    if let Some(named) = &step.compensation {
+        let (inputs, unknown) = named.inputs.resolve_known(&|reference| reference.find(&workflow.inputs, |_| None));
+        let request = policy::Request {
+            capability: named.capability.clone(),
+            inputs: Some(&inputs),
+            unknown: &unknown,
+            step_risk: None,
+            ..request
+        };
+        let answer = policy::decide_by_rule_only(policy, &request);
+        // What is not known of its input now may be known when the step is decided: only then does it count as unknown.
+        let later = named.inputs.references().iter().any(|r| !r.is_input() && r.root() != step.name.as_str());
+        if later && answer.reason.is_some() {
+            decision = "depends";
+            depends_on.push("compensation".to_owned());
+        } else {
+            possible =
+                possible.into_iter().map(|own| own.with_compensation(answer.clone(), &named.capability)).collect();
+            if let (true, [only]) = (depends_on.is_empty(), possible.as_slice()) {
+                decision = only.action.as_str();
+            }
+        }
+    }
     let risk = possible.iter().map(|decision| decision.risk).max().unwrap_or(Risk::Low);
     PlannedStep {
         name: step.name.to_string(),

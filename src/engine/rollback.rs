@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::EngineError;
 use super::decide::step_at;
 use super::live::Live;
+use crate::document::escape;
 use crate::journal::{Durability, Payload};
 use crate::saga::event::{Event, UndoIntent, UndoOutcome, UndoResult};
 use crate::saga::{KeyUse, Step, StepIndex, key, undo_retry_at};
@@ -99,7 +100,7 @@ impl Live {
     }
 
     fn refuse_undo(&self, step: &Step, outcome: UndoOutcome, failure: Failure) -> Result<(), EngineError> {
-        tracing::warn!(run = %self.run, step = %step.spec.name, "undo refused: {failure}");
+        tracing::warn!(run = %self.run, step = %step.spec.name, "undo refused: {}", escape(&failure.to_string()));
         let event = Event::UndoResult(Box::new(UndoResult {
             step: step.spec.name.clone(),
             attempt: 0,
@@ -182,7 +183,7 @@ impl Live {
             (Some(error), UndoOutcome::Failed) => undo_retry_at(&step, error, now, fastrand::u64(..)),
             _ => None,
         };
-        let told = error.as_ref().map_or_else(|| "undone".to_owned(), ToString::to_string);
+        let told = error.as_ref().map_or_else(|| "undone".to_owned(), |error| escape(&error.to_string()));
         tracing::info!(run = %self.run, step = %step.spec.name, "undo, attempt {attempt}: {told}");
         let event = Event::UndoResult(Box::new(UndoResult {
             step: step.spec.name.clone(),

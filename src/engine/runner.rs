@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use super::EngineError;
 use super::decide::{failed_before, step_at};
 use super::live::Live;
+use crate::document::escape;
 use crate::journal::{Durability, Payload};
 use crate::saga::event::{Event, Evidence, Outcome, RollbackStarted, RunClosed, StepResult};
 use crate::saga::{Command, RunState, StepIndex, next};
@@ -165,7 +166,7 @@ impl Live {
                 self.append_if_unmoved(failed_before(&name, failure)).await.map(drop)
             }
             Command::StartRollback(cause) => {
-                tracing::info!(run = %self.run, "rolling back: {cause:?}");
+                tracing::info!(run = %self.run, "rolling back: {}", escape(&cause.to_string()));
                 let event = Event::RollbackStarted(RollbackStarted { cause });
                 self.append_lazily(&mut self.lock(), event, Vec::new())
             }

@@ -195,20 +195,20 @@ pub fn view(journal: &dyn Journal, run: &RunId) -> Result<RunView, EngineError> 
 
 /// Why a run turned back, if it did.
 pub fn reason(state: &State) -> Option<Reason> {
-    let (code, step, message) = match (&state.cause, &state.kill) {
-        (_, Some(kill)) => ("killed", None, format!("{} killed it: {}", kill.by, kill.reason)),
-        (None, None) => return None,
-        (Some(cause), None) => match cause {
-            Cause::StepFailed { step, error } => ("step_failed", Some(step), error.to_string()),
-            Cause::StepUnclear { step, error } => ("step_unclear", Some(step), error.to_string()),
-            Cause::Cancelled { by, reason } => ("cancelled", None, format!("{by} cancelled it: {reason}")),
-            Cause::Deadline => ("deadline", None, "its deadline passed".to_owned()),
-            Cause::Idle => ("idle", None, "its client was idle for too long".to_owned()),
-            Cause::Client { reason } => ("client", None, format!("its client rolled it back: {reason}")),
-            Cause::Undo { by, reason } => ("undo", None, format!("{by} undid it: {reason}")),
-        },
+    if let Some(kill) = &state.kill {
+        return Some(Reason { code: "killed", step: None, message: format!("{} killed it: {}", kill.by, kill.reason) });
+    }
+    let cause = state.cause.as_ref()?;
+    let (code, step) = match cause {
+        Cause::StepFailed { step, .. } => ("step_failed", Some(step)),
+        Cause::StepUnclear { step, .. } => ("step_unclear", Some(step)),
+        Cause::Cancelled { .. } => ("cancelled", None),
+        Cause::Deadline => ("deadline", None),
+        Cause::Idle => ("idle", None),
+        Cause::Client { .. } => ("client", None),
+        Cause::Undo { .. } => ("undo", None),
     };
-    Some(Reason { code, step: step.map(ToString::to_string), message })
+    Some(Reason { code, step: step.map(ToString::to_string), message: cause.to_string() })
 }
 
 /// What the kept components say of themselves, read once each.

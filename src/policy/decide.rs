@@ -63,6 +63,23 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// The answer for a step that declares a compensation: it is decided with the step, and the stricter of the two holds.
+    /// Where both ask, the terms of both must be met.
+    pub fn with_compensation(self, compensation: Decision, capability: &CapabilityId) -> Decision {
+        let reason = match compensation.action {
+            Action::Deny => format!("its compensation `{capability}` is denied"),
+            Action::RequireApproval | Action::Allow => format!("its compensation `{capability}` needs approval"),
+        };
+        let action = self.action.max(compensation.action);
+        let reason = if compensation.action > self.action { Some(reason) } else { self.reason };
+        let approval = match (self.approval, compensation.approval) {
+            _ if action != Action::RequireApproval => None,
+            (Some(terms), Some(more)) => Some(terms.and(more)),
+            (terms, more) => terms.or(more),
+        };
+        Decision { action, reason, approval, ..self }
+    }
+
     /// The stricter of two answers; where both ask, the terms of both must be met.
     pub(super) fn stricter(self, other: Decision) -> Decision {
         if other.action > self.action {

@@ -46,9 +46,10 @@ pub struct RuleRef {
 pub struct ApprovalTerms {
     /// A voter matches one of these. An agent only matches a pattern that begins with `agent:`.
     pub approvers: Vec<Pattern>,
-    /// And one of these: where somebody acts for another and their rules name different approvers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub also: Option<Vec<Pattern>>,
+    /// And one of each of these: where the rules of somebody who acts for another, of that other, or of a declared
+    /// compensation name different approvers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Vec<Pattern>>,
     /// How many different voters must approve.
     pub quorum: u32,
     /// How long the request stands.
@@ -80,14 +81,16 @@ impl ApprovalTerms {
         let admits = |pattern: &Pattern| {
             pattern.matches(voter.as_str()) && (voter.kind() != "agent" || pattern.as_str().starts_with("agent:"))
         };
-        let also = self.also.as_ref().is_none_or(|also| also.iter().any(admits));
-        if also && self.approvers.iter().any(admits) { Ok(()) } else { Err(VoteRefusal::NotAnApprover) }
+        let mut lists = std::iter::once(&self.approvers).chain(&self.also);
+        if lists.all(|list| list.iter().any(admits)) { Ok(()) } else { Err(VoteRefusal::NotAnApprover) }
     }
 
     /// Terms that satisfy both.
     pub(super) fn and(mut self, other: ApprovalTerms) -> ApprovalTerms {
-        if self.approvers != other.approvers {
-            self.also = Some(other.approvers);
+        for list in std::iter::once(other.approvers).chain(other.also) {
+            if self.approvers != list && !self.also.contains(&list) {
+                self.also.push(list);
+            }
         }
         self.quorum = self.quorum.max(other.quorum);
         self.expires = self.expires.min(other.expires);
@@ -101,7 +104,7 @@ impl Default for ApprovalTerms {
         ApprovalTerms {
             // INVARIANT: `user:*` is a pattern.
             approvers: Pattern::parse("user:*").into_iter().collect(),
-            also: None,
+            also: Vec::new(),
             quorum: 1,
             expires: Duration::from_secs(24 * 60 * 60),
         }

@@ -321,9 +321,10 @@ pub struct ApprovalRequest {
     pub id: String,
     /// Patterns of principals that may vote.
     pub approvers: Vec<String>,
-    /// Patterns that a voter must match besides, where both an agent and the principal that it acts for were decided.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub also: Option<Vec<String>>,
+    /// Lists of patterns of each of which a voter must match one besides: where an agent, the principal that it acts for or
+    /// a declared compensation have approvers of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Vec<String>>,
     /// How many of them must approve.
     pub quorum: u32,
     /// When it expires.
@@ -530,6 +531,19 @@ pub enum Cause {
         /// Why.
         reason: String,
     },
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Cause::StepFailed { error, .. } | Cause::StepUnclear { error, .. } => write!(f, "{error}"),
+            Cause::Cancelled { by, reason } => write!(f, "{by} cancelled it: {reason}"),
+            Cause::Deadline => f.write_str("its deadline passed"),
+            Cause::Idle => f.write_str("its client was idle for too long"),
+            Cause::Client { reason } => write!(f, "its client rolled it back: {reason}"),
+            Cause::Undo { by, reason } => write!(f, "{by} undid it: {reason}"),
+        }
+    }
 }
 
 /// See [`Event::RollbackStarted`].

@@ -135,7 +135,7 @@ impl Run {
             approval: (action == Action::RequireApproval).then(|| ApprovalRequest {
                 id: format!("{step}-{}", self.state.seq),
                 approvers: vec!["user:*".into()],
-                also: None,
+                also: Vec::new(),
                 quorum: 1,
                 expires: Timestamp(self.now + 1_000),
             }),
@@ -366,6 +366,31 @@ fn an_approval_is_bound_to_its_request_its_time_and_its_voters() {
 }
 
 #[test]
+fn an_agent_approves_only_where_a_rule_names_agents() {
+    for (approvers, may) in
+        [(vec!["*"], false), (vec!["user:*"], false), (vec!["agent:x"], true), (vec!["user:*", "agent:*"], true)]
+    {
+        let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
+        let Event::Decision(mut decision) = run.decision("a", Action::RequireApproval) else { unreachable!() };
+        decision.approval.as_mut().unwrap().approvers = approvers.iter().map(ToString::to_string).collect();
+        run.push(Event::Decision(decision));
+        assert_eq!(run.vote("a", "agent:x", true).is_ok(), may, "{approvers:?}");
+    }
+}
+
+#[test]
+fn a_voter_matches_every_list_of_approvers() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
+    let Event::Decision(mut decision) = run.decision("a", Action::RequireApproval) else { unreachable!() };
+    decision.approval.as_mut().unwrap().also = vec![vec!["user:b*".into()], vec!["*:*c".into()]];
+    run.push(Event::Decision(decision));
+    for voter in ["user:b", "user:c", "user:abc"] {
+        assert!(run.vote("a", voter, true).is_err(), "{voter}");
+    }
+    run.vote("a", "user:bc", true).unwrap();
+}
+
+#[test]
 fn a_vote_after_expiry_is_refused_even_if_no_process_ran_meanwhile() {
     let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
     run.decide("a", Action::RequireApproval);
@@ -508,6 +533,23 @@ fn after_five_deaths_of_the_host_the_step_rolls_back() {
     assert_eq!(run.step("a").counted, 0);
     run.rollback();
     assert_eq!(run.next(), [Command::Undo { step: 0, attempt: 1 }]);
+}
+
+#[test]
+fn attempts_to_undo_are_counted_over_deaths_of_the_host() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
+    run.done("a");
+    run.push(operator(Verb::Cancel, None));
+    run.rollback();
+    for attempt in 1..=5 {
+        assert_eq!(run.next(), [Command::Undo { step: 0, attempt }]);
+        run.push(undo_intent("a", attempt));
+        run.owner();
+    }
+    assert_eq!(run.state.shown(), RunState::Stuck);
+    run.push(operator(Verb::RepairRetry { component: None }, Some("a")));
+    run.undo("a", UndoOutcome::Undone);
+    assert_eq!(run.close(), RunState::RolledBack);
 }
 
 #[test]

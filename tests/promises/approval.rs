@@ -179,3 +179,38 @@ async fn passing_the_deadline_rolls_back_also_while_it_waits() {
     is(&view, RunState::RolledBack);
     assert_eq!(view.reason.unwrap().code, "deadline");
 }
+
+#[tokio::test]
+async fn the_approvers_of_a_step_and_of_its_compensation_must_both_be_met() {
+    let policy = asking().replace(
+        "rules:\n",
+        "rules:\n  - principal: \"*\"\n    capabilities: [\"io.fs.delete\"]\n    action: REQUIRE_APPROVAL\n    approval: { approvers: [\"user:boss\"] }\n  - principal: \"*\"\n    capabilities: [\"test.count\"]\n    action: REQUIRE_APPROVAL\n",
+    );
+    let world = World::new(&policy);
+    let view = world
+        .run(
+            r#"
+name: both
+steps:
+  - name: b
+    capability: test.count
+    inputs: { path: /work/n }
+    compensation: { capability: io.fs.delete, inputs: { path: "{{ b.path }}" } }
+"#,
+        )
+        .await;
+    is(&view, RunState::Paused);
+    assert!(refusal(world.vote(&view.run, "b", "user:nobody", true)).contains("approvers"));
+    world.vote(&view.run, "b", "user:boss", true).unwrap();
+    is(&world.resume(&view.run).await, RunState::Completed);
+}
+
+#[tokio::test]
+async fn an_approval_stands_when_the_component_was_removed_meanwhile() {
+    let world = World::new(&asking());
+    let view = world.run(RISKY).await;
+    world.vote(&view.run, "b", "user:alice", true).unwrap();
+    let world = world.restart_without_components(&asking());
+    is(&world.resume(&view.run).await, RunState::Completed);
+    assert_eq!(world.read("n").as_deref(), Some("execute 1\n"));
+}

@@ -8,14 +8,20 @@ use crate::world::{ALLOW, World, is};
 async fn a_run_is_never_taken_from_an_owner_that_lives() {
     let world = World::new(ALLOW);
     let run = world.submit("name: one\nsteps:\n  - { name: a, capability: data.hash, inputs: { content: x } }\n").await;
+    let other = world.another_engine(ALLOW);
+    assert!(matches!(other.take(run.id()).await, Err(EngineError::Owned { .. })));
+    assert!(other.orphans().unwrap().is_empty());
+    is(&world.drive(&run).await, RunState::Completed);
+}
+
+#[tokio::test]
+async fn an_owner_that_lost_its_run_cannot_append_to_it() {
+    let world = World::new(ALLOW);
+    let run = world.submit("name: one\nsteps:\n  - { name: a, capability: data.hash, inputs: { content: x } }\n").await;
     let other = redress::journal::OwnerLock::acquire(&world.journal.owners_dir()).unwrap();
     let row = world.journal.run(run.id()).unwrap().unwrap();
-    assert!(redress::journal::try_lock_dead(&world.journal.owners_dir(), &row.owner).unwrap().is_none());
-    world
-        .journal
-        .take_over(run.id(), row.epoch, other.identity(), Vec::new(), redress::types::Timestamp(1))
-        .wait()
-        .unwrap();
+    let now = redress::types::Timestamp(1);
+    world.journal.take_over(run.id(), row.epoch, other.identity(), Vec::new(), now).wait().unwrap();
     let error = run.drive(&redress::engine::Stop::default()).await.unwrap_err();
     assert!(matches!(error, EngineError::Journal(redress::journal::JournalError::StaleEpoch { .. })), "{error}");
 }

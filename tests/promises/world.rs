@@ -102,6 +102,11 @@ impl World {
         World::at(dir, policy, None)
     }
 
+    /// Another process with the same journal.
+    pub fn another_engine(&self, policy: &str) -> Engine {
+        engine(&self.dir, &self.journal, &self.clock, policy, Some(components())).unwrap()
+    }
+
     /// Puts another policy in force, as a process that runs on would.
     pub fn reload(&self, policy: &str) -> Result<(), EngineError> {
         let protected = [self.journal.path().to_owned()];

@@ -72,7 +72,7 @@ impl State {
             matches_star(pattern, event.by.as_str()) && (event.by.kind() != "agent" || pattern.starts_with("agent:"))
         };
         let matches = |patterns: &Vec<String>| patterns.iter().any(admits);
-        let allowed = matches(&request.approvers) && request.also.as_ref().is_none_or(matches);
+        let allowed = std::iter::once(&request.approvers).chain(&request.also).all(matches);
         ensure(allowed, || format!("`{}` is not among the approvers: {}", event.by, request.approvers.join(", ")))?;
         Ok(request.expires)
     }

@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use super::event::{Entry, Event, Mode, Owner, StepSubmitted, TargetNote};
 use super::state::{MAX_DEATHS, Phase, State, Status, Step, StepIndex};
-use crate::types::{Failure, StepName, code};
+use crate::types::{Failure, Retry, StepName, code};
 use forward::count_in;
 
 /// An event that may not stand where it stands.
@@ -240,8 +240,12 @@ impl State {
             self.die(index, &event.noted)?;
         }
         for index in self.to_undo.values() {
-            if let Some(step) = self.steps.get_mut(*index) {
+            if let Some(step) = self.steps.get_mut(*index).filter(|step| step.undo.open.is_some()) {
                 step.undo.open = None;
+                if step.undo.counted >= Retry::UNDO.max_attempts {
+                    let why = "the host died in its last attempt to undo the step";
+                    step.status = Status::UndoFailed(Failure::new(code::HOST_DIED, why));
+                }
             }
         }
         Ok(())

@@ -231,7 +231,7 @@ proptest! {
     }
 
     #[test]
-    fn a_run_with_events_removed_or_swapped_is_never_accepted_as_it_stands(seed in any::<u64>(), at in any::<prop::sample::Index>()) {
+    fn a_gap_in_the_events_is_never_accepted(seed in any::<u64>(), at in any::<prop::sample::Index>()) {
         let mut entries = simulate(seed).entries;
         entries.remove(at.index(entries.len().max(2) - 1));
         prop_assert!(fold(&entries).is_err());
