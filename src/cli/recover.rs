@@ -98,7 +98,7 @@ fn moved(journal: &dyn Journal, state: RunState, now: Timestamp) -> Result<Vec<R
 }
 
 fn can_move(state: &State, now: Timestamp) -> bool {
-    next(state, now, &BTreeSet::new()).iter().any(|command| !matches!(command, Command::WaitUntil(_)))
+    next(state, now, &crate::saga::InFlight::default()).iter().any(|command| !matches!(command, Command::WaitUntil(_)))
 }
 
 fn print(context: &Context, recovered: &[RunView]) -> Result<(), CliError> {

@@ -4,7 +4,7 @@
 //! order. Votes and verbs of other processes are taken in when the journal tells of them; they commute with everything that
 //! the owner appends, except for an expiry and the end of a run, which are appended only if nobody came first.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -16,9 +16,16 @@ use super::stored::StoredInputs;
 use super::{EngineError, Inner};
 use crate::journal::{Append, Appended, Author, Durability, JournalError, Payload, Pending, Summary};
 use crate::saga::event::{Entry, Event};
-use crate::saga::{State, StepIndex};
+use crate::saga::{InFlight, State, StepIndex};
 use crate::sandbox::Cancel;
 use crate::types::{PayloadRef, RunId, Timestamp};
+
+/// What can be in flight for a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    Attempt,
+    Undo,
+}
 
 pub(super) struct Live {
     pub engine: Arc<Inner>,
@@ -32,7 +39,7 @@ pub(super) struct Core {
     pub state: State,
     pub claims: Claims,
     /// What is in flight in this process, and how it is interrupted.
-    pub running: BTreeMap<StepIndex, Cancel>,
+    pub running: BTreeMap<StepIndex, (Work, Cancel)>,
     /// Outputs, as far as they were made or read here.
     pub outputs: HashMap<StepIndex, Arc<Value>>,
     /// Inputs, as far as they were made or read here.
@@ -99,7 +106,12 @@ impl Live {
         let append = Append::by_owner(self.epoch, durability, vec![(at, entry.event)])
             .with_payloads(payloads)
             .with_summary(Summary { state: core.state.shown().as_str().to_owned() });
-        Ok(self.engine.journal.append(&self.run, append))
+        let mut pending = self.engine.journal.append(&self.run, append);
+        // What could not even be enqueued is in this state and will never be in the journal: the run must be left at once.
+        match pending.refused() {
+            Some(error) => Err(error.into()),
+            None => Ok(pending),
+        }
     }
 
     /// Appends without waiting for the commit; a refusal shows with the next durable append.
@@ -214,8 +226,9 @@ impl Live {
         Ok(input)
     }
 
-    pub fn in_flight(core: &Core) -> BTreeSet<StepIndex> {
-        core.running.keys().copied().collect()
+    pub fn in_flight(core: &Core) -> InFlight {
+        let of = |kind| core.running.iter().filter(|(_, (work, _))| *work == kind).map(|(step, _)| *step).collect();
+        InFlight { attempts: of(Work::Attempt), undos: of(Work::Undo) }
     }
 }
 

@@ -24,7 +24,6 @@ mod stored;
 mod submit;
 mod view;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -38,10 +37,10 @@ pub use runner::{Driven, Stop};
 pub use submit::{Submit, Submitted};
 pub use view::{ApprovalView, DecisionView, Reason, RunView, StepView, TargetView, VoteView, reason, rfc3339, view};
 
-use crate::journal::{Guard, Journal, OwnerLock, RunFilter, try_lock_dead};
+use crate::journal::{Guard, Journal, JournalError, OwnerLock, RunFilter, try_lock_dead};
 use crate::policy::Policy;
 use crate::saga::event::Entry;
-use crate::saga::{self, Command, Phase, RunState, State};
+use crate::saga::{self, Command, InFlight, Phase, RunState, State};
 use crate::sandbox::Sandbox;
 use crate::types::{Failure, RunId, Timestamp};
 
@@ -156,7 +155,16 @@ impl Engine {
         submit::keep_policy(self).await?;
         let mut noted = journal.noted_targets(run)?;
         noted.retain(|note| state.has_open_attempt(&note.step, note.attempt));
-        journal.take_over(run, row.epoch, self.inner.owner.identity(), noted, self.inner.clock.now()).await?;
+        let taken = journal.take_over(run, row.epoch, self.inner.owner.identity(), noted, self.inner.clock.now()).await;
+        match taken {
+            Ok(_) => {}
+            // Somebody else was faster, and lives.
+            Err(JournalError::StaleEpoch { .. }) => {
+                let owner = journal.run(run)?.map_or(row.owner, |row| row.owner);
+                return Err(EngineError::Owned { run: run.clone(), owner });
+            }
+            Err(error) => return Err(error.into()),
+        }
         let state = state_of(&**journal, run)?;
         let stored = self.stored(&state)?;
         Ok(Run { live: Arc::new(Live::new(self.inner.clone(), state, stored)) })
@@ -227,7 +235,7 @@ pub fn orphans(journal: &dyn Journal, owners: &Path, now: Timestamp) -> Result<V
 
 fn is_due(journal: &dyn Journal, run: &RunId, now: Timestamp) -> Result<bool, EngineError> {
     let state = state_of(journal, run)?;
-    let commands = saga::next(&state, now, &BTreeSet::new());
+    let commands = saga::next(&state, now, &InFlight::default());
     Ok(commands.iter().any(|command| !matches!(command, Command::WaitUntil(_))))
 }
 

@@ -7,7 +7,7 @@
 //!    component that executed and under the grant of the decision.
 //! 4. Each target is compared with its state before the step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use tokio::sync::oneshot;
 
 use super::EngineError;
 use super::decide::step_at;
-use super::live::Live;
+use super::live::{Core, Live};
 use crate::document::escape;
 use crate::journal::{Durability, Payload};
 use crate::saga::event::{Event, UndoIntent, UndoOutcome, UndoResult};
-use crate::saga::{KeyUse, Step, StepIndex, key, undo_retry_at};
+use crate::saga::{KeyUse, Status, Step, StepIndex, key, undo_retry_at};
 use crate::sandbox::{Call, CallKind, Cancel, Report, Watcher, observe_like};
 use crate::types::{Digest, Failure, Target, TargetState, code};
 
@@ -70,7 +70,8 @@ impl Live {
         let before: BTreeMap<Target, TargetState> =
             step.touched.iter().map(|(target, touched)| (target.clone(), touched.before.clone())).collect();
         let comparable = step.undo.attempts == 0 && step.after_states_known();
-        if let Some(failure) = comparable.then(|| changed_since(&step)).flatten() {
+        let remade = self.remade(&step);
+        if let Some(failure) = comparable.then(|| changed_since(&step, &remade)).flatten() {
             return self.refuse_undo(&step, UndoOutcome::ChangedSince, failure);
         }
         let (call, digest) = match self.prepare_undo(index, &step, attempt, &before) {
@@ -97,6 +98,18 @@ impl Live {
         self.settle(pending).await?;
         let report = self.engine.sandbox.call(call, Arc::new(Undoing), cancel).await;
         self.finish_undo(index, attempt, report, &before)
+    }
+
+    /// Targets of a step that later steps of the run changed too and whose undo has put back.
+    fn remade(&self, step: &Step) -> BTreeSet<Target> {
+        self.remade_in(&self.lock(), step)
+    }
+
+    fn remade_in(&self, core: &Core, step: &Step) -> BTreeSet<Target> {
+        let later = |other: &&Step| other.order > step.order && matches!(other.status, Status::Undone { .. });
+        let later: Vec<&Step> = core.state.steps.iter().filter(later).collect();
+        let own = step.touched.keys();
+        own.filter(|target| later.iter().any(|other| other.touched.contains_key(*target))).cloned().collect()
     }
 
     fn refuse_undo(&self, step: &Step, outcome: UndoOutcome, failure: Failure) -> Result<(), EngineError> {
@@ -173,7 +186,7 @@ impl Live {
         let log = report.log.filter(|log| !log.is_empty()).map(Payload::new).transpose()?;
         let (outcome, checked, error) = match report.result {
             Err(error) => (UndoOutcome::Failed, false, Some(error)),
-            Ok(_) => match verify(before) {
+            Ok(_) => match verify(before, !self.remade_in(&core, &step).is_empty()) {
                 Ok(checked) => (UndoOutcome::Undone, checked, None),
                 Err(failure) => (UndoOutcome::NotRestored, false, Some(failure)),
             },
@@ -199,13 +212,25 @@ impl Live {
     }
 }
 
-/// Whether somebody changed a target after the step; the failure names it.
-fn changed_since(step: &Step) -> Option<Failure> {
+/// Whether two states differ at most in what an undo cannot restore: the identity of a directory, and the time and inode
+/// of a file too large to be digested.
+fn is_alike(now: &TargetState, then: &TargetState) -> bool {
+    match (now, then) {
+        (TargetState::Directory { .. }, TargetState::Directory { .. }) => true,
+        (TargetState::File { len: a, sha256: None, .. }, TargetState::File { len: b, sha256: None, .. }) => a == b,
+        _ => now == then,
+    }
+}
+
+/// Whether somebody changed a target after the step, apart from this run's own undos; the failure names it.
+fn changed_since(step: &Step, remade: &BTreeSet<Target>) -> Option<Failure> {
     step.touched.iter().find_map(|(target, touched)| {
         let (path, after) = (target.host_path()?, touched.after.as_ref()?);
         let now = observe_like(path, after);
-        let made = touched.before == TargetState::Absent && matches!(after, TargetState::Directory { .. });
-        let what = if now != *after {
+        // A directory that was moved here has an identity, and may hold what it held before.
+        let made = touched.before == TargetState::Absent && matches!(after, TargetState::Directory { inode: None, .. });
+        let same = now == *after || (remade.contains(target) && is_alike(&now, after));
+        let what = if !same {
             format!("it was left as: {after}; it is now: {now}")
         } else if made {
             format!("`{}` was put into it", stranger_in(step, path)?)
@@ -228,12 +253,12 @@ fn stranger_in(step: &Step, directory: &str) -> Option<String> {
 }
 
 /// Whether all targets are as before; true if at least one could be compared, and all that there are were.
-fn verify(before: &BTreeMap<Target, TargetState>) -> Result<bool, Failure> {
+fn verify(before: &BTreeMap<Target, TargetState>, remade: bool) -> Result<bool, Failure> {
     let mut compared = 0;
     for (target, before) in before {
         let Some(path) = target.host_path() else { continue };
         let now = observe_like(path, before);
-        match comparison(before, &now) {
+        match comparison(before, &now, remade) {
             Comparison::Same => compared += 1,
             Comparison::Unknown => {}
             Comparison::Different => {
@@ -254,8 +279,9 @@ enum Comparison {
     Unknown,
 }
 
-fn comparison(before: &TargetState, now: &TargetState) -> Comparison {
+fn comparison(before: &TargetState, now: &TargetState, remade: bool) -> Comparison {
     match (before, now) {
+        (TargetState::Directory { .. }, TargetState::Directory { .. }) if remade => Comparison::Same,
         (TargetState::Unknown { .. }, _) | (_, TargetState::Unknown { .. }) => Comparison::Unknown,
         // A large file that was restored has another time; only its length can be compared.
         (TargetState::File { len: a, sha256: None, .. }, TargetState::File { len: b, sha256: None, .. }) if a == b => {

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::EngineError;
 use super::decide::{failed_before, step_at};
-use super::live::Live;
+use super::live::{Live, Work};
 use crate::document::escape;
 use crate::journal::{Durability, Payload};
 use crate::saga::event::{Event, Evidence, Outcome, RollbackStarted, RunClosed, StepResult};
@@ -132,7 +132,7 @@ impl Live {
             match command {
                 Command::WaitUntil(moment) => until = Some(until.map_or(moment, |u| u.min(moment))),
                 Command::Interrupt { step } => {
-                    if let Some(cancel) = self.lock().running.get(&step) {
+                    if let Some((_, cancel)) = self.lock().running.get(&step) {
                         cancel.cancel();
                     }
                 }
@@ -152,7 +152,7 @@ impl Live {
                 if attempt == 1 && !self.confirm(&mut self.lock(), step)? {
                     return Ok(());
                 }
-                let cancel = self.begin(step);
+                let cancel = self.begin(step, Work::Attempt);
                 tokio::spawn(self.clone().attempt(step, attempt, cancel));
                 Ok(())
             }
@@ -171,7 +171,7 @@ impl Live {
                 self.append_lazily(&mut self.lock(), event, Vec::new())
             }
             Command::Undo { step, attempt } => {
-                let cancel = self.begin(step);
+                let cancel = self.begin(step, Work::Undo);
                 tokio::spawn(self.clone().undo(step, attempt, cancel));
                 Ok(())
             }
@@ -180,9 +180,9 @@ impl Live {
         }
     }
 
-    fn begin(&self, step: StepIndex) -> Cancel {
+    fn begin(&self, step: StepIndex, work: Work) -> Cancel {
         let cancel = Cancel::new();
-        self.lock().running.insert(step, cancel.clone());
+        self.lock().running.insert(step, (work, cancel.clone()));
         cancel
     }
 
@@ -229,7 +229,7 @@ impl Live {
     }
 
     fn interrupt_all(&self) {
-        self.lock().running.values().for_each(Cancel::cancel);
+        self.lock().running.values().for_each(|(_, cancel)| cancel.cancel());
     }
 
     /// Interrupts and joins everything: this process cannot go on with the run.

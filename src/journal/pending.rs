@@ -29,6 +29,18 @@ impl<T> Pending<T> {
         pending
     }
 
+    /// The error, if the answer is known already and is one. Called once, right after enqueueing.
+    pub fn refused(&mut self) -> Option<JournalError> {
+        match self.0.try_recv() {
+            Ok(Err(error)) => Some(error),
+            Ok(Ok(answer)) => {
+                *self = Pending::ready(Ok(answer));
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
     /// Blocks this thread until the answer is there.
     pub fn wait(self) -> Result<T, JournalError> {
         let mut pending = pin!(self);

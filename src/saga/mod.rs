@@ -23,6 +23,6 @@ pub mod state;
 mod tests;
 
 pub use fold::{Illegal, fold};
-pub use next::{Command, KeyUse, key, next, retry_at, undo_retry_at};
+pub use next::{Command, InFlight, KeyUse, key, next, retry_at, undo_retry_at};
 pub use shown::{RunState, StepState};
 pub use state::{Phase, State, Status, Step, StepIndex};

@@ -55,8 +55,24 @@ pub enum Command {
     WaitUntil(Timestamp),
 }
 
-/// What the commands for `state` are at `now`, while the attempts and undos of `running` are in flight in this process.
-pub fn next(state: &State, now: Timestamp, running: &BTreeSet<StepIndex>) -> Vec<Command> {
+/// What is in flight in this process, which the events do not tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InFlight {
+    /// Steps of which an attempt runs.
+    pub attempts: BTreeSet<StepIndex>,
+    /// Steps that are being undone, from the comparison before to the one after.
+    pub undos: BTreeSet<StepIndex>,
+}
+
+impl InFlight {
+    /// Whether nothing runs.
+    pub fn is_empty(&self) -> bool {
+        self.attempts.is_empty() && self.undos.is_empty()
+    }
+}
+
+/// What the commands for `state` are at `now`, while `running` is in flight.
+pub fn next(state: &State, now: Timestamp, running: &InFlight) -> Vec<Command> {
     if state.phase == Phase::Closed {
         return match &state.turn_back {
             Some(operator) if operator.verb == Verb::Undo => {
@@ -66,10 +82,10 @@ pub fn next(state: &State, now: Timestamp, running: &BTreeSet<StepIndex>) -> Vec
         };
     }
     if state.kill.is_some() {
-        return if running.is_empty() { close(state) } else { interrupt(running) };
+        return if running.is_empty() { close(state) } else { interrupt(running.attempts.union(&running.undos)) };
     }
     match state.phase {
-        Phase::Forward => forward(state, now, running),
+        Phase::Forward => forward(state, now, &running.attempts),
         Phase::Undoing | Phase::Closed => undoing(state, now, running),
     }
 }
@@ -78,8 +94,8 @@ fn close(state: &State) -> Vec<Command> {
     state.end().map(Command::Close).into_iter().collect()
 }
 
-fn interrupt(running: &BTreeSet<StepIndex>) -> Vec<Command> {
-    running.iter().map(|step| Command::Interrupt { step: *step }).collect()
+fn interrupt<'a>(running: impl Iterator<Item = &'a StepIndex>) -> Vec<Command> {
+    running.map(|step| Command::Interrupt { step: *step }).collect()
 }
 
 fn forward(state: &State, now: Timestamp, running: &BTreeSet<StepIndex>) -> Vec<Command> {
@@ -154,14 +170,14 @@ fn turn_back(state: &State, now: Timestamp, running: &BTreeSet<StepIndex>) -> Op
     (idle && now >= state.active_at.plus(state.submitted.idle_timeout)).then_some(Cause::Idle)
 }
 
-fn undoing(state: &State, now: Timestamp, running: &BTreeSet<StepIndex>) -> Vec<Command> {
-    let undo_runs = running.iter().any(|index| state.step(*index).is_some_and(|step| step.undo.open.is_some()));
-    if undo_runs {
+fn undoing(state: &State, now: Timestamp, running: &InFlight) -> Vec<Command> {
+    // An undo has all the time that its limits give it; only attempts have to settle.
+    if !running.undos.is_empty() {
         return Vec::new();
     }
-    if !running.is_empty() {
+    if !running.attempts.is_empty() {
         let until = state.rollback_at.unwrap_or(state.at).plus(state.submitted.settle_timeout);
-        return if now >= until { interrupt(running) } else { vec![Command::WaitUntil(until)] };
+        return if now >= until { interrupt(running.attempts.iter()) } else { vec![Command::WaitUntil(until)] };
     }
     match state.next_to_undo() {
         Some((_, step)) if step.undo.retry_at.is_some_and(|due| due > now) => {
@@ -196,26 +212,27 @@ impl State {
 /// Whether a failure is worth another attempt at all, whatever it left behind.
 ///
 /// A component's own failures say it themselves, except for invalid input and what the host refused; of the host's own, a
-/// trap and a timeout may pass.
+/// trap, a timeout and an interruption may pass.
 fn may_pass(error: &Failure) -> bool {
     match error.code.as_str() {
-        code::TRAP | code::TIMEOUT | code::HOST_DIED => true,
+        code::TRAP | code::TIMEOUT | code::HOST_DIED | code::INTERRUPTED => true,
         code::INVALID_INPUT
         | code::INVALID_OUTPUT
         | code::DENIED
         | code::UNKNOWN_CAPABILITY
         | code::NOT_GRANTED
         | code::NO_UNDO
-        | code::EFFECT_FORBIDDEN
-        | code::INTERRUPTED => false,
+        | code::EFFECT_FORBIDDEN => false,
         _ => error.retryable,
     }
 }
 
-/// Whether the step is tried again after an attempt that ended so, `counted` attempts having been made.
+/// Whether the step is tried again after an attempt that ended so, `counted` attempts having been made. One that the host
+/// interrupted, because its process was told to stop, counts no more than one that died with it.
 pub(in crate::saga) fn retry_allowed(step: &Step, outcome: Outcome, error: &Failure, counted: u32) -> bool {
     let proven_harmless = outcome == Outcome::Clean && !matches!(error.code.as_str(), code::TRAP | code::TIMEOUT);
-    counted < step.spec.retry.max_attempts && may_pass(error) && (proven_harmless || step.spec.idempotent)
+    let left = counted < step.spec.retry.max_attempts || error.code == code::INTERRUPTED;
+    left && may_pass(error) && (proven_harmless || step.spec.idempotent)
 }
 
 /// When the step is tried again after an attempt that ended so; none if it is not. `jitter` is drawn evenly from all

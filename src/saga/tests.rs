@@ -65,6 +65,10 @@ fn submitted(mode: Mode, steps: Vec<StepSpec>) -> Event {
     }))
 }
 
+fn attempts(step: StepIndex) -> InFlight {
+    InFlight { attempts: BTreeSet::from([step]), undos: BTreeSet::new() }
+}
+
 /// A run that a test leads by hand.
 struct Run {
     entries: Vec<Entry>,
@@ -112,7 +116,7 @@ impl Run {
     }
 
     fn next(&self) -> Vec<Command> {
-        next(&self.state, Timestamp(self.now), &BTreeSet::new())
+        next(&self.state, Timestamp(self.now), &InFlight::default())
     }
 
     fn decide(&mut self, step: &str, action: Action) {
@@ -468,9 +472,11 @@ fn a_running_attempt_is_joined_before_anything_is_undone() {
     run.push(operator(Verb::Cancel, None));
     run.rollback();
     assert!(run.try_push(undo_intent("a", 1)).unwrap_err().why.contains("running"));
-    let running = BTreeSet::from([1]);
+    let running = attempts(1);
     assert_eq!(next(&run.state, Timestamp(run.now), &running), [Command::WaitUntil(Timestamp(run.now + 10_000))]);
     assert_eq!(next(&run.state, Timestamp(run.now + 10_000), &running), [Command::Interrupt { step: 1 }]);
+    let undo = InFlight { attempts: BTreeSet::new(), undos: BTreeSet::from([0]) };
+    assert_eq!(next(&run.state, Timestamp(run.now + 10_000), &undo), [], "an undo is never interrupted for being late");
     run.result("b", Outcome::Unclear, true);
     assert_eq!(run.next(), [Command::Undo { step: 1, attempt: 1 }]);
 }
@@ -620,7 +626,7 @@ fn a_killed_run_names_what_it_leaves() {
     let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &[])]);
     run.done("a");
     run.push(operator(Verb::Kill, None));
-    assert_eq!(next(&run.state, Timestamp(run.now), &BTreeSet::from([1])), [Command::Interrupt { step: 1 }]);
+    assert_eq!(next(&run.state, Timestamp(run.now), &attempts(1)), [Command::Interrupt { step: 1 }]);
     assert_eq!(run.close(), RunState::Killed);
     assert_eq!(run.state.closed.as_ref().unwrap().residue[0].what, ResidueKind::NotUndone);
 }

@@ -55,15 +55,21 @@ const HOST_CODES: [&str; 22] = [
     code::HOST_DIED,
 ];
 
+/// The longest wait that a component can ask for: a day.
+const LONGEST_WAIT_MS: u64 = 86_400_000;
+
+/// A component's failure, cut to size: its code is a word, or `failed`.
 pub(super) fn from_guest(said: provider::Failure) -> Failure {
     let cut = |text: String, at: usize| if text.len() > at { text.chars().take(at).collect() } else { text };
-    let word = cut(said.code, 64);
-    let word = if word.is_empty() { "failed".to_owned() } else { word };
+    let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.';
+    let good = !said.code.is_empty() && said.code.len() <= 64 && said.code.bytes().all(is_word);
+    let word = if good { said.code } else { "failed".to_owned() };
     Failure {
         code: if HOST_CODES.contains(&word.as_str()) { format!("component-{word}") } else { word },
         message: cut(said.message, 4 << 10),
         retryable: said.retryable,
-        retry_after_ms: said.retry_after_ms,
+        // Nobody waits longer than the retry rule allows; beyond 2^53 it would have no place in the journal.
+        retry_after_ms: said.retry_after_ms.map(|wait| wait.min(LONGEST_WAIT_MS)),
         details: said.details.map(|details| cut(details, 64 << 10)),
     }
 }

@@ -80,7 +80,11 @@ impl fmt::Display for TargetState {
         match self {
             TargetState::Absent => f.write_str("absent"),
             TargetState::File { len, sha256: Some(digest), .. } => write!(f, "file of {len} bytes, {}", digest.short()),
+            TargetState::File { len, mtime_ns: Some(time), .. } => {
+                write!(f, "file of {len} bytes, changed at {time} ns")
+            }
             TargetState::File { len, .. } => write!(f, "file of {len} bytes"),
+            TargetState::Directory { inode: Some(inode), .. } => write!(f, "directory with inode {inode}"),
             TargetState::Directory { .. } => f.write_str("directory"),
             TargetState::Link { to } => write!(f, "link to {to}"),
             TargetState::Unknown { error } => write!(f, "unknown: {error}"),

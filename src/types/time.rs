@@ -27,12 +27,17 @@ pub struct Duration(pub u64);
 
 /// A text that is not a length of time.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("`{0}` is not a length of time: write a whole number and a unit, such as `250ms`, `30s`, `10m`, `4h` or `7d`")]
+#[error(
+    "`{0}` is not a length of time: write a whole number and a unit, such as `250ms`, `30s`, `10m`, `4h` or `7d`, at most a hundred years"
+)]
 pub struct DurationError(pub String);
 
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 impl Duration {
+    /// The longest that can be written: a hundred years, so that moments reckoned with it stay exact in JSON.
+    pub const LONGEST: Duration = Duration(100 * 365 * 86_400_000);
+
     /// A length of `seconds`.
     pub const fn from_secs(seconds: u64) -> Duration {
         Duration(seconds.saturating_mul(1_000))
@@ -45,7 +50,8 @@ impl Duration {
         let (number, unit) = text.split_at_checked(digits).ok_or_else(error)?;
         let factor = UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(error)?.1;
         let number: u64 = number.parse().map_err(|_| error())?;
-        number.checked_mul(factor).map(Duration).ok_or_else(error)
+        let length = number.checked_mul(factor).map(Duration).ok_or_else(error)?;
+        if length <= Duration::LONGEST { Ok(length) } else { Err(error()) }
     }
 
     /// For the clock functions of the standard library.
@@ -72,7 +78,19 @@ mod tests {
         for text in ["0ms", "250ms", "30s", "10m", "4h", "7d", "90s"] {
             assert_eq!(Duration::parse(text).map(|d| d.to_string()), Ok(text.to_owned()));
         }
-        for bad in ["", "10", "s", "1.5s", "-1s", "1w", "10 s", "99999999999999999999s", "18446744073709551615d"] {
+        for bad in [
+            "",
+            "10",
+            "s",
+            "1.5s",
+            "-1s",
+            "1w",
+            "10 s",
+            "99999999999999999999s",
+            "18446744073709551615d",
+            "18446744073709551615ms",
+            "36501d",
+        ] {
             assert!(Duration::parse(bad).is_err(), "{bad}");
         }
     }

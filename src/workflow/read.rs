@@ -296,7 +296,12 @@ impl<'c> StepReader<'c> {
             self.error("wrong-value", node.span, "`timeout_seconds` must be at least 1");
             return None;
         }
-        Some(Duration::from_secs(seconds))
+        let timeout = Duration::from_secs(seconds);
+        if timeout > Duration::LONGEST {
+            self.error("wrong-value", node.span, "`timeout_seconds` is longer than a hundred years");
+            return None;
+        }
+        Some(timeout)
     }
 
     fn compensation(&mut self, map: &MapReader<'_>) -> Option<NamedCompensation> {

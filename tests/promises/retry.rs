@@ -95,3 +95,12 @@ async fn a_guest_that_never_ends_or_eats_memory_ends_in_a_named_limit_and_is_und
     }
     assert!(world.tree().is_empty());
 }
+
+#[tokio::test]
+async fn a_component_that_asks_to_wait_for_ever_is_held_to_the_longest_interval() {
+    let world = World::new(ALLOW);
+    let inputs = "path: /work/n, content: x, fail_times: 1, retry_after_ms: 9007199254740992";
+    let view = world.run(&single("test.flaky.write", inputs, "max_attempts: 2")).await;
+    is(&view, RunState::Completed);
+    assert_eq!(step(&view, "a").attempts, 2);
+}

@@ -307,3 +307,51 @@ async fn a_killed_run_names_what_it_leaves_and_undoes_nothing() {
     assert_eq!(world.read("f").as_deref(), Some("x"));
     assert!(world.operate(&view.run, Verb::Undo, None).is_err());
 }
+
+/// Runs the steps and then one that fails.
+async fn undone(world: &World, steps: &str) {
+    let before = world.tree();
+    let view = world
+        .run(&format!("name: chain\nsteps:\n{steps}  - {{ name: z, capability: test.fail, inputs: {{}} }}\n"))
+        .await;
+    is(&view, RunState::RolledBack);
+    assert!(world.tree() == before, "the tree is not as before");
+}
+
+#[tokio::test]
+async fn a_directory_that_was_moved_with_what_is_in_it_moves_back() {
+    let world = World::new(ALLOW);
+    world.write("d/x", "hi");
+    undone(&world, "  - { name: a, capability: io.fs.move, inputs: { from: /work/d, to: /work/e } }\n").await;
+}
+
+#[tokio::test]
+async fn a_directory_that_was_moved_and_then_deleted_comes_back() {
+    let world = World::new(ALLOW);
+    world.write("d/x", "hi");
+    let steps = "  - { name: a, capability: io.fs.move, inputs: { from: /work/d, to: /work/e } }\n  - { name: b, capability: io.fs.delete, inputs: { path: /work/e, recursive: true } }\n";
+    undone(&world, steps).await;
+}
+
+#[tokio::test]
+async fn a_large_file_that_two_steps_changed_comes_back() {
+    let world = World::new(ALLOW);
+    fs::File::create(world.path("big")).unwrap().set_len((64 << 20) + 7).unwrap();
+    let append = |name: &str| {
+        format!("  - {{ name: {name}, capability: io.fs.append_file, inputs: {{ path: /work/big, content: x }} }}\n")
+    };
+    undone(&world, &format!("{}{}", append("a"), append("b"))).await;
+}
+
+#[tokio::test]
+async fn an_undo_is_not_interrupted_for_beginning_long_after_the_rollback() {
+    let world = World::new(ALLOW);
+    world.write("flag", "");
+    let view = world.run(&failing_after("test.failing_undo")).await;
+    is(&view, RunState::Stuck);
+    fs::remove_file(world.path("flag")).unwrap();
+    use redress::engine::Clock;
+    world.clock.move_to(world.clock.now().plus(redress::types::Duration::from_secs(3_600)));
+    world.operate(&view.run, Verb::RepairRetry { component: None }, Some("a")).unwrap();
+    is(&world.resume(&view.run).await, RunState::RolledBack);
+}

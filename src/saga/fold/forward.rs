@@ -124,7 +124,8 @@ impl State {
         let step = self.step_mut(index)?;
         let open = step.open.take();
         step.attempts = step.attempts.max(event.attempt);
-        if event.attempt > 0 {
+        let interrupted = event.error.as_ref().is_some_and(|error| error.code == code::INTERRUPTED);
+        if event.attempt > 0 && !interrupted {
             step.counted += 1;
         }
         let unclean = match event.outcome {

@@ -57,7 +57,10 @@ fn simulate(seed: u64) -> Run {
                 run.foreign(Event::Vote(vote), dice.roll(4));
             }
         }
-        let commands = next(&run.state, Timestamp(run.now), &running);
+        let undoing = |step: &&StepIndex| run.state.step(**step).unwrap().undo.open.is_some();
+        let undos: BTreeSet<StepIndex> = running.iter().filter(undoing).copied().collect();
+        let in_flight = InFlight { attempts: running.difference(&undos).copied().collect(), undos };
+        let commands = next(&run.state, Timestamp(run.now), &in_flight);
         // Something that runs gets on by itself, at its own pace.
         if let Some(step) = running.iter().copied().nth(dice.roll(8) as usize) {
             advance(&mut run, &mut dice, step, &mut running);
