@@ -130,7 +130,8 @@ impl Context {
     pub(super) fn existing_journal(&self) -> Result<&Path, CliError> {
         let settings = self.settings()?;
         let path = settings.journal()?;
-        if path.exists() {
+        // An empty file is what a process leaves that died while it made the journal.
+        if path.metadata().is_ok_and(|file| !file.is_file() || file.len() > 0) {
             return Ok(path);
         }
         let from = match &settings.file {
@@ -197,7 +198,7 @@ pub(super) fn load_policy(path: &Path) -> Result<(Policy, crate::document::Diagn
 pub(super) fn policy_source(path: &Path) -> Result<(Source, String), CliError> {
     let name = shown_path(path);
     let unreadable = |error| CliError::unreadable(&name, &error);
-    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let bytes = super::inputs::read_document(path).map_err(unreadable)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = folder.canonicalize().map_err(unreadable)?;
     let folder = folder.into_os_string().into_string().map_err(|_| {

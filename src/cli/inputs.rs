@@ -1,5 +1,7 @@
 //! `--input` and `--inputs`: what a person gives a workflow or a capability.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -45,8 +47,15 @@ impl InputOptions {
 /// Reads a file of text.
 pub(super) fn read_text(file: &Path) -> Result<Source, CliError> {
     let name = file.display().to_string();
-    let bytes = std::fs::read(file).map_err(|error| CliError::unreadable(&name, &error))?;
+    let bytes = read_document(file).map_err(|error| CliError::unreadable(&name, &error))?;
     Ok(Source::from_bytes(name, &bytes)?)
+}
+
+/// The bytes of a document, up to a little more than the largest one may have: some files never end.
+pub(super) fn read_document(file: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(file)?.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn read_mapping(file: &Path) -> Result<Map<String, Value>, CliError> {
