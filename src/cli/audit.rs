@@ -10,8 +10,9 @@ use super::context::{Context, shown_path};
 use super::error::CliError;
 use super::output::quoted;
 use crate::document::escape;
+use crate::engine::misrepresented;
 use crate::journal::{Finding, Flaw, JournalError, Options, SqliteJournal, Verified};
-use crate::types::Digest;
+use crate::types::{Digest, RunId};
 
 /// The verbs.
 #[derive(Subcommand, Debug)]
@@ -61,30 +62,35 @@ struct Found {
 }
 
 fn verify(context: &Context) -> Result<Exit, CliError> {
-    let verified = verified(context)?;
+    let (verified, misstated) = verified(context)?;
+    let mut findings: Vec<Found> = verified.findings.iter().map(found).collect();
+    let of_run = |(run, message): (RunId, String)| Found { chain: run.to_string(), seq: None, message };
+    findings.extend(misstated.into_iter().map(of_run));
     let report = Report {
         schema: 1,
         journal: shown_path(context.existing_journal()?),
-        whole: verified.findings.is_empty(),
+        whole: findings.is_empty(),
         chains: verified.chains,
         events: verified.events,
         payloads: verified.payloads,
         head: verified.head.map(|(seq, hash)| Head { seq, hash }),
-        findings: verified.findings.iter().map(found).collect(),
+        findings,
     };
     context.output.result(&report, || text(&report))?;
     Ok(if report.whole { Exit::Done } else { Exit::Stuck })
 }
 
 /// What was verified; a database that does not pass its own check is a finding, too.
-fn verified(context: &Context) -> Result<Verified, CliError> {
+fn verified(context: &Context) -> Result<(Verified, Vec<(RunId, String)>), CliError> {
     let opened = SqliteJournal::open_read_only(context.existing_journal()?, Options::default());
-    match opened.and_then(|journal| journal.verify()) {
+    match opened.and_then(|journal| journal.verify().map(|verified| (verified, journal))) {
         Err(JournalError::Damaged { what, .. }) => {
             let finding = Finding { chain: "database".to_owned(), seq: 0, what: Flaw::Database(what) };
-            Ok(Verified { findings: vec![finding], ..Verified::default() })
+            Ok((Verified { findings: vec![finding], ..Verified::default() }, Vec::new()))
         }
-        other => Ok(other?),
+        Ok((verified, journal)) if verified.findings.is_empty() => Ok((verified, misrepresented(&journal)?)),
+        Ok((verified, _)) => Ok((verified, Vec::new())),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading runs: their state from their events.
 
 use super::EngineError;
-use crate::journal::Journal;
+use crate::journal::{Journal, RunFilter};
 use crate::saga::State;
 use crate::saga::event::Entry;
 use crate::types::RunId;
@@ -19,6 +19,31 @@ pub fn state_of(journal: &dyn Journal, run: &RunId) -> Result<State, EngineError
         Ok(())
     })?;
     state.ok_or_else(|| EngineError::NoSuchRun(run.clone()))
+}
+
+/// Runs whose events break the rules of the core, or say another state than the table of runs does; each with what is wrong.
+/// What cannot be read at all is left to [`SqliteJournal::verify`](crate::journal::SqliteJournal::verify).
+pub fn misrepresented(journal: &dyn Journal) -> Result<Vec<(RunId, String)>, EngineError> {
+    let mut found = Vec::new();
+    let mut before = None;
+    loop {
+        let page = journal.runs(&RunFilter::default(), before.as_ref(), 500)?;
+        for row in &page {
+            match state_of(journal, &row.run) {
+                // A run that moved since its row was read says nothing.
+                Ok(state) if state.seq == row.seq && state.shown().as_str() != row.state => {
+                    let says = format!("its row says `{}`, its events say `{}`", row.state, state.shown().as_str());
+                    found.push((row.run.clone(), says));
+                }
+                Err(EngineError::Illegal { illegal, .. }) => found.push((row.run.clone(), illegal.to_string())),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        match page.last() {
+            Some(last) => before = Some(last.run.clone()),
+            None => return Ok(found),
+        }
+    }
 }
 
 /// All events of a run.

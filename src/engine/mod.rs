@@ -29,7 +29,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 pub use clock::{Clock, SimClock, SystemClock};
 pub use error::EngineError;
-pub use history::{entries_of, state_of};
+pub use history::{entries_of, misrepresented, state_of};
 pub use plan::{PlannedStep, known_problems, plan};
 pub use registry::{Installed, Registry, embedded};
 pub use request::{VoteRequest, operate, vote};

@@ -31,6 +31,7 @@ fn what_was_changed_is_found_with_its_place() {
             Value::Null,
         ),
         ("UPDATE runs SET workflow = 'other' WHERE run = 'RUN'", Value::Null),
+        ("UPDATE runs SET state = 'COMPLETED' WHERE run = 'RUN'", Value::Null),
     ];
     let whole = Project::new();
     let run = whole.run(3, ROLLED_BACK);
