@@ -132,23 +132,26 @@ impl From<SandboxError> for CliError {
 impl From<JournalError> for CliError {
     fn from(error: JournalError) -> CliError {
         let message = error.to_string();
-        match error {
+        let help = match &error {
+            JournalError::UnknownRun { .. } => Some(LIST),
+            JournalError::Changed { .. } => Some("`redress audit verify` says what was changed"),
+            error => error.help(),
+        };
+        let answer = match error {
             JournalError::NotFound { .. } => CliError::usage("no-journal", message),
-            JournalError::UnknownRun { .. } => CliError::usage("no-such-run", message).help(LIST),
-            JournalError::Network { .. } => {
-                CliError::usage("network-filesystem", message).help("put the journal on a disk of this machine")
-            }
-            JournalError::Newer { .. } => CliError::engine("newer-journal", message).help("use a newer `redress`"),
-            JournalError::LowSpace { .. } => {
-                CliError::engine("low-space", message).help("free some space and try again")
-            }
+            JournalError::UnknownRun { .. } => CliError::usage("no-such-run", message),
+            JournalError::Network { .. } => CliError::usage("network-filesystem", message),
+            JournalError::Newer { .. } => CliError::engine("newer-journal", message),
+            JournalError::LowSpace { .. } => CliError::engine("low-space", message),
             JournalError::Damaged { .. } | JournalError::NotAJournal { .. } => {
                 CliError::engine("damaged-journal", message)
             }
-            JournalError::Unreadable(_) | JournalError::Changed { .. } => {
-                CliError::engine("unreadable-run", message).help("`redress audit verify` says what was changed")
-            }
+            JournalError::Unreadable(_) | JournalError::Changed { .. } => CliError::engine("unreadable-run", message),
             _ => CliError::engine("journal", message),
+        };
+        match help {
+            Some(help) => answer.help(help),
+            None => answer,
         }
     }
 }
@@ -162,18 +165,28 @@ impl From<EngineError> for CliError {
             EngineError::Journal(error) => error.into(),
             EngineError::Sandbox(error) => error.into(),
             EngineError::Refused { .. } => CliError::refused("refused", message),
-            EngineError::WrongState { .. } => CliError::refused("wrong-state", message),
-            EngineError::Owned { .. } => CliError::refused("owned", message),
+            EngineError::WrongState { run, .. } => {
+                CliError::refused("wrong-state", message).help(format!("`redress show {run}` says what it waits for"))
+            }
+            EngineError::Owned { run, .. } => CliError::refused("owned", message)
+                .help(format!("let that process finish, or end it; then `redress recover {run}`")),
             EngineError::NoSuchRun(_) => CliError::usage("no-such-run", message).help(LIST),
-            EngineError::UnknownCapability(_) => CliError::usage("unknown-capability", message),
-            EngineError::Component { file, .. } => CliError::usage("component", message).in_file(file),
-            EngineError::Duplicate { file, .. } => CliError::usage("duplicate-capability", message).in_file(file),
+            EngineError::UnknownCapability(_) => CliError::usage("unknown-capability", message)
+                .help("`redress capability list` shows what is installed; `--components DIR` adds components"),
+            EngineError::Component { file, .. } => CliError::usage("component", message)
+                .in_file(file)
+                .help("build it anew against this version's WIT, or take it out of the folder of components"),
+            EngineError::Duplicate { file, .. } => CliError::usage("duplicate-capability", message)
+                .in_file(file)
+                .help("take one of the two out of the folders of components"),
             EngineError::UnsafeGrant { .. } => CliError::usage("unsafe-grant", message),
             EngineError::Io { path, .. } => CliError::engine("io", message).in_file(path),
             EngineError::Illegal { .. } => CliError::engine("illegal-event", message)
                 .help("`redress audit verify` says whether the journal was changed"),
-            EngineError::MissingComponent { .. } => CliError::engine("missing-component", message),
-            EngineError::Erased { .. } => CliError::engine("erased", message),
+            EngineError::MissingComponent { .. } => CliError::engine("missing-component", message)
+                .help("put the component into a folder of components, as `--components DIR` or in the settings"),
+            EngineError::Erased { .. } => CliError::engine("erased", message)
+                .help("the run cannot go on without it: `redress kill` ends it and names what stays"),
         }
     }
 }

@@ -2,21 +2,19 @@
 
 use clap::Args;
 
-use super::Exit;
 use super::context::Context;
 use super::drive;
 use super::error::CliError;
-use super::vote::parse_run;
+use super::{Exit, lookup};
 use crate::engine;
 use crate::saga::event::Verb;
-use crate::types::{RunId, StepName};
+use crate::types::StepName;
 
 /// A run, and why.
 #[derive(Args, Debug)]
 pub(super) struct Order {
-    /// The run
-    #[arg(value_parser = parse_run)]
-    pub run: RunId,
+    /// The run: its id, the beginning of it, or `latest`
+    pub run: String,
     /// Why; it is journaled
     #[arg(long)]
     pub reason: String,
@@ -24,7 +22,7 @@ pub(super) struct Order {
 
 /// Asks for something as an operator, and drives the run to rest.
 pub(super) async fn operate(
-    run: &RunId,
+    run: &str,
     reason: &str,
     verb: Verb,
     step: Option<StepName>,
@@ -32,8 +30,9 @@ pub(super) async fn operate(
 ) -> Result<Exit, CliError> {
     let by = context.principal()?.clone();
     let host = context.existing_host()?;
+    let run = lookup::run(&**host.engine.journal(), run)?;
     let (id, reason, now) = (run.clone(), reason.to_owned(), context.now());
     drive::blocking(&host, move |engine| engine::operate(&**engine.journal(), &id, verb, step, &by, &reason, now))
         .await?;
-    drive::finish(context, &host, run).await
+    drive::finish(context, &host, &run).await
 }

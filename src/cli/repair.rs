@@ -6,9 +6,9 @@ use super::Exit;
 use super::context::Context;
 use super::error::CliError;
 use super::operate::operate;
-use super::vote::{parse_run, parse_step};
+use super::vote::parse_step;
 use crate::saga::event::Verb;
-use crate::types::{Digest, RunId, StepName};
+use crate::types::{Digest, StepName};
 
 /// See [`super::Command::Repair`].
 #[derive(Args, Debug)]
@@ -17,9 +17,8 @@ use crate::types::{Digest, RunId, StepName};
         Example: redress repair 01980c5e-7a30-7cc1-9d0f-1b2a3c4d5e6f page resolve --undone --reason 'restored from the backup'"
 )]
 pub(super) struct Arguments {
-    /// The run
-    #[arg(value_parser = parse_run)]
-    run: RunId,
+    /// The run: its id, the beginning of it, or `latest`
+    run: String,
     /// The step whose undo failed
     #[arg(value_parser = parse_step)]
     step: StepName,

@@ -5,11 +5,11 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use clap::Args;
 
-use super::Exit;
 use super::context::{Context, Host};
 use super::drive;
 use super::error::CliError;
 use super::output::{decided, json_text, quoted};
+use super::{Exit, lookup};
 use crate::engine::{self, StepView, VoteRequest};
 use crate::saga::{State, Step};
 use crate::types::{EffectKind, RunId, StepName};
@@ -17,9 +17,8 @@ use crate::types::{EffectKind, RunId, StepName};
 /// What is voted on.
 #[derive(Args, Debug)]
 pub(super) struct Ballot {
-    /// The run
-    #[arg(value_parser = parse_run)]
-    run: RunId,
+    /// The run: its id, the beginning of it, or `latest`
+    run: String,
     /// The step
     #[arg(value_parser = parse_step)]
     step: StepName,
@@ -31,10 +30,6 @@ pub(super) struct Ballot {
     reason: String,
 }
 
-pub(super) fn parse_run(text: &str) -> Result<RunId, String> {
-    RunId::parse(text).map_err(|error| error.to_string())
-}
-
 pub(super) fn parse_step(text: &str) -> Result<StepName, String> {
     StepName::parse(text).map_err(|error| error.to_string())
 }
@@ -42,7 +37,8 @@ pub(super) fn parse_step(text: &str) -> Result<StepName, String> {
 pub(super) async fn vote(ballot: &Ballot, approve: bool, context: &Context) -> Result<Exit, CliError> {
     let by = context.principal()?.clone();
     let host = context.existing_host()?;
-    let seen = ask(ballot, approve, context, &host)?;
+    let run = lookup::run(&**host.engine.journal(), &ballot.run)?;
+    let seen = ask(ballot, &run, approve, context, &host)?;
     let vote = VoteRequest {
         step: ballot.step.clone(),
         request: ballot.request.clone().or(seen),
@@ -50,26 +46,32 @@ pub(super) async fn vote(ballot: &Ballot, approve: bool, context: &Context) -> R
         approve,
         reason: ballot.reason.clone(),
     };
-    let (run, now) = (ballot.run.clone(), context.now());
-    drive::blocking(&host, move |engine| engine::vote(&**engine.journal(), &run, &vote, now)).await.map_err(
+    let (id, now) = (run.clone(), context.now());
+    drive::blocking(&host, move |engine| engine::vote(&**engine.journal(), &id, &vote, now)).await.map_err(
         |error| match error.exit() {
             Exit::Refused => error.help("`redress approvals` shows what waits and who may vote on it"),
             _ => error,
         },
     )?;
-    drive::finish(context, &host, &ballot.run).await
+    drive::finish(context, &host, &run).await
 }
 
 /// On a terminal, shows the request and asks; the request that was shown is the one that is voted on.
-fn ask(ballot: &Ballot, approve: bool, context: &Context, host: &Host) -> Result<Option<String>, CliError> {
+fn ask(
+    ballot: &Ballot,
+    run: &RunId,
+    approve: bool,
+    context: &Context,
+    host: &Host,
+) -> Result<Option<String>, CliError> {
     if context.output.is_json() || !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         return Ok(None);
     }
     let journal = &**host.engine.journal();
-    let state = engine::state_of(journal, &ballot.run)?;
+    let state = engine::state_of(journal, run)?;
     let asked = state.index(ballot.step.as_str()).and_then(|index| state.step(index));
     let Some((step, request)) = asked.and_then(|step| Some((step, step.request()?))) else { return Ok(None) };
-    let view = engine::view(journal, &ballot.run)?;
+    let view = engine::view(journal, run)?;
     let shown_step = view.steps.iter().find(|step| step.name == ballot.step.as_str());
     context.output.note(&shown_step.map_or_else(String::new, |view| shown(&state, step, view)));
     let word = if approve { "approve" } else { "reject" };

@@ -64,6 +64,9 @@ pub enum Flaw {
     /// A payload that it names is neither stored nor marked as erased.
     #[error("its payload `{0}` is missing")]
     PayloadMissing(Digest),
+    /// A payload that it names is marked as erased.
+    #[error("its payload `{0}` was erased")]
+    PayloadErased(Digest),
     /// A payload that it names was changed.
     #[error("its payload `{0}` was changed")]
     PayloadChanged(Digest),

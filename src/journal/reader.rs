@@ -171,8 +171,9 @@ pub(super) fn stored_payload(conn: &Connection, wanted: &Digest) -> rusqlite::Re
     let mut statement = conn.prepare_cached("SELECT salt, bytes, erased FROM payloads WHERE digest = ?")?;
     let mut rows = statement.query([wanted.0])?;
     let Some(row) = rows.next()? else { return Ok(Stored::Missing) };
-    if row.get_ref(1)? == ValueRef::Null && row.get_ref(2)? != ValueRef::Null {
-        return Ok(Stored::Erased);
+    if row.get_ref(1)? == ValueRef::Null {
+        let marked = row.get_ref(2)? != ValueRef::Null;
+        return Ok(if marked { Stored::Erased } else { Stored::Changed });
     }
     let (salt, found) = (bytes(row, 0)?, bytes(row, 1)?);
     let whole = salt.try_into().is_ok_and(|salt| salted_digest(&Salt(salt), found) == *wanted);

@@ -8,6 +8,8 @@
 //!    recorded for it, and its row in the table of runs;
 //! 4. what is left over: recorded heads and rows without their events.
 //!
+//! Bytes that were erased are a finding like bytes that were changed: the format has a mark for it, and no verb sets it.
+//!
 //! Of each chain the first bad place is told; what comes after it in that chain cannot be judged. Whoever can rewrite the
 //! whole file can rewrite all chains with it: against that helps only a head that is kept elsewhere.
 
@@ -32,7 +34,7 @@ pub struct Verified {
     pub chains: u64,
     /// Events that follow from those before them.
     pub events: u64,
-    /// Payloads that are whole or marked as erased.
+    /// Payloads that are whole.
     pub payloads: u64,
     /// The head of the system chain, worth being kept elsewhere: its last event and that event's hash.
     pub head: Option<(u64, Digest)>,
@@ -195,7 +197,8 @@ impl Verifier<'_> {
             match reader::stored_payload(self.conn, &digest)? {
                 reader::Stored::Missing => return Ok(Some((seq, Flaw::PayloadMissing(digest)))),
                 reader::Stored::Changed => return Ok(Some((seq, Flaw::PayloadChanged(digest)))),
-                reader::Stored::Erased | reader::Stored::Whole(_) => self.verified.payloads += 1,
+                reader::Stored::Erased => return Ok(Some((seq, Flaw::PayloadErased(digest)))),
+                reader::Stored::Whole(_) => self.verified.payloads += 1,
             }
         }
         if let Some(flaw) = self.recorded_head(walk, &event)? {
@@ -273,7 +276,7 @@ fn system_event(conn: &Connection, seq: u64, event: SystemEvent) -> rusqlite::Re
     let mut statement = conn.prepare_cached(sql)?;
     let mut rows = statement.query([digest.0])?;
     let whole = match rows.next()? {
-        Some(row) => row.get_ref(0)? == ValueRef::Null || sha256(bytes(row, 0)?) == digest,
+        Some(row) => row.get_ref(0)? != ValueRef::Null && sha256(bytes(row, 0)?) == digest,
         None => false,
     };
     Ok((!whole).then_some((seq, Flaw::KeptChanged(digest))))

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::types::{Action, Principal, Risk};
+use crate::types::{Action, CapabilityId, Principal, Risk};
 
 use super::condition::{self, Truth};
 use super::decide::{Decision, Request, Verdict, conclude};
@@ -71,6 +71,20 @@ pub fn explain(policy: &Policy, request: &Request<'_>) -> Explanation {
     let decision = decide(policy, request);
     let help = advice(&decision, request);
     Explanation { principals, declared_risk: request.declared_risk, step_risk: request.step_risk, decision, help }
+}
+
+impl Explanation {
+    /// The same for a capability that nothing provides: whatever the rules say, the answer is DENY. `similar` is one that is
+    /// provided and may have been meant.
+    pub fn of_unknown(mut self, capability: &CapabilityId, similar: Option<&str>) -> Explanation {
+        self.decision.action = Action::Deny;
+        self.decision.escalated = false;
+        self.decision.approval = None;
+        self.decision.reason = Some("unknown capability".to_owned());
+        let meant = similar.map_or(String::new(), |id| format!("; did you mean `{id}`?"));
+        self.help = format!("a component that provides `{capability}`{meant}");
+        self
+    }
 }
 
 fn explain_one(policy: &Policy, request: &Request<'_>, principal: &Principal) -> PrincipalExplanation {

@@ -27,9 +27,8 @@
 //! The order is that of what a reader needs: a wrong key is told before its consequences, and what follows only from an
 //! error that was told already is left out.
 //!
-//! A workflow says what to do; nothing here, and nothing after, adds a step to it. Files written for the system that this
-//! one replaces load where they mean the same: the older spellings are read in one place each, and a key that never had an
-//! effect is a warning.
+//! A workflow says what to do; nothing here, and nothing after, adds a step to it. Older spellings of
+//! workflow files load where they mean the same: each is read in one place, and a key that has no effect is a warning.
 
 mod argument;
 mod budget;

@@ -79,6 +79,22 @@ fn an_undo_over_later_work_is_stuck_and_never_called_rolled_back() {
 }
 
 #[test]
+fn a_run_that_shall_change_may_be_named_by_its_beginning_or_as_the_latest() {
+    let place = Place::new();
+    let run = paused(&place);
+    let beginning = &run.as_str()[..23];
+    let reason = ["--reason", "because", "--as", "user:op", "--json"];
+    let named = |verb: &[&str]| place.redress(&[verb, &reason[..]].concat());
+    for (verb, exit, name) in [("cancel", 2, "0198"), ("undo", 6, beginning), ("cancel", 3, "latest")] {
+        named(&[verb, name]).exits(exit);
+    }
+    assert_eq!(place.redress(&["recover", beginning, "--json"]).exits(3).run(), run);
+    assert_eq!(named(&["approve", "0198", "ask"]).exits(2).json()["error"]["code"], "bad-run");
+    named(&["approve", beginning, "ask"]).exits(6);
+    named(&["repair", "latest", "ask", "retry"]).exits(6);
+}
+
+#[test]
 fn what_an_operator_resolves_by_hand_is_residue() {
     for (how, what) in [("--left", "left"), ("--undone", "undone_by_hand")] {
         let place = Place::new();

@@ -55,10 +55,29 @@ fn an_answer_is_explained_rule_by_rule() {
     assert_eq!((&explained["decision"]["action"], &explained["installed"]), (&json!("DENY"), &json!(true)));
     let risk = ["policy", "explain", "--do", "io.fs.write_file", "--risk", "CRITICAL"];
     assert_eq!(project.json(0, &risk)["decision"]["action"], json!("REQUIRE_APPROVAL"));
-    let unknown = project.ends(0, &["policy", "explain", "--do", "io.fs.write_fil"]);
-    assert!(unknown.stderr.contains("did you mean `io.fs.write_file`?"), "{}", unknown.stderr);
     project.ends(2, &["policy", "explain", "--do", "io.fs.delete", "--inputs", "[1]"]);
     project.ends(2, &["policy", "explain", "--do", "io.fs.delete", "--risk", "high"]);
+}
+
+#[test]
+fn a_capability_that_nothing_provides_is_denied_whatever_the_rules_say() {
+    let project = Project::new();
+    project.write("policy.yaml", "rules: [{principal: \"*\", capabilities: [\"*\"], action: ALLOW}]\n");
+    let explain = |capability| ["policy", "explain", "--as", "agent:demo", "--do", capability];
+    let said = project.ends(0, &explain("io.fs.write_fil"));
+    assert!(said.stderr.contains("no installed component provides `io.fs.write_fil`"), "{}", said.stderr);
+    for expected in [
+        "base: ALLOW\n",
+        "answer: DENY\nreason: unknown capability\n",
+        "a component that provides `io.fs.write_fil`; did you mean `io.fs.write_file`?\n",
+    ] {
+        assert!(said.stdout.contains(expected), "{expected}\n---\n{}", said.stdout);
+    }
+    let explained = project.json(0, &explain("io.fs.write_fil"));
+    assert_eq!((&explained["decision"]["action"], &explained["installed"]), (&json!("DENY"), &json!(false)));
+    assert_eq!(explained["decision"]["reason"], json!("unknown capability"));
+    let known = project.json(0, &explain("human.approve"));
+    assert_eq!((&known["decision"].get("reason"), &known["installed"]), (&None, &json!(true)));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use redress::journal::{Flaw, GENESIS, Journal, JournalError, RunFilter, Summary, link};
+use redress::journal::{Finding, Flaw, GENESIS, Journal, JournalError, RunFilter, Summary, link};
 use redress::types::{Digest, RunId, sha256};
 use rusqlite::params;
 
@@ -112,7 +112,8 @@ fn a_payload_is_whole_erased_changed_or_missing() {
     assert_eq!(journal.payload(&digest), Err(JournalError::Changed { digest }), "erased without a mark");
     conn.execute("UPDATE payloads SET erased = 9000 WHERE digest = ?", [digest.0]).unwrap();
     assert_eq!(journal.payload(&digest), Ok(None));
-    assert_eq!(journal.verify().unwrap().findings, []);
+    let expected = Finding { chain: run.to_string(), seq: 1, what: Flaw::PayloadErased(digest) };
+    assert_eq!(journal.verify().unwrap().findings, [expected]);
     let missing = sha256(b"missing");
     assert_eq!(journal.payload(&missing), Err(JournalError::PayloadMissing { digest: missing }));
     assert_eq!(journal.entries(&run, 0, 9).unwrap().len(), 2);

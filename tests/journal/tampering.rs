@@ -106,6 +106,11 @@ fn every_changed_byte_of_a_payload_and_its_salt_is_found_at_its_event() {
         }
         conn.execute(&sql, params![bytes, digest.0]).unwrap();
     }
+    for (erased, what) in [("NULL", Flaw::PayloadChanged(digest)), ("9000", Flaw::PayloadErased(digest))] {
+        let sql = format!("UPDATE payloads SET bytes = NULL, erased = {erased} WHERE digest = ?");
+        conn.execute(&sql, [digest.0]).unwrap();
+        assert_eq!(findings(&journal), [Finding { chain: run.to_string(), seq: 3, what }]);
+    }
     conn.execute("DELETE FROM payloads WHERE digest = ?", [digest.0]).unwrap();
     let expected = Finding { chain: run.to_string(), seq: 3, what: Flaw::PayloadMissing(digest) };
     assert_eq!(findings(&journal), [expected]);
@@ -256,11 +261,14 @@ fn chains_and_kept_bytes_that_do_not_belong_are_found() {
     assert_eq!(tampered(&journal, &conn, &types, places), [(run.to_string(), 4)]);
     let number = format!("UPDATE events SET seq = 'x' WHERE chain = '{run}' AND seq = 6");
     assert_eq!(tampered(&journal, &conn, &number, places), [(run.to_string(), 6)]);
-    conn.execute_batch("UPDATE components SET bytes = x'00'").unwrap();
     let digest = component("wasm").digest;
-    assert_eq!(findings(&journal), [Finding { chain: "system".into(), seq: 1, what: Flaw::KeptChanged(digest) }]);
-    conn.execute_batch("DELETE FROM components").unwrap();
-    assert_eq!(findings(&journal), [Finding { chain: "system".into(), seq: 1, what: Flaw::KeptChanged(digest) }]);
+    for change in
+        ["UPDATE components SET bytes = x'00'", "UPDATE components SET bytes = NULL", "DELETE FROM components"]
+    {
+        conn.execute_batch(change).unwrap();
+        let expected = Finding { chain: "system".into(), seq: 1, what: Flaw::KeptChanged(digest) };
+        assert_eq!(findings(&journal), [expected], "{change}");
+    }
 }
 
 #[test]

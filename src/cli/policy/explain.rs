@@ -46,7 +46,7 @@ fn parse_risk(word: &str) -> Result<Risk, String> {
 #[derive(Serialize)]
 struct Explained {
     schema: u32,
-    /// Whether a component provides the capability; without one its declared risk is taken as LOW.
+    /// Whether a component provides the capability; without one the answer is DENY, and the declared risk stands as LOW.
     installed: bool,
     #[serde(flatten)]
     explanation: Explanation,
@@ -59,7 +59,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     let info = registry.capability(capability);
     let installed = info.is_some() || capability == HUMAN_APPROVE;
     let empty = Value::Object(serde_json::Map::new());
-    let explanation = explain(
+    let mut explanation = explain(
         &policy,
         &Request {
             principal: context.principal()?.clone(),
@@ -74,10 +74,8 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     if !installed {
         let ids = registry.ids();
         let similar = suggest(capability, ids.iter().map(|id| id.as_str()));
-        let similar = similar.map_or(String::new(), |id| format!("; did you mean `{id}`?"));
-        context.output.note(&format!(
-            "no installed component provides `{capability}`, so its declared risk is taken as LOW{similar}"
-        ));
+        explanation = explanation.of_unknown(&arguments.capability, similar);
+        context.output.note(&format!("no installed component provides `{capability}`"));
     }
     let explained = Explained { schema: 1, installed, explanation };
     context.output.result(&explained, || explained.explanation.to_string())?;
