@@ -152,7 +152,9 @@ fn report(context: &Context, host: &Host, run: &RunId, driven: Driven) -> Result
                     let waiting = StepState::Waiting.as_str();
                     let asked = view.steps.iter().find(|step| step.state == waiting && step.approval.is_some());
                     let step = asked.map_or("STEP", |step| step.name.as_str());
-                    next(format!("next: `redress approvals`, then `redress approve {run} {step} --reason ...`"));
+                    next(format!(
+                        "next: `redress approvals`, then `redress approve {run} {step} --as user:NAME --reason REASON`"
+                    ));
                 }
                 RunState::Stuck => {
                     next(format!("next: `redress show {run} --effects`, then `redress repair {run} STEP ...`"));

@@ -183,6 +183,8 @@ impl From<EngineError> for CliError {
             EngineError::Io { path, .. } => CliError::engine("io", message).in_file(path),
             EngineError::Illegal { .. } => CliError::engine("illegal-event", message)
                 .help("`redress audit verify` says whether the journal was changed"),
+            EngineError::Bug { .. } => CliError::engine("bug", message)
+                .help("the run can be resumed: `redress recover`; please report it with what the log says"),
             EngineError::MissingComponent { .. } => CliError::engine("missing-component", message)
                 .help("put the component into a folder of components, as `--components DIR` or in the settings"),
             EngineError::Erased { .. } => CliError::engine("erased", message)

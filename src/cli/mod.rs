@@ -278,7 +278,8 @@ fn start_log(verbose: bool) -> Result<(), CliError> {
     let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(default))
         .map_err(|error| CliError::usage("bad-filter", format!("the variable REDRESS_LOG: {error}")))?;
     let colour = output::colour_allowed(&std::io::stderr());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written is lost. Told of on stderr, which is what cannot be written, it would be a panic.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     // A second log in the same process has no effect.
     drop(log.with_ansi(colour).with_target(false).try_init());
     Ok(())

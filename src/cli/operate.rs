@@ -16,7 +16,7 @@ pub(super) struct Order {
     /// The run: its id, the beginning of it, or `latest`
     pub run: String,
     /// Why; it is journaled
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub reason: String,
 }
 

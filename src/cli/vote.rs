@@ -26,7 +26,7 @@ pub(super) struct Ballot {
     #[arg(long, value_name = "ID")]
     request: Option<String>,
     /// Why
-    #[arg(long)]
+    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     reason: String,
 }
 

@@ -82,6 +82,12 @@ pub enum EngineError {
     /// The sandbox cannot be set up.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
+    /// The host failed in a way that it does not know.
+    #[error("the engine failed while it ran a step, which is a bug: {why}")]
+    Bug {
+        /// What is known of it.
+        why: String,
+    },
     /// A file or folder cannot be read.
     #[error("{path}: {error}")]
     Io {

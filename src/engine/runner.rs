@@ -153,7 +153,7 @@ impl Live {
                     return Ok(());
                 }
                 let cancel = self.begin(step, Work::Attempt);
-                tokio::spawn(self.clone().attempt(step, attempt, cancel));
+                self.watch(step, tokio::spawn(self.clone().attempt(step, attempt, cancel)));
                 Ok(())
             }
             Command::Settle { step } => {
@@ -172,12 +172,23 @@ impl Live {
             }
             Command::Undo { step, attempt } => {
                 let cancel = self.begin(step, Work::Undo);
-                tokio::spawn(self.clone().undo(step, attempt, cancel));
+                self.watch(step, tokio::spawn(self.clone().undo(step, attempt, cancel)));
                 Ok(())
             }
             Command::Close(closed) => self.close(closed).await,
             Command::Interrupt { .. } | Command::WaitUntil(_) => Ok(()),
         }
+    }
+
+    /// What is in flight ends by itself, save for a bug of the host: then the run is left, and not waited for.
+    fn watch(self: &Arc<Self>, step: StepIndex, work: tokio::task::JoinHandle<()>) {
+        let live = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = work.await {
+                live.lock().running.remove(&step);
+                live.fail(EngineError::Bug { why: error.to_string() });
+            }
+        });
     }
 
     fn begin(&self, step: StepIndex, work: Work) -> Cancel {

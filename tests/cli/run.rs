@@ -135,3 +135,13 @@ fn a_plan_decides_and_executes_nothing() {
     assert!(place.world().is_empty());
     assert!(!place.path(".redress/journal.db").exists());
 }
+
+#[test]
+fn a_log_that_cannot_be_written_changes_nothing() {
+    let place = Place::with_policy("rules: []\n");
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = place.command(&["-v", "call", "io.fs.exists", "--input", "path=/workspace", "--json"]);
+    let output = command.stderr(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\"ROLLED_BACK\""));
+}
