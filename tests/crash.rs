@@ -276,3 +276,33 @@ steps:
         }
     }
 }
+
+#[test]
+fn a_stopped_owner_keeps_its_run() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let place = Place::new(
+        "name: slow\nsteps:\n  - { name: a, capability: test.slow, timeout: 25s, inputs: { path: /work/s, ms: 20000 } }\n",
+    );
+    let mut owner = Command::new(env!("CARGO_BIN_EXE_redress"))
+        .args(["run", "workflow.yaml", "--json"])
+        .current_dir(place.dir.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // It owns the run and is in the middle of the step's effects.
+    while !place.dir.path().join("work/s").exists() {
+        assert!(owner.try_wait().unwrap().is_none(), "it ended before it began");
+        std::thread::yield_now();
+    }
+    let pid = Pid::from_child(&owner);
+    kill_process(pid, Signal::STOP).unwrap();
+    let run = place.ids()[0].clone();
+    place.redress(&["recover"], None);
+    assert_eq!(place.journal().unwrap().run(&run).unwrap().unwrap().epoch, 1);
+    assert_eq!(place.runs(), ["RUNNING"]);
+    kill_process(pid, Signal::KILL).unwrap();
+    owner.wait().unwrap();
+    let kill = ["kill", &run.to_string(), "--reason", "the test is over", "--as", "user:op"];
+    place.redress(&kill, None);
+    assert_eq!(place.runs(), ["KILLED"]);
+}
