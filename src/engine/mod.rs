@@ -42,7 +42,7 @@ use crate::policy::Policy;
 use crate::saga::event::Entry;
 use crate::saga::{self, Command, InFlight, Phase, RunState, State};
 use crate::sandbox::Sandbox;
-use crate::types::{Failure, RunId, Timestamp};
+use crate::types::{RunId, Timestamp};
 
 use live::Live;
 use stored::StoredInputs;
@@ -259,11 +259,6 @@ impl Run {
     pub async fn drive(&self, stop: &Stop) -> Result<Driven, EngineError> {
         self.live.drive(stop).await
     }
-
-    /// Whether the run is closed.
-    pub fn is_closed(&self) -> bool {
-        self.live.lock().state.phase == Phase::Closed
-    }
 }
 
 fn check_grants(policy: &Policy, protected: &[PathBuf]) -> Result<(), EngineError> {
@@ -291,11 +286,4 @@ fn check_grants(policy: &Policy, protected: &[PathBuf]) -> Result<(), EngineErro
 /// A new id: a UUID of version 7.
 fn new_id() -> String {
     uuid::Uuid::now_v7().to_string()
-}
-
-/// A failure that a caller can be told, from any error of the engine.
-impl From<&EngineError> for Failure {
-    fn from(error: &EngineError) -> Failure {
-        Failure::new("engine", error.to_string())
-    }
 }

@@ -70,7 +70,7 @@ impl Live {
         let before: BTreeMap<Target, TargetState> =
             step.touched.iter().map(|(target, touched)| (target.clone(), touched.before.clone())).collect();
         let comparable = step.undo.attempts == 0 && step.after_states_known();
-        let remade = self.remade(&step);
+        let remade = self.remade(&self.lock(), &step);
         if let Some(failure) = comparable.then(|| changed_since(&step, &remade)).flatten() {
             return self.refuse_undo(&step, UndoOutcome::ChangedSince, failure);
         }
@@ -101,11 +101,7 @@ impl Live {
     }
 
     /// Targets of a step that later steps of the run changed too and whose undo has put back.
-    fn remade(&self, step: &Step) -> BTreeSet<Target> {
-        self.remade_in(&self.lock(), step)
-    }
-
-    fn remade_in(&self, core: &Core, step: &Step) -> BTreeSet<Target> {
+    fn remade(&self, core: &Core, step: &Step) -> BTreeSet<Target> {
         let later = |other: &&Step| other.order > step.order && matches!(other.status, Status::Undone { .. });
         let later: Vec<&Step> = core.state.steps.iter().filter(later).collect();
         let own = step.touched.keys();
@@ -186,7 +182,7 @@ impl Live {
         let log = report.log.filter(|log| !log.is_empty()).map(Payload::new).transpose()?;
         let (outcome, checked, error) = match report.result {
             Err(error) => (UndoOutcome::Failed, false, Some(error)),
-            Ok(_) => match verify(before, !self.remade_in(&core, &step).is_empty()) {
+            Ok(_) => match verify(before, !self.remade(&core, &step).is_empty()) {
                 Ok(checked) => (UndoOutcome::Undone, checked, None),
                 Err(failure) => (UndoOutcome::NotRestored, false, Some(failure)),
             },
