@@ -14,7 +14,7 @@ use crate::document::escape;
 use crate::engine::{ApprovalView, RunView, StepView, TargetView};
 use crate::saga::event::{Residue, ResidueKind};
 use crate::saga::{RunState, StepState};
-use crate::types::{Effect, EffectStatus, Grant};
+use crate::types::{Effect, EffectStatus, Grant, SecretGrant, SecretSource, UrlGrant};
 
 /// The most characters of an input or output that are shown of a step.
 const MAX_VALUE: usize = 2_000;
@@ -159,9 +159,31 @@ pub(super) fn granted(grant: &Grant) -> Vec<String> {
         .filesystem
         .iter()
         .map(|dir| format!("{} is {}, {}", quoted(&dir.guest), quoted(&dir.host), dir.access.as_str()));
+    let urls = grant.network.iter().map(granted_url);
+    let secrets = grant.secrets.iter().map(granted_secret);
     let config = grant.config.iter().map(|(name, value)| format!("config {name} = {}", quoted(value)));
-    let lines: Vec<String> = dirs.chain(config).collect();
+    let lines: Vec<String> = dirs.chain(urls).chain(secrets).chain(config).collect();
     if lines.is_empty() { vec!["nothing: it only computes".to_owned()] } else { lines }
+}
+
+/// `GET, POST https://api.example.com/**`, and what else the entry says.
+fn granted_url(grant: &UrlGrant) -> String {
+    let methods: Vec<&str> = grant.methods.iter().map(|method| method.as_str()).collect();
+    let flags = [
+        (grant.query, ", with query"),
+        (grant.local, ", a local host"),
+        (grant.reads_are_effects, ", reads are effects"),
+    ];
+    let flags: String = flags.into_iter().filter(|(set, _)| *set).map(|(_, text)| text).collect();
+    format!("{} {}{flags}", methods.join(", "), quoted(&grant.url))
+}
+
+fn granted_secret(secret: &SecretGrant) -> String {
+    let source = match &secret.source {
+        SecretSource::Env(name) => format!("variable {}", quoted(name)),
+        SecretSource::File(path) => format!("file {}", quoted(path)),
+    };
+    format!("secret {} from {source}, for {}", secret.name, escape(&secret.hosts.join(", ")))
 }
 
 fn touched(target: &TargetView) -> String {

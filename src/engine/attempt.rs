@@ -33,17 +33,14 @@ struct Attempt {
 
 impl Watcher for Attempt {
     fn claim(&self, target: &Target, kind: &str) -> Result<(), Failure> {
-        let Some(path) = target.host_path() else { return Ok(()) };
         let core = &mut *self.live.lock();
         core.claims
-            .claim(path, Touch::of(kind), self.index, |other| core.state.is_ancestor(other, self.index))
+            .claim(target.claim_key(), Touch::of(kind), self.index, |other| core.state.is_ancestor(other, self.index))
             .map_err(|other| conflict(&core.state, self.index, other, &target.to_string()))
     }
 
     fn release(&self, target: &Target) {
-        if let Some(path) = target.host_path() {
-            self.live.lock().claims.release(path, self.index);
-        }
+        self.live.lock().claims.release(target.claim_key(), self.index);
     }
 
     fn intent(

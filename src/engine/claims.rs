@@ -1,10 +1,12 @@
-//! Which step of a run has touched which path, so that undoing in reverse order of INTENT always restores.
+//! Which step of a run has touched which path or URL, so that undoing in reverse order of INTENT always restores.
 //!
 //! An effect of a step is refused as `conflict` if a step that is not its ancestor
 //!
 //! 1. touched the same path,
 //! 2. touched something below it, and the effect moves or removes it,
 //! 3. made, moved or removed a directory above it.
+//!
+//! A URL is a path in this sense, whatever the method; nothing lies above or below it.
 //!
 //! A path is claimed when its effect is admitted and released if the system refused it: what changed nothing claims nothing.
 
@@ -44,12 +46,11 @@ impl Claims {
         let mut claims = Claims::default();
         for (index, step) in state.steps.iter().enumerate() {
             for (target, touched) in &step.touched {
-                let Some(path) = target.host_path() else { continue };
                 let stays = matches!(
                     (&touched.before, &touched.after),
-                    (TargetState::File { .. }, Some(TargetState::File { .. }))
+                    (TargetState::File { .. }, Some(TargetState::File { .. })) | (TargetState::Unobserved, _)
                 );
-                claims.add(path, index, if stays { Touch::Changed } else { Touch::Placed });
+                claims.add(target.claim_key(), index, if stays { Touch::Changed } else { Touch::Placed });
             }
         }
         claims

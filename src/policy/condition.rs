@@ -5,9 +5,9 @@
 use serde_json::Value;
 
 use crate::document::{Diagnostic, Diagnostics, Node, Span, integer, list, suggest};
-use crate::types::canonical_bytes;
+use crate::types::{ResourceGlob, canonical_bytes};
 
-use super::resource::ResourceGlob;
+use super::pattern::at_node;
 
 /// The operators, as they stand in a file.
 const OPERATORS: [&str; 7] = ["equals", "in", "glob", "min", "max", "min_length", "max_length"];
@@ -256,7 +256,7 @@ fn read_globs(node: &Node, diagnostics: &mut Diagnostics) -> Option<Vec<Resource
         let text = crate::document::string(item, "`glob`", diagnostics)?;
         match ResourceGlob::parse(text) {
             Ok(glob) => globs.push(glob),
-            Err(error) => diagnostics.push(error.at_node("bad-glob", item)),
+            Err(error) => diagnostics.push(at_node(error, "bad-glob", item)),
         }
     }
     Some(globs)

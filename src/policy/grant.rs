@@ -1,10 +1,12 @@
 //! What the sandbox opens: entries of `grants:` that name the capability and every principal, cut down to what the
 //! capability asks for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::{Diagnostic, Diagnostics, Span};
-use crate::types::{Access, CapabilityId, DirGrant, Grant, LimitOverrides, Limits, Permission, Principal};
+use crate::types::{
+    Access, CapabilityId, DirGrant, Grant, LimitOverrides, Limits, Permission, Principal, SecretGrant, UrlGrant,
+};
 
 use super::{Pattern, Policy};
 
@@ -15,6 +17,8 @@ pub(super) struct GrantEntry {
     /// None for everybody.
     pub principals: Option<Vec<Pattern>>,
     pub filesystem: Vec<GrantedDir>,
+    pub network: Vec<UrlGrant>,
+    pub secrets: Vec<GrantedSecret>,
     pub config: Vec<GrantedConfig>,
     pub limits: LimitOverrides,
 }
@@ -26,6 +30,13 @@ pub(super) struct GrantedDir {
     pub host_span: Span,
     /// Where its `guest` stands.
     pub guest_span: Span,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct GrantedSecret {
+    pub secret: SecretGrant,
+    /// Where its name stands.
+    pub span: Span,
 }
 
 #[derive(Clone, Debug)]
@@ -73,6 +84,8 @@ pub fn effective_grant(
     let writes = asked.contains(&Permission::FsWrite);
     let reads = writes || asked.contains(&Permission::FsRead);
     let mut filesystem: BTreeMap<&str, DirGrant> = BTreeMap::new();
+    let mut network = BTreeSet::new();
+    let mut secrets: BTreeMap<&str, SecretGrant> = BTreeMap::new();
     let mut config = BTreeMap::new();
     let mut limits = Limits::default();
     for entry in policy.grants.iter().filter(|entry| entry.covers(principals, capability)) {
@@ -82,6 +95,17 @@ pub fn effective_grant(
                 config.insert(name.clone(), value.clone());
             }
         }
+        network.extend(entry.network.iter().filter_map(|url| url.asked_for(asked)));
+        for GrantedSecret { secret, .. } in &entry.secrets {
+            if asked.iter().any(|permission| permission.covers_secret(&secret.name)) {
+                // INVARIANT: entries that can hold for one call agree on the source of a secret.
+                let opened =
+                    secrets.entry(&secret.name).or_insert_with(|| SecretGrant { hosts: Vec::new(), ..secret.clone() });
+                opened.hosts.extend(
+                    secret.hosts.iter().filter(|host| !opened.hosts.contains(host)).cloned().collect::<Vec<_>>(),
+                );
+            }
+        }
         for GrantedDir { dir, .. } in entry.filesystem.iter().filter(|_| reads) {
             let access = if writes { dir.access } else { Access::ReadOnly };
             // INVARIANT: entries that can hold for one call agree on the host of a guest path.
@@ -89,7 +113,13 @@ pub fn effective_grant(
             opened.access = opened.access.max(access);
         }
     }
-    Grant { filesystem: filesystem.into_values().collect(), config, limits }
+    Grant {
+        filesystem: filesystem.into_values().collect(),
+        network: network.into_iter().collect(),
+        secrets: secrets.into_values().collect(),
+        config,
+        limits,
+    }
 }
 
 impl Policy {
@@ -114,6 +144,18 @@ pub(super) fn check(entries: &[GrantEntry], diagnostics: &mut Diagnostics) {
                         let help = format!("it is granted on line {} already", other.guest_span.line);
                         diagnostics.push(Diagnostic::error("grant-conflict", granted.guest_span, problem).help(help));
                     }
+                }
+            }
+            for (at, granted) in entry.secrets.iter().enumerate() {
+                let before = if earlier_index == index { at } else { earlier.secrets.len() };
+                let same = |other: &&GrantedSecret| {
+                    other.secret.name == granted.secret.name && other.secret.source != granted.secret.source
+                };
+                let other = earlier.secrets.iter().take(before).find(same).filter(|_| entry.overlaps(earlier));
+                if let Some(other) = other {
+                    let message = format!("the secret `{}` is granted with two values", granted.secret.name);
+                    let help = format!("the other one stands on line {}", other.span.line);
+                    diagnostics.push(Diagnostic::error("grant-conflict", granted.span, message).help(help));
                 }
             }
             for config in entry.config.iter().filter(|_| earlier_index < index) {

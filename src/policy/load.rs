@@ -2,17 +2,19 @@
 //! is refused.
 
 mod grants;
+mod network;
 
 use std::collections::HashMap;
 
 use crate::document::{
     Diagnostic, Diagnostics, MapReader, Node, Source, Span, duration, integer, list, parse, string, strings, suggest,
 };
-use crate::types::{Action, CapabilityId, Duration, Principal, Risk, sha256};
+use crate::types::{Action, CapabilityId, Duration, PatternError, Principal, Risk, sha256};
 
 use super::index::Index;
+use super::pattern::at_node;
 use super::rule::{ApprovalTerms, RiskFloor, Rule, RuleRef};
-use super::{Pattern, PatternError, Policy, condition, grant, selftest};
+use super::{Pattern, Policy, condition, grant, selftest};
 
 /// The most votes that a rule may ask for.
 const MAX_QUORUM: u64 = 100;
@@ -221,7 +223,7 @@ fn capabilities(node: &Node, all: &mut Diagnostics) -> Vec<Pattern> {
 }
 
 fn pattern(read: Result<Pattern, PatternError>, node: &Node, all: &mut Diagnostics) -> Option<Pattern> {
-    read.map_err(|error| all.push(error.at_node("bad-pattern", node))).ok()
+    read.map_err(|error| all.push(at_node(error, "bad-pattern", node))).ok()
 }
 
 pub(super) fn action(node: &Node, what: &str, all: &mut Diagnostics) -> Option<Action> {

@@ -80,7 +80,6 @@ mod index;
 mod load;
 mod pattern;
 pub mod reference;
-mod resource;
 mod rule;
 mod selftest;
 
@@ -88,7 +87,7 @@ pub use decide::{Decision, Request, decide, decide_by_rule_only};
 pub use explain::{Explanation, PrincipalExplanation, RuleOutcome, RuleTrace, explain};
 pub use foresee::{Foresight, foresee};
 pub use grant::{WritableHost, effective_grant};
-pub use pattern::{Pattern, PatternError};
+pub use pattern::Pattern;
 pub use rule::{ApprovalTerms, RuleRef, VoteRefusal};
 pub use selftest::{PolicyTest, TestResult, load_tests, run_tests};
 

@@ -451,6 +451,12 @@ pub struct Evidence {
     /// The digest over all effects, if not all are listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effects_digest: Option<Digest>,
+    /// The first requests that were no effects, one by one, up to the limit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub egress: Vec<Effect>,
+    /// How many such requests there were.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub egress_total: u64,
     /// Reads, by directory.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reads: Vec<ReadRecord>,
@@ -458,6 +464,10 @@ pub struct Evidence {
     pub fuel: u64,
     /// Milliseconds from the start of the call to its end.
     pub wall_ms: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// See [`Event::Result`].

@@ -224,8 +224,14 @@ fn intent(step: &str, attempt: u32) -> Event {
 }
 
 fn evidence(step: &str, let_out: bool) -> Evidence {
-    let effect =
-        Effect { kind: "fs.create".into(), target: target(step), to: None, status: EffectStatus::Done, bytes: 1 };
+    let effect = Effect {
+        kind: "fs.create".into(),
+        target: target(step),
+        to: None,
+        status: EffectStatus::Done,
+        bytes: 1,
+        exchange: None,
+    };
     let record = TargetRecord {
         target: target(step),
         before: TargetState::Absent,

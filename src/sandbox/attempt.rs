@@ -3,7 +3,8 @@
 //! It decides in this order, and stops at the first no:
 //!
 //! 1. was the call interrupted, or is its time over?
-//! 2. is the target in a directory granted read-write, and none of the names that are the host's own?
+//! 2. of a path: is it in a directory granted read-write, and none of the names that are the host's own? (Of a request the
+//!    grant, the name's addresses and the connection come first: `http`.)
 //! 3. may this capability change anything (`effect`), and is its undo record saved? In an undo: did `execute` change it?
 //! 4. does another step of the run claim the target?
 //! 5. the target's state is taken, if this is its first effect
@@ -13,11 +14,13 @@
 //! A no of 2 to 4 and of 6 is remembered: the guest sees only *not permitted*, so the attempt's failure carries the reason,
 //! and an attempt that was refused an effect never counts as a success.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::oneshot;
 
 use super::cancel::Cancel;
@@ -25,7 +28,7 @@ use super::evidence::{Ledger, effect};
 use super::grant::Roots;
 use super::names::At;
 use super::observe::observe_at;
-use crate::types::{Access, EffectKind, EffectStatus, Failure, Target, TargetState, code};
+use crate::types::{Access, Effect, EffectKind, EffectStatus, Exchange, Failure, Target, TargetState, code};
 
 /// What the engine is asked while one attempt runs. All of it is called from the thread that runs the guest.
 pub trait Watcher: Send + Sync {
@@ -62,7 +65,7 @@ pub(super) enum Mode {
     Describe,
     /// `execute`, perhaps with the records of an earlier attempt.
     Execute { in_force: Vec<Vec<u8>> },
-    /// `compensate`, which may be held to the targets that `execute` changed.
+    /// `compensate`, which may be held to the paths and origins that `execute` changed.
     Compensate { may_change: Option<BTreeSet<String>> },
 }
 
@@ -89,10 +92,18 @@ pub(super) enum Answer {
     Failed,
     /// An atomic call failed: it changed nothing.
     Refused,
+    /// A request was answered, as a whole or not.
+    Exchanged {
+        bytes: u64,
+        exchange: Exchange,
+        whole: bool,
+    },
 }
 
 /// An effect that was let out and waits for its answer.
 pub(super) struct Admitted {
+    /// Its number in `in_flight`.
+    number: u64,
     kind: &'static str,
     targets: Vec<Target>,
     fresh: Vec<Target>,
@@ -101,7 +112,8 @@ pub(super) struct Admitted {
 
 enum Intent {
     NotYet,
-    Pending,
+    /// It was enqueued; whoever of several effects waits for it may be dropped.
+    Pending(Shared<BoxFuture<'static, Result<(), Failure>>>),
     Durable,
     Refused(Failure),
 }
@@ -124,7 +136,9 @@ struct Inner {
     undo_bytes: u64,
     intent: Intent,
     claimed: BTreeSet<(Target, &'static str)>,
-    in_flight: Option<crate::types::Effect>,
+    /// What was let out and not answered yet: effects, and requests that are none.
+    in_flight: BTreeMap<u64, Effect>,
+    last_number: u64,
     refusal: Option<Failure>,
     hint: Option<Failure>,
     handles: Vec<Weak<File>>,
@@ -158,7 +172,8 @@ impl Attempt {
                 Mode::Describe | Mode::Execute { .. } => Intent::NotYet,
             },
             claimed: BTreeSet::new(),
-            in_flight: None,
+            in_flight: BTreeMap::new(),
+            last_number: 0,
             refusal: None,
             hint: None,
             handles: Vec::new(),
@@ -185,9 +200,30 @@ impl Attempt {
         self.cancel.is_cancelled() || Instant::now() >= self.deadline
     }
 
-    /// Lets one effect out, or says why not. Of a rename the first place is where it comes from.
+    /// Lets one effect on files out, or says why not. Of a rename the first place is where it comes from.
     pub(super) async fn admit(&self, kind: &'static str, places: &[&At], moved: bool) -> Result<Admitted, Refusal> {
-        let targets: Vec<Target> = places.iter().map(|at| at.target.clone()).collect();
+        let places: Vec<(Target, Option<&At>)> = places.iter().map(|at| (at.target(), Some(*at))).collect();
+        self.admit_at(kind, &places, moved, None).await
+    }
+
+    /// Lets one request out that is an effect, to whom `exchange` says.
+    pub(super) async fn admit_request(
+        &self,
+        kind: &'static str,
+        target: &Target,
+        exchange: &Exchange,
+    ) -> Result<Admitted, Refusal> {
+        self.admit_at(kind, &[(target.clone(), None)], false, Some(exchange)).await
+    }
+
+    async fn admit_at(
+        &self,
+        kind: &'static str,
+        places: &[(Target, Option<&At>)],
+        moved: bool,
+        exchange: Option<&Exchange>,
+    ) -> Result<Admitted, Refusal> {
+        let targets: Vec<Target> = places.iter().map(|(target, _)| target.clone()).collect();
         if self.stopped() {
             return Err(Refusal::Stopped);
         }
@@ -196,10 +232,11 @@ impl Attempt {
         }
         let claims = self.claim(kind, &targets)?;
         let mut fresh: Vec<(Target, TargetState)> = Vec::new();
-        for at in places {
-            let known = self.inner().ledger.touched(&at.target) || fresh.iter().any(|(t, _)| *t == at.target);
+        for (target, at) in places {
+            let known = self.inner().ledger.touched(target) || fresh.iter().any(|(t, _)| t == target);
             if !known {
-                fresh.push((at.target.clone(), observe_at(&at.dir.dir, at.name.as_ref(), moved)));
+                let before = at.map(|at| observe_at(&at.dir.dir, at.name.as_ref(), moved));
+                fresh.push((target.clone(), before.unwrap_or(TargetState::Unobserved)));
             }
         }
         if let Err(failure) = self.barrier(&targets, &fresh).await {
@@ -212,13 +249,12 @@ impl Attempt {
         }
         let mut inner = self.inner();
         let was_clean = !inner.ledger.let_out();
-        let (first, to) = ends(&targets);
-        inner.in_flight = first.map(|first| effect(kind, first, to, EffectStatus::LetOut, 0));
+        let number = inner.begin(kind, &targets, exchange);
         let names = fresh.iter().map(|(target, _)| target.clone()).collect();
         for (target, before) in fresh {
             inner.ledger.target(&target, before, moved);
         }
-        Ok(Admitted { kind, targets, fresh: names, was_clean })
+        Ok(Admitted { number, kind, targets, fresh: names, was_clean })
     }
 
     /// Lets a change through a handle out that was opened by an admitted effect. The intent is durable by then.
@@ -226,37 +262,40 @@ impl Attempt {
         if self.stopped() {
             return Err(Refusal::Stopped);
         }
-        let targets = vec![at.target.clone()];
-        self.permitted(&at.target).map_err(|failure| self.refuse(kind, &targets, failure))?;
-        let known = self.inner().ledger.touched(&at.target);
+        let target = at.target();
+        let targets = vec![target.clone()];
+        self.permitted(&target).map_err(|failure| self.refuse(kind, &targets, failure))?;
+        let known = self.inner().ledger.touched(&target);
         let mut fresh = Vec::new();
         if !known {
             // The file was renamed while it was open: its new name is one more target.
             self.claim(kind, &targets)?;
             let before = observe_at(&at.dir.dir, at.name.as_ref(), false);
             if matches!(self.mode, Mode::Execute { .. }) {
-                self.watcher.before(&at.target, &before);
+                self.watcher.before(&target, &before);
             }
-            self.inner().ledger.target(&at.target, before, false);
-            fresh.push(at.target.clone());
+            self.inner().ledger.target(&target, before, false);
+            fresh.push(target);
         }
-        self.inner().in_flight = Some(effect(kind, &at.target, None, EffectStatus::LetOut, 0));
-        Ok(Admitted { kind, targets, fresh, was_clean: false })
+        let number = self.inner().begin(kind, &targets, None);
+        Ok(Admitted { number, kind, targets, fresh, was_clean: false })
     }
 
     /// The system answered.
     pub(super) fn answer(&self, admitted: Admitted, answer: Answer) {
-        let Admitted { kind, targets, fresh, was_clean } = admitted;
-        let (status, bytes) = match answer {
-            Answer::Done { bytes } => (EffectStatus::Done, bytes),
-            Answer::Failed => (EffectStatus::Failed, 0),
-            Answer::Refused => (EffectStatus::Refused, 0),
+        let Admitted { number, kind, targets, fresh, was_clean } = admitted;
+        let (status, bytes, exchange) = match answer {
+            Answer::Done { bytes } => (EffectStatus::Done, bytes, None),
+            Answer::Failed => (EffectStatus::Failed, 0, None),
+            Answer::Refused => (EffectStatus::Refused, 0, None),
+            Answer::Exchanged { bytes, exchange, whole: true } => (EffectStatus::Done, bytes, Some(exchange)),
+            Answer::Exchanged { bytes, exchange, whole: false } => (EffectStatus::LetOut, bytes, Some(exchange)),
         };
         {
             let mut inner = self.inner();
-            inner.in_flight = None;
+            inner.in_flight.remove(&number);
             if let (Some(first), to) = ends(&targets) {
-                inner.ledger.effect(effect(kind, first, to, status, bytes));
+                inner.ledger.effect(Effect { exchange, ..effect(kind, first, to, status, bytes) });
             }
             if status == EffectStatus::Refused {
                 inner.ledger.take_back(&fresh, was_clean);
@@ -277,8 +316,80 @@ impl Attempt {
         }
     }
 
+    /// Whether a request can be an effect of this call, before anything is sent for it. Decided again when it is admitted.
+    pub(super) fn permit_request(&self, kind: &'static str, target: &Target) -> Result<(), Refusal> {
+        self.permitted(target).map_err(|failure| self.refuse(kind, std::slice::from_ref(target), failure))
+    }
+
+    /// A request that is no effect goes out; [`Attempt::answered_read`] takes the number.
+    pub(super) fn begin_read(&self, kind: &'static str, target: &Target, exchange: &Exchange) -> u64 {
+        self.inner().begin(kind, std::slice::from_ref(target), Some(exchange))
+    }
+
+    /// A request that is no effect was answered, as a whole or not.
+    pub(super) fn answered_read(&self, number: u64, exchange: Exchange, whole: bool) {
+        let mut inner = self.inner();
+        if let Some(read) = inner.in_flight.remove(&number) {
+            let status = if whole { EffectStatus::Done } else { EffectStatus::LetOut };
+            inner.ledger.egress(Effect { status, exchange: Some(exchange), ..read });
+        }
+    }
+
+    /// A request that is no effect was refused, or came to nobody: it stands in the evidence all the same.
+    pub(super) fn refused_read(&self, kind: &'static str, target: &Target) {
+        self.inner().ledger.egress(effect(kind, target, None, EffectStatus::Refused, 0));
+    }
+
+    /// An effect was refused before it was admitted.
+    pub(super) fn refuse_request(&self, kind: &'static str, target: &Target, failure: Failure) {
+        self.refuse(kind, std::slice::from_ref(target), failure);
+    }
+
+    /// A request that is an effect found nobody to send to: nothing of it went out.
+    pub(super) fn not_sent(&self, kind: &'static str, target: &Target, exchange: Exchange) {
+        let refused = effect(kind, target, None, EffectStatus::Refused, 0);
+        self.inner().ledger.effect(Effect { exchange: Some(exchange), ..refused });
+    }
+
     fn permitted(&self, target: &Target) -> Result<(), Failure> {
-        let Target::File { host, guest } = target;
+        if let Target::File { host, guest } = target {
+            self.path_permitted(host, guest)?;
+        }
+        match (&self.mode, self.effect) {
+            (Mode::Describe, _) => {
+                Err(Failure::new(code::EFFECT_FORBIDDEN, format!("`describe` cannot change `{target}`")))
+            }
+            (_, EffectKind::None) => {
+                let message = format!("`{}` declares `effect: none` and tried to change `{target}`", self.capability);
+                Err(Failure::new(code::EFFECT_FORBIDDEN, message))
+            }
+            (Mode::Execute { in_force }, EffectKind::Reversible) => {
+                if in_force.is_empty() && self.inner().saved.is_none() {
+                    let message = format!(
+                        "`{}` tried to change `{target}` before it saved an undo record; nothing was changed",
+                        self.capability
+                    );
+                    return Err(Failure::new(code::NO_UNDO, message));
+                }
+                Ok(())
+            }
+            (Mode::Execute { .. }, EffectKind::Irreversible) => Ok(()),
+            (Mode::Compensate { may_change: Some(reach) }, _) if !reach.contains(&target.reach()) => {
+                let message = match target {
+                    Target::File { guest, .. } => {
+                        format!("the undo tried to change `{guest}`, which the step did not touch")
+                    }
+                    Target::Http { .. } => {
+                        format!("the undo tried to send `{target}`; the step sent nothing that changes to that origin")
+                    }
+                };
+                Err(Failure::new(code::NOT_GRANTED, message))
+            }
+            (Mode::Compensate { .. }, _) => Ok(()),
+        }
+    }
+
+    fn path_permitted(&self, host: &str, guest: &str) -> Result<(), Failure> {
         let Some(root) = self.roots.of(host) else {
             return Err(Failure::new(code::NOT_GRANTED, format!("`{guest}` is not in a granted directory")));
         };
@@ -291,31 +402,7 @@ impl Attempt {
                 format!("`{guest}` cannot be changed: `redress.yaml` and `.redress` are the host's own names");
             return Err(Failure::new(code::NOT_GRANTED, message));
         }
-        match (&self.mode, self.effect) {
-            (Mode::Describe, _) => {
-                Err(Failure::new(code::EFFECT_FORBIDDEN, format!("`describe` cannot change `{guest}`")))
-            }
-            (_, EffectKind::None) => {
-                let message = format!("`{}` declares `effect: none` and tried to change `{guest}`", self.capability);
-                Err(Failure::new(code::EFFECT_FORBIDDEN, message))
-            }
-            (Mode::Execute { in_force }, EffectKind::Reversible) => {
-                if in_force.is_empty() && self.inner().saved.is_none() {
-                    let message = format!(
-                        "`{}` tried to change `{guest}` before it saved an undo record; nothing was changed",
-                        self.capability
-                    );
-                    return Err(Failure::new(code::NO_UNDO, message));
-                }
-                Ok(())
-            }
-            (Mode::Execute { .. }, EffectKind::Irreversible) => Ok(()),
-            (Mode::Compensate { may_change: Some(paths) }, _) if !paths.contains(host) => {
-                let message = format!("the undo tried to change `{guest}`, which the step did not touch");
-                Err(Failure::new(code::NOT_GRANTED, message))
-            }
-            (Mode::Compensate { .. }, _) => Ok(()),
-        }
+        Ok(())
     }
 
     /// Claims what this kind has not claimed yet; returns the targets that are claimed for the first time.
@@ -363,30 +450,32 @@ impl Attempt {
         if !matches!(self.mode, Mode::Execute { .. }) {
             return Ok(());
         }
-        let first_intent = {
+        let mut further = fresh;
+        let pending = {
             let mut inner = self.inner();
             match &inner.intent {
                 Intent::Refused(failure) => return Err(failure.clone()),
-                Intent::Pending => return Err(journal_gone()),
                 Intent::Durable => None,
+                Intent::Pending(answer) => Some(answer.clone()),
                 Intent::NotYet => {
-                    inner.intent = Intent::Pending;
-                    Some(inner.saved.clone())
+                    let Some(((target, before), rest)) = fresh.split_first() else { return Err(journal_gone()) };
+                    debug_assert_eq!(targets.first(), Some(target));
+                    further = rest;
+                    let receiver = self.watcher.intent(inner.saved.as_deref(), target, before);
+                    let answer = async move { receiver.await.unwrap_or_else(|_| Err(journal_gone())) };
+                    let answer = answer.boxed().shared();
+                    inner.intent = Intent::Pending(answer.clone());
+                    Some(answer)
                 }
             }
         };
-        let mut further = fresh;
-        if let Some(saved) = first_intent {
-            let Some(((target, before), rest)) = fresh.split_first() else { return Err(journal_gone()) };
-            debug_assert_eq!(targets.first(), Some(target));
-            let answer = self.watcher.intent(saved.as_deref(), target, before).await;
-            let answer = answer.unwrap_or_else(|_| Err(journal_gone()));
+        if let Some(pending) = pending {
+            let answer = pending.await;
             self.inner().intent = match &answer {
                 Ok(()) => Intent::Durable,
                 Err(failure) => Intent::Refused(failure.clone()),
             };
             answer?;
-            further = rest;
         }
         for (target, before) in further {
             self.watcher.before(target, before);
@@ -488,8 +577,12 @@ impl Attempt {
     /// touched are released.
     pub(super) fn finish(&self) -> (Ledger, Option<Failure>, Option<Failure>) {
         let mut inner = self.inner();
-        if let Some(effect) = inner.in_flight.take() {
-            inner.ledger.effect(effect);
+        for (_, effect) in std::mem::take(&mut inner.in_flight) {
+            if inner.ledger.touched(&effect.target) {
+                inner.ledger.effect(effect);
+            } else {
+                inner.ledger.egress(effect);
+            }
         }
         let ledger = std::mem::replace(&mut inner.ledger, Ledger::new(0));
         let untouched: BTreeSet<Target> =
@@ -498,6 +591,18 @@ impl Attempt {
         drop(inner);
         self.unclaim(&untouched.into_iter().collect::<Vec<_>>());
         (ledger, refusal, hint)
+    }
+}
+
+impl Inner {
+    /// Notes that something is let out and not answered yet.
+    fn begin(&mut self, kind: &'static str, targets: &[Target], exchange: Option<&Exchange>) -> u64 {
+        self.last_number += 1;
+        if let (Some(first), to) = ends(targets) {
+            let begun = effect(kind, first, to, EffectStatus::LetOut, 0);
+            self.in_flight.insert(self.last_number, Effect { exchange: exchange.cloned(), ..begun });
+        }
+        self.last_number
     }
 }
 

@@ -200,6 +200,7 @@ fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) ->
     let result = match ended.result {
         Ok(Ok(output)) => match refusal {
             Some(refusal) => Err(refusal),
+            None if ledger.unanswered() => Err(unanswered()),
             None => output.map(|output| accepted(call, &output)).transpose(),
         },
         Ok(Err(said)) => Err(explained(from_guest(said), refusal, hint)),
@@ -214,6 +215,10 @@ fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) ->
     Report { result, outcome, evidence: ledger.finish(ended.fuel, wall_ms), log: log.take() }
 }
 
+fn unanswered() -> Failure {
+    Failure::new(code::UNANSWERED, "the component returned, and a request that it let out had no whole answer")
+}
+
 /// What `context.get` knows: what the engine gave, and the granted configuration values.
 fn context(call: &Call) -> BTreeMap<String, String> {
     let config = call.grant.config.iter().map(|(name, value)| (format!("config.{name}"), value.clone()));
@@ -225,9 +230,8 @@ fn mode(kind: &CallKind) -> Mode {
         CallKind::Execute { undo_in_force } => Mode::Execute { in_force: undo_in_force.clone().unwrap_or_default() },
         CallKind::ExecuteAsUndo => Mode::Compensate { may_change: None },
         CallKind::Compensate { may_change, .. } => {
-            let paths =
-                |targets: &Vec<Target>| targets.iter().filter_map(Target::host_path).map(str::to_owned).collect();
-            Mode::Compensate { may_change: may_change.as_ref().map(paths) }
+            let reach = |targets: &Vec<Target>| targets.iter().map(Target::reach).collect();
+            Mode::Compensate { may_change: may_change.as_ref().map(reach) }
         }
     }
 }

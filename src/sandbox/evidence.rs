@@ -14,6 +14,7 @@ use crate::types::{Digest, Effect, EffectStatus, Target, TargetState};
 pub(super) struct Ledger {
     listed_up_to: u64,
     let_out: bool,
+    unanswered: bool,
     targets: Vec<(Target, TargetState)>,
     known: BTreeSet<Target>,
     moved: BTreeSet<Target>,
@@ -22,6 +23,9 @@ pub(super) struct Ledger {
     open: Option<Effect>,
     total: u64,
     digest: Sha256,
+    /// Requests that are no effects.
+    egress: Vec<Effect>,
+    egress_total: u64,
     reads: BTreeMap<String, (u64, u64)>,
 }
 
@@ -30,6 +34,7 @@ impl Ledger {
         Ledger {
             listed_up_to,
             let_out: false,
+            unanswered: false,
             targets: Vec::new(),
             known: BTreeSet::new(),
             moved: BTreeSet::new(),
@@ -37,6 +42,8 @@ impl Ledger {
             open: None,
             total: 0,
             digest: Sha256::new(),
+            egress: Vec::new(),
+            egress_total: 0,
             reads: BTreeMap::new(),
         }
     }
@@ -44,6 +51,11 @@ impl Ledger {
     /// Whether an effect was let out: the attempt is not clean.
     pub(super) fn let_out(&self) -> bool {
         self.let_out
+    }
+
+    /// Whether an effect was let out that had no whole answer: the attempt has not succeeded.
+    pub(super) fn unanswered(&self) -> bool {
+        self.unanswered
     }
 
     /// Whether an effect on `target` was let out.
@@ -76,11 +88,14 @@ impl Ledger {
 
     /// Adds one effect. Equal ones in a row become one with the sum of the bytes.
     pub(super) fn effect(&mut self, effect: Effect) {
+        self.unanswered |= effect.status == EffectStatus::LetOut;
         if let Some(open) = &mut self.open {
             let same = open.kind == effect.kind
                 && open.target == effect.target
                 && open.to == effect.to
-                && open.status == effect.status;
+                && open.status == effect.status
+                && open.exchange.is_none()
+                && effect.exchange.is_none();
             if same {
                 open.bytes = open.bytes.saturating_add(effect.bytes);
                 return;
@@ -97,6 +112,14 @@ impl Ledger {
             if self.total <= self.listed_up_to {
                 self.effects.push(effect);
             }
+        }
+    }
+
+    /// Adds a request that is no effect.
+    pub(super) fn egress(&mut self, request: Effect) {
+        self.egress_total += 1;
+        if self.egress_total <= self.listed_up_to {
+            self.egress.push(request);
         }
     }
 
@@ -117,6 +140,7 @@ impl Ledger {
         let targets = self.targets.into_iter().map(|(target, before)| {
             let after = match &target {
                 Target::File { host, .. } => observe_at(CWD, Path::new(host), moved.contains(&target)),
+                Target::Http { .. } => TargetState::Unobserved,
             };
             TargetRecord { target, before, after }
         });
@@ -128,6 +152,8 @@ impl Ledger {
             effects: self.effects,
             effects_total: self.total,
             effects_digest: (!all_listed).then(|| Digest(self.digest.finalize().into())),
+            egress: self.egress,
+            egress_total: self.egress_total,
             reads: reads.collect(),
             fuel,
             wall_ms,
@@ -137,7 +163,7 @@ impl Ledger {
 
 /// An effect of `kind` that came as far as `status`.
 pub(super) fn effect(kind: &str, target: &Target, to: Option<&Target>, status: EffectStatus, bytes: u64) -> Effect {
-    Effect { kind: kind.to_owned(), target: target.clone(), to: to.cloned(), status, bytes }
+    Effect { kind: kind.to_owned(), target: target.clone(), to: to.cloned(), status, bytes, exchange: None }
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(super) fn explained(failure: Failure, refusal: Option<Failure>, hint: Option
 }
 
 /// Codes that only the host gives: a component that uses one is not believed.
-const HOST_CODES: [&str; 22] = [
+const HOST_CODES: [&str; 24] = [
     code::DENIED,
     code::REJECTED,
     code::EXPIRED,
@@ -50,6 +50,8 @@ const HOST_CODES: [&str; 22] = [
     code::OUT_OF_MEMORY,
     code::STACK_OVERFLOW,
     code::LIMIT,
+    code::UNANSWERED,
+    code::NO_SECRET,
     code::CHANGED_SINCE,
     code::NOT_RESTORED,
     code::HOST_DIED,

@@ -70,12 +70,12 @@ impl GateFsView<'_> {
                 if at.stat.as_ref().is_some_and(|stat| stat.st_nlink > 1) {
                     return self.refused(format!(
                         "`{}` has more than one name (hard links): a change could reach a file outside of the grant",
-                        at.guest()
+                        at.guest
                     ));
                 }
                 if open.contains(OpenFlags::TRUNCATE) { "fs.truncate" } else { "fs.open" }
             }
-            Some(_) => return self.refused(format!("`{}` is neither a regular file nor a directory", at.guest())),
+            Some(_) => return self.refused(format!("`{}` is neither a regular file nor a directory", at.guest)),
         };
         let admitted = self.gate.attempt.admit(kind, &[&at], false).await?;
         let lent = self.lend(&at.dir)?;
@@ -85,7 +85,7 @@ impl GateFsView<'_> {
         let file = self.handed_out(&opened)?;
         let place = self.place_read(&file);
         self.gate.places.insert(opened.rep(), place);
-        if let Some(host) = name_of(&file).filter(|host| host != at.host()) {
+        if let Some(host) = name_of(&file).filter(|host| *host != at.host) {
             let guest = self.gate.attempt.roots.guest_name(&host).unwrap_or_else(|| host.clone());
             self.gate.attempt.also_touched(&Target::File { host, guest });
         }
@@ -180,7 +180,7 @@ impl GateFsView<'_> {
     fn refuse_hard_linked(&self, at: &At) -> FsResult<()> {
         match &at.stat {
             Some(stat) if at.file_type() == Some(FileType::RegularFile) && stat.st_nlink > 1 => {
-                self.refused(format!("`{}` has more than one name (hard links)", at.guest()))
+                self.refused(format!("`{}` has more than one name (hard links)", at.guest))
             }
             _ => Ok(()),
         }
@@ -250,14 +250,13 @@ impl GateFsView<'_> {
         }
         self.refuse_grant(&from)?;
         self.refuse_grant(&to)?;
-        if from.host() == to.host() {
+        if from.host == to.host {
             return Ok(());
         }
         if from.dir.perms != to.dir.perms {
             return self.refused(format!(
                 "`{}` cannot be moved to `{}`: the two directories are granted with different access",
-                from.guest(),
-                to.guest()
+                from.guest, to.guest
             ));
         }
         self.refuse_leading_out(&from, &to)?;
@@ -275,7 +274,7 @@ impl GateFsView<'_> {
             return Err(ErrorCode::Exist.into());
         }
         if self.leads_out_from(at.parent(), &text) {
-            return self.refused(format!("the link `{}` to `{text}` would lead out of the grant", at.guest()));
+            return self.refused(format!("the link `{}` to `{text}` would lead out of the grant", at.guest));
         }
         let admitted = self.gate.attempt.admit("fs.symlink", &[&at], false).await?;
         let lent = self.lend(&at.dir)?;
@@ -286,12 +285,12 @@ impl GateFsView<'_> {
 
     pub(super) async fn hard_link(&mut self, fd: Resource<Descriptor>, old_path: String) -> FsResult<()> {
         let at = self.existing(&fd, &old_path, false).await?;
-        self.refused(format!("a hard link to `{}` cannot be made: its changes could not be told apart", at.guest()))
+        self.refused(format!("a hard link to `{}` cannot be made: its changes could not be told apart", at.guest))
     }
 
     fn refuse_grant(&self, at: &At) -> FsResult<()> {
-        if at.file_type() == Some(FileType::Directory) && self.gate.attempt.roots.holds_a_grant(at.host()) {
-            return self.refused(format!("`{}` is a granted directory, or holds one", at.guest()));
+        if at.file_type() == Some(FileType::Directory) && self.gate.attempt.roots.holds_a_grant(&at.host) {
+            return self.refused(format!("`{}` is a granted directory, or holds one", at.guest));
         }
         Ok(())
     }
@@ -325,15 +324,14 @@ impl GateFsView<'_> {
         if out {
             return self.refused(format!(
                 "`{}` cannot be moved to `{}`: a symbolic link would lead out of the grant",
-                from.guest(),
-                to.guest()
+                from.guest, to.guest
             ));
         }
         Ok(())
     }
 
     fn holds_link_out(&self, from: &At, to: &At) -> FsResult<bool> {
-        let mut waiting = vec![(std::path::PathBuf::from(from.host()), to.host().to_owned())];
+        let mut waiting = vec![(std::path::PathBuf::from(&from.host), to.host.clone())];
         let mut seen = 0;
         while let Some((dir, becomes)) = waiting.pop() {
             for entry in std::fs::read_dir(&dir)? {

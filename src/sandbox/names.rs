@@ -26,7 +26,10 @@ const LINK_HOPS: usize = 16;
 pub(super) struct At {
     pub(super) dir: Dir,
     pub(super) name: String,
-    pub(super) target: Target,
+    /// The resolved absolute path on the host.
+    pub(super) host: String,
+    /// The path as the component sees it.
+    pub(super) guest: String,
     /// What stands there; none if nothing does.
     pub(super) stat: Option<Stat>,
     /// Whether the name was given with a slash at its end.
@@ -34,14 +37,8 @@ pub(super) struct At {
 }
 
 impl At {
-    pub(super) fn host(&self) -> &str {
-        let Target::File { host, .. } = &self.target;
-        host
-    }
-
-    pub(super) fn guest(&self) -> &str {
-        let Target::File { guest, .. } = &self.target;
-        guest
+    pub(super) fn target(&self) -> Target {
+        Target::File { host: self.host.clone(), guest: self.guest.clone() }
     }
 
     pub(super) fn file_type(&self) -> Option<FileType> {
@@ -50,7 +47,7 @@ impl At {
 
     /// The resolved path of the directory that it lies in.
     pub(super) fn parent(&self) -> &str {
-        self.host().rsplit_once('/').map_or("", |(parent, _)| parent)
+        self.host.rsplit_once('/').map_or("", |(parent, _)| parent)
     }
 }
 
@@ -125,7 +122,7 @@ impl GateFsView<'_> {
         let host = format!("{}/{name}", parent.trim_end_matches('/'));
         let guest = self.gate.attempt.roots.guest_name(&host).unwrap_or_else(|| host.clone());
         let stat = stat_at(&dir.dir, name)?;
-        Ok(At { dir, name: name.to_owned(), target: Target::File { host, guest }, stat, slash })
+        Ok(At { dir, name: name.to_owned(), host, guest, stat, slash })
     }
 
     async fn directory(&mut self, fd: &Resource<Descriptor>, base: &Dir, parent: &str, path: &str) -> FsResult<Dir> {

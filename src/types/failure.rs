@@ -72,6 +72,10 @@ pub mod code {
     pub const STACK_OVERFLOW: &str = "stack-overflow";
     /// Another limit was passed; the message names it.
     pub const LIMIT: &str = "limit-exceeded";
+    /// A request was let out and had no whole answer.
+    pub const UNANSWERED: &str = "unanswered";
+    /// A secret cannot be read on the host.
+    pub const NO_SECRET: &str = "no-secret";
     /// The target was changed by somebody after the step.
     pub const CHANGED_SINCE: &str = "changed-since";
     /// The undo ran, and the target is not as it was before.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Limits;
+use super::{Limits, SecretGrant, UrlGrant};
 
 /// How a directory is opened for a component.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -43,6 +43,12 @@ pub struct DirGrant {
 pub struct Grant {
     /// Directories; each guest path stands once.
     pub filesystem: Vec<DirGrant>,
+    /// URLs; what matches any of them may be sent to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub network: Vec<UrlGrant>,
+    /// Secrets; each name stands once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretGrant>,
     /// Configuration values by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub config: BTreeMap<String, String>,

@@ -93,6 +93,14 @@ limits! {
     output: 4 << 20, Bytes;
     /// The undo record and all that is appended to it.
     undo: 16 << 20, Bytes;
+    /// The header of a request, and of an answer, in the host's memory.
+    header_bytes: 128 << 10, Bytes;
+    /// The bodies of all requests of a call.
+    request_bytes: 16 << 20, Bytes;
+    /// The bodies of all answers of a call, each kept by the host until it is whole.
+    response_bytes: 16 << 20, Bytes;
+    /// How many requests a call sends.
+    requests: 1_000, Count;
     /// How many effects of an attempt are listed one by one; all are counted.
     effects_listed: 1_000, Count;
 }

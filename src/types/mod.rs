@@ -3,28 +3,36 @@
 //! They are parsed once, at the edge, and are valid from then on. Nothing here does I/O, reads a clock or draws a random
 //! number, and no type here knows a room.
 
+mod address;
 mod canonical;
 mod capability;
 mod digest;
 mod failure;
+mod glob;
 mod grant;
 mod id;
 mod limits;
+mod network;
 mod permission;
+mod resource;
 mod retry;
 mod target;
 mod time;
 
+pub use address::AddressClass;
 pub use canonical::{CanonicalError, MAX_SAFE_INTEGER, canonical_bytes, parse_strict};
 pub use capability::{CapabilityInfo, Catalog, EffectKind, MapCatalog, Risk};
 pub use digest::{Digest, PayloadRef, Salt, salted_digest, sha256};
 pub use failure::{Failure, code};
+pub use glob::{PatternError, check_characters, wild};
 pub use grant::{Access, DirGrant, Grant};
 pub use id::{CapabilityId, IdError, Principal, RunId, StepName};
 pub use limits::{LimitOverrides, LimitUnit, Limits};
+pub use network::{HttpMethod, Opened, SecretGrant, SecretSource, UrlGrant, opened};
 pub use permission::{Permission, PermissionError};
+pub use resource::{ResourceGlob, UrlParts};
 pub use retry::Retry;
-pub use target::{Effect, EffectStatus, Target, TargetState};
+pub use target::{Effect, EffectStatus, Exchange, Target, TargetState};
 pub use time::{Duration, DurationError, Timestamp};
 
 use serde::{Deserialize, Serialize};

@@ -14,10 +14,10 @@ pub enum Permission {
     Http {
         /// Upper-case methods, or a single `*`.
         methods: Vec<String>,
-        /// A URL pattern.
+        /// A glob over URLs; without a path it is for every path.
         url: String,
     },
-    /// `secret:NAME`: a secret in a header, put there by the host.
+    /// `secret:NAME`: a secret in a header, put there by the host; `secret:*` for whichever is granted.
     Secret(String),
     /// `config:NAME`: a configuration value.
     Config(String),
@@ -43,6 +43,7 @@ impl Permission {
         match text.split_once(':').ok_or_else(error)? {
             ("fs", "read") => Ok(Permission::FsRead),
             ("fs", "write") => Ok(Permission::FsWrite),
+            ("secret", "*") => Ok(Permission::Secret("*".to_owned())),
             ("secret", name) => Ok(Permission::Secret(named(name)?)),
             ("config", name) => Ok(Permission::Config(named(name)?)),
             ("http", rest) => {
@@ -50,8 +51,8 @@ impl Permission {
                 let methods: Vec<String> = methods.split(',').map(str::to_owned).collect();
                 let good =
                     methods.iter().all(|m| m == "*" || (!m.is_empty() && m.bytes().all(|b| b.is_ascii_uppercase())));
-                let scheme = url.starts_with("https://") || url.starts_with("http://");
-                if good && scheme { Ok(Permission::Http { methods, url: url.to_owned() }) } else { Err(error()) }
+                let permission = Permission::Http { methods, url: url.to_owned() };
+                if good && permission.has_sound_url() { Ok(permission) } else { Err(error()) }
             }
             _ => Err(error()),
         }
@@ -105,12 +106,24 @@ mod tests {
             "http:GET,POST https://api.example.com/*",
             "http:* https://*",
             "secret:TOKEN",
+            "secret:*",
             "config:region",
         ] {
             assert_eq!(Permission::parse(text).map(|p| p.to_string()), Ok(text.to_owned()));
         }
-        for bad in ["", "fs", "fs:delete", "http:get https://x", "http:GET ftp://x", "secret:", "secret:a b", "exec:sh"]
-        {
+        let bad = [
+            "",
+            "fs",
+            "fs:delete",
+            "http:get https://x",
+            "http:GET ftp://x",
+            "http:GET https://192.168.1.*",
+            "http:GET https://x/?q=*",
+            "secret:",
+            "secret:a b",
+            "exec:sh",
+        ];
+        for bad in bad {
             assert!(Permission::parse(bad).is_err(), "{bad}");
         }
     }

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::Digest;
+use super::{Digest, HttpMethod, UrlParts};
 
 /// What an effect touches.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -15,6 +15,13 @@ pub enum Target {
         /// The path as the component sees it.
         guest: String,
     },
+    /// What a request is sent to.
+    Http {
+        /// The method.
+        method: HttpMethod,
+        /// The URL in normal form, with its query.
+        url: String,
+    },
 }
 
 impl Target {
@@ -22,6 +29,23 @@ impl Target {
     pub fn host_path(&self) -> Option<&str> {
         match self {
             Target::File { host, .. } => Some(host),
+            Target::Http { .. } => None,
+        }
+    }
+
+    /// What an undo of an effect on it may change: the host path, or the origin of the URL.
+    pub fn reach(&self) -> String {
+        match self {
+            Target::File { host, .. } => host.clone(),
+            Target::Http { url, .. } => UrlParts::parse(url).map_or_else(|_| url.clone(), |parts| parts.origin()),
+        }
+    }
+
+    /// By what steps of a run claim it: the host path, or the URL whatever the method.
+    pub fn claim_key(&self) -> &str {
+        match self {
+            Target::File { host, .. } => host,
+            Target::Http { url, .. } => url,
         }
     }
 }
@@ -30,11 +54,12 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Target::File { guest, .. } => f.write_str(guest),
+            Target::Http { method, url } => write!(f, "{method} {url}"),
         }
     }
 }
 
-/// The state of a file target at one moment.
+/// The state of a target at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub enum TargetState {
@@ -68,6 +93,8 @@ pub enum TargetState {
         /// Its text.
         to: String,
     },
+    /// The target of a request: the host cannot look at it.
+    Unobserved,
     /// Something that cannot be looked at, with the reason.
     Unknown {
         /// The system's error.
@@ -87,6 +114,7 @@ impl fmt::Display for TargetState {
             TargetState::Directory { inode: Some(inode), .. } => write!(f, "directory with inode {inode}"),
             TargetState::Directory { .. } => f.write_str("directory"),
             TargetState::Link { to } => write!(f, "link to {to}"),
+            TargetState::Unobserved => f.write_str("not observed by the host"),
             TargetState::Unknown { error } => write!(f, "unknown: {error}"),
         }
     }
@@ -110,7 +138,8 @@ pub enum EffectStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Effect {
-    /// Such as `fs.create`, `fs.write`, `fs.truncate`, `fs.mkdir`, `fs.rename`, `fs.unlink`, `fs.rmdir`, `fs.link`, `fs.symlink`, `fs.set-times`.
+    /// Such as `fs.create`, `fs.write`, `fs.truncate`, `fs.mkdir`, `fs.rename`, `fs.unlink`, `fs.rmdir`, `fs.link`, `fs.symlink`, `fs.set-times`,
+    /// or `http.` and the method in lower case.
     pub kind: String,
     /// What it touched; of a rename, where it came from.
     pub target: Target,
@@ -119,9 +148,32 @@ pub struct Effect {
     pub to: Option<Target>,
     /// How far it came.
     pub status: EffectStatus,
-    /// Bytes written.
+    /// Bytes written to a file, or sent as the body of a request.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub bytes: u64,
+    /// Of a request, with whom and what came of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exchange: Option<Exchange>,
+}
+
+/// A request and its answer, as the host saw them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exchange {
+    /// The address that was dialled, with its port.
+    pub address: String,
+    /// The status of the answer, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Bytes of the answer's body.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub received: u64,
+    /// SHA-256 of the body that was sent, if any was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Digest>,
+    /// The names of the secrets that the host put into headers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
 }
 
 fn is_zero(n: &u64) -> bool {

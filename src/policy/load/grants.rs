@@ -2,6 +2,7 @@ use crate::document::{Diagnostic, Diagnostics, MapReader, Node, duration, intege
 use crate::types::{Access, DirGrant, Duration, LimitOverrides, LimitUnit, Limits, Permission};
 
 use super::super::grant::{GrantEntry, GrantedConfig, GrantedDir, normalise};
+use super::network::{read_network, read_secrets};
 use super::{Groups, capabilities, principals, suggest};
 
 /// Reads the value of `grants`.
@@ -11,22 +12,13 @@ pub(super) fn read(node: &Node, base_dir: &str, groups: &Groups, all: &mut Diagn
 }
 
 fn read_entry(node: &Node, base_dir: &str, groups: &Groups, all: &mut Diagnostics) -> Option<GrantEntry> {
-    // `network` and `secrets` are known here only to be refused with a reason.
-    let keys = ["capabilities", "principals", "filesystem", "config", "limits", "network", "secrets"];
+    let keys = ["capabilities", "principals", "filesystem", "network", "secrets", "config", "limits"];
     let reader = MapReader::new(node, "a grant", &keys, all)?;
-    for key in ["network", "secrets"] {
-        if let Some((key, _)) = reader.entry(key) {
-            let message = format!("`{}` cannot be granted: HTTP is not part of this version", key.name);
-            let help = "remove it; no component can reach the network";
-            all.push(Diagnostic::error("not-in-this-version", key.span, message).help(help));
-        }
-    }
-    let granted = ["filesystem", "config", "limits"].map(|key| reader.optional(key));
-    let [filesystem, config, limits] = granted;
-    let refused = ["network", "secrets"].iter().any(|key| reader.optional(key).is_some());
-    if granted.iter().all(Option::is_none) && !refused {
+    let granted = ["filesystem", "network", "secrets", "config", "limits"].map(|key| reader.optional(key));
+    let [filesystem, network, secrets, config, limits] = granted;
+    if granted.iter().all(Option::is_none) {
         let message = "the grant opens nothing";
-        let help = "add `filesystem`, `config` or `limits`";
+        let help = "add `filesystem`, `network`, `secrets`, `config` or `limits`";
         all.push(Diagnostic::error("no-effect", reader.span(), message).help(help));
     }
     let capabilities = reader.required("capabilities", all).map(|node| capabilities(node, all));
@@ -34,6 +26,8 @@ fn read_entry(node: &Node, base_dir: &str, groups: &Groups, all: &mut Diagnostic
     let filesystem = filesystem.and_then(|node| list(node, "`filesystem`", all)).unwrap_or_default();
     Some(GrantEntry {
         filesystem: filesystem.iter().filter_map(|node| read_dir(node, base_dir, all)).collect(),
+        network: network.map(|node| read_network(node, all)).unwrap_or_default(),
+        secrets: secrets.map(|node| read_secrets(node, base_dir, all)).unwrap_or_default(),
         config: config.map(|node| read_config(node, all)).unwrap_or_default(),
         limits: limits.map(|node| read_limits(node, all)).unwrap_or_default(),
         capabilities: capabilities?,

@@ -1,15 +1,17 @@
-//! Globs over paths and URLs, for conditions.
+//! Globs over paths and URLs, for conditions and network grants.
 //!
 //! A pattern with `://` is for URLs, one that begins with `/` for absolute paths, any other for relative paths. `*` stays
 //! inside a segment; `**`, a segment of its own, crosses segments: at the end it stands for one or more, elsewhere for
 //! none or more. A value is compared only if it is in normal form, because a rule must never be passed by spelling a
 //! path in another way: anything else is an error, and an error is DENY.
 
-use super::pattern::{PatternError, check_characters, wild};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::glob::{PatternError, check_characters, wild};
 
 /// A glob over paths or URLs.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct ResourceGlob {
+pub struct ResourceGlob {
     text: String,
     kind: Kind,
     segments: Vec<String>,
@@ -51,7 +53,13 @@ impl ResourceGlob {
             },
         };
         let url = matches!(kind, Kind::Url { .. });
-        let checked = if url { text.replacen('?', "/", 1) } else { text.to_owned() };
+        let checked = match &kind {
+            // The brackets of an address and one `?` have their meaning in a URL; the host was looked at already.
+            Kind::Url { authority, .. } => {
+                text.replacen(authority.as_str(), &"-".repeat(authority.len()), 1).replacen('?', "/", 1)
+            }
+            Kind::Absolute | Kind::Relative => text.to_owned(),
+        };
         check_characters(&checked, "write `*` for a part that is not ASCII")?;
         let mut segments = Vec::new();
         let mut at = offset;
@@ -82,9 +90,8 @@ impl ResourceGlob {
             Kind::Relative if value.is_empty() || value.starts_with('/') => Err("is not a relative path"),
             Kind::Relative => Ok(self.fits(&normal_segments(value, false)?)),
             Kind::Url { scheme, authority, query } => {
-                let url = Url::parse(value)?;
-                let same_place = *scheme == url.scheme && authority_fits(authority, url.authority);
-                if !same_place || !self.fits(&url.segments) {
+                let url = UrlParts::parse(value)?;
+                if *scheme != url.scheme || !authority_fits(authority, url.authority) || !self.fits(&url.segments) {
                     return Ok(false);
                 }
                 match (query, url.query) {
@@ -97,6 +104,29 @@ impl ResourceGlob {
         }
     }
 
+    /// Whether the path of a URL matches, whatever follows its `?`, and scheme and authority do.
+    pub(super) fn matches_url(&self, url: &UrlParts<'_>) -> bool {
+        match &self.kind {
+            Kind::Url { scheme, authority, .. } => {
+                scheme == url.scheme && authority_fits(authority, url.authority) && self.fits(&url.segments)
+            }
+            Kind::Absolute | Kind::Relative => false,
+        }
+    }
+
+    /// Scheme and authority of a glob over URLs.
+    pub(super) fn place(&self) -> Option<(&str, &str)> {
+        match &self.kind {
+            Kind::Url { scheme, authority, .. } => Some((scheme, authority)),
+            Kind::Absolute | Kind::Relative => None,
+        }
+    }
+
+    /// Whether the glob says something of the query of a URL.
+    pub(super) fn has_query(&self) -> bool {
+        matches!(&self.kind, Kind::Url { query: Some(_), .. })
+    }
+
     fn fits(&self, segments: &[&str]) -> bool {
         wild(&self.segments, segments, |glob| glob == "**", |glob, segment| text_fits(glob, segment))
     }
@@ -107,7 +137,20 @@ fn text_fits(glob: &str, text: &str) -> bool {
     wild(glob.as_bytes(), text.as_bytes(), |p| *p == b'*', |p, t| p == t)
 }
 
-fn authority_fits(glob: &str, authority: &str) -> bool {
+/// The host of an authority in normal form, without brackets, and its port.
+fn host_and_port<'a>(scheme: &str, authority: &'a str) -> (&'a str, u16) {
+    let usual = if scheme == "http" { 80 } else { 443 };
+    if let Some((host, rest)) = authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return (host, rest.strip_prefix(':').and_then(|port| port.parse().ok()).unwrap_or(usual));
+    }
+    match authority.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().unwrap_or(usual)),
+        None => (authority, usual),
+    }
+}
+
+/// `*` for every authority, `*.suffix` for names below one, anything else for itself.
+pub(super) fn authority_fits(glob: &str, authority: &str) -> bool {
     match glob.strip_prefix('*') {
         // `*.example.com` is for names below it, not for the name itself.
         Some(suffix) => authority.len() > suffix.len() && authority.ends_with(suffix),
@@ -176,15 +219,21 @@ fn normal_segments(path: &str, url: bool) -> Result<Vec<&str>, &'static str> {
 }
 
 /// A URL in normal form, taken apart.
-struct Url<'v> {
-    scheme: &'v str,
-    authority: &'v str,
-    segments: Vec<&'v str>,
-    query: Option<&'v str>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UrlParts<'v> {
+    /// `http` or `https`.
+    pub scheme: &'v str,
+    /// Host and port, the port only where it is not the usual one.
+    pub authority: &'v str,
+    /// The path between its slashes.
+    pub segments: Vec<&'v str>,
+    /// What stands after the first `?`.
+    pub query: Option<&'v str>,
 }
 
-impl Url<'_> {
-    fn parse(value: &str) -> Result<Url<'_>, &'static str> {
+impl UrlParts<'_> {
+    /// Takes `value` apart; an error says why it is not in normal form, without showing it.
+    pub fn parse(value: &str) -> Result<UrlParts<'_>, &'static str> {
         if !value.bytes().all(|b| b.is_ascii_graphic()) || value.contains(['\\', '#']) {
             return Err("is not a URL in normal form: it has a character that does not belong there");
         }
@@ -199,7 +248,17 @@ impl Url<'_> {
         let (authority, path) = url.split_once('/').unwrap_or((url, ""));
         normal_authority(scheme, authority)?;
         normal_escapes(path)?;
-        Ok(Url { scheme, authority, segments: normal_segments(path, true)?, query })
+        Ok(UrlParts { scheme, authority, segments: normal_segments(path, true)?, query })
+    }
+
+    /// The host without brackets, and the port.
+    pub fn host_and_port(&self) -> (&str, u16) {
+        host_and_port(self.scheme, self.authority)
+    }
+
+    /// Scheme and authority: what may be told apart as one place to send to.
+    pub fn origin(&self) -> String {
+        format!("{}://{}", self.scheme, self.authority)
     }
 }
 
@@ -211,10 +270,19 @@ fn normal_authority(scheme: &str, authority: &str) -> Result<(), &'static str> {
         None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
     };
     let name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-' | b'_');
-    let address = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || matches!(b, b':' | b'.');
-    let good = if authority.starts_with('[') { host.bytes().all(address) } else { host.bytes().all(name) };
-    if host.is_empty() || !good || host.starts_with('.') || host.ends_with('.') || host.contains("..") {
+    if authority.starts_with('[') {
+        if host.parse::<Ipv6Addr>().ok().is_none_or(|address| address.to_string() != host) {
+            return Err("is not in normal form: its host is not an IPv6 address as it is usually written");
+        }
+    } else if host.is_empty()
+        || !host.bytes().all(name)
+        || host.starts_with('.')
+        || host.ends_with('.')
+        || host.contains("..")
+    {
         return Err("is not in normal form: its host is not a lower-case name");
+    } else if is_number(host.rsplit('.').next().unwrap_or(host)) && host.parse::<Ipv4Addr>().is_err() {
+        return Err("is not in normal form: its host is a number, but not an address of four decimals");
     }
     match port {
         None => Ok(()),
@@ -225,6 +293,12 @@ fn normal_authority(scheme: &str, authority: &str) -> Result<(), &'static str> {
         }
         Some(port) => port.parse::<u16>().map(|_| ()).map_err(|_| "is not in normal form: its port is not a number"),
     }
+}
+
+/// Whether some resolvers read a name that ends in this label as an address: `1`, `0x7f`.
+fn is_number(label: &str) -> bool {
+    let hex = label.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+    hex || (!label.is_empty() && label.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Refuses escapes that a server may read as a dot, slash or backslash, or as the end of a text.
@@ -321,6 +395,13 @@ mod tests {
             "https://[zz]/",
             "https://a..b/",
             "https://shop//a",
+            "https://127.1/a",
+            "https://2130706433/",
+            "https://0x7f.0.0.1/",
+            "https://shop.0x1/",
+            "https://010.0.0.1/",
+            "https://[0:0:0:0:0:0:0:1]/",
+            "https://[::FFFF:1.2.3.4]/",
             "https://shop/a?q=1",
         ] {
             assert!(matches("https://shop/**", value).is_err(), "{value}");
@@ -343,6 +424,7 @@ mod tests {
             ("ftp://a/b", 0),
             ("https://A/b", 8),
             ("https://a*/b", 8),
+            ("https://192.168.1.*/b", 8),
             ("https://a:443/", 8),
             ("https:///b", 8),
             ("https://a/b/../c", 12),
