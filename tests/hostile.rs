@@ -263,7 +263,7 @@ fn damaged_code_in_the_cache_is_made_anew_and_a_folder_that_others_can_write_is_
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let cache = dir.path().join("cache");
-    let config = SandboxConfig { cache_dir: Some(cache.clone()) };
+    let config = SandboxConfig { cache_dir: Some(cache.clone()), ..SandboxConfig::default() };
     let bytes = std::fs::read(guests::component("harmless")).unwrap();
     let load = || Sandbox::new(config.clone()).unwrap().load(&bytes, Provenance::External).unwrap().digest();
     let digest = load();
