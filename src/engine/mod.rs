@@ -15,6 +15,7 @@ mod decide;
 mod error;
 mod history;
 mod live;
+mod outbox;
 mod plan;
 mod registry;
 mod request;
@@ -30,6 +31,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub use clock::{Clock, SimClock, SystemClock};
 pub use error::EngineError;
 pub use history::{entries_of, misrepresented, state_of};
+pub use outbox::{Outbox, Sent, Webhook, WebhookError, send_test, vote_command};
 pub use plan::{PlannedStep, known_problems, plan};
 pub use registry::{Installed, Registry, embedded};
 pub use request::{VoteRequest, operate, vote};
@@ -37,9 +39,9 @@ pub use runner::{Driven, Stop};
 pub use submit::{Submit, Submitted};
 pub use view::{ApprovalView, DecisionView, Reason, RunView, StepView, TargetView, VoteView, reason, rfc3339, view};
 
-use crate::journal::{Guard, Journal, JournalError, OwnerLock, RunFilter, try_lock_dead};
+use crate::journal::{Guard, Journal, JournalError, Message, OwnerIdentity, OwnerLock, RunFilter, try_lock_dead};
 use crate::policy::Policy;
-use crate::saga::event::Entry;
+use crate::saga::event::{Entry, Event, Owner};
 use crate::saga::{self, Command, InFlight, Phase, RunState, State};
 use crate::sandbox::Sandbox;
 use crate::types::{RunId, Timestamp};
@@ -78,6 +80,8 @@ pub struct Parts {
     pub observer: Arc<dyn Observer>,
     /// Paths that no component may ever change: the journal, the policy, settings, components.
     pub protected: Vec<PathBuf>,
+    /// Whether people are told by a webhook: then messages for them are put into the outbox.
+    pub webhook: bool,
 }
 
 /// Drives runs. Cheap to clone.
@@ -95,6 +99,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
     owner: OwnerLock,
+    webhook: bool,
 }
 
 impl Inner {
@@ -117,6 +122,7 @@ impl Engine {
             clock: parts.clock,
             observer: parts.observer,
             owner,
+            webhook: parts.webhook,
         };
         Ok(Engine { inner: Arc::new(inner) })
     }
@@ -155,8 +161,9 @@ impl Engine {
         submit::keep_policy(self).await?;
         let mut noted = journal.noted_targets(run)?;
         noted.retain(|note| state.has_open_attempt(&note.step, note.attempt));
-        let taken = journal.take_over(run, row.epoch, self.inner.owner.identity(), noted, self.inner.clock.now()).await;
-        match taken {
+        let (owner, now) = (self.inner.owner.identity(), self.inner.clock.now());
+        let messages = self.stuck_by_taking(&state, row.epoch, now)?;
+        match journal.take_over(run, row.epoch, owner, noted, messages, now).await {
             Ok(_) => {}
             // Somebody else was faster, and lives.
             Err(JournalError::StaleEpoch { .. }) => {
@@ -168,6 +175,24 @@ impl Engine {
         let state = state_of(&**journal, run)?;
         let stored = self.stored(&state)?;
         Ok(Run { live: Arc::new(Live::new(self.inner.clone(), state, stored)) })
+    }
+
+    /// What people are to be told because the owner before died in the last attempt to undo a step: the `OWNER` event is what
+    /// ends that attempt.
+    fn stuck_by_taking(&self, state: &State, epoch: u64, now: Timestamp) -> Result<Vec<Message>, EngineError> {
+        let undoing: Vec<usize> =
+            (0..).zip(&state.steps).filter(|(_, s)| s.undo.open.is_some()).map(|(i, _)| i).collect();
+        if undoing.is_empty() || !self.inner.webhook {
+            return Ok(Vec::new());
+        }
+        let OwnerIdentity { id, boot } = self.inner.owner.identity().clone();
+        let event = Event::Owner(Owner { epoch: epoch + 1, owner: id, boot, noted: Vec::new() });
+        let (mut taken, at) = (state.clone(), now.max(state.at));
+        let run = state.run().clone();
+        let entry = Entry { seq: state.seq + 1, at, event };
+        taken.apply(&entry).map_err(|illegal| EngineError::Illegal { run, illegal })?;
+        let steps = undoing.into_iter().filter_map(|index| taken.step(index));
+        Ok(steps.filter_map(|step| outbox::run_stuck(&taken, step, at)).collect())
     }
 
     /// Whether the process that owns a run is dead, or this one; the guard keeps others from finding out meanwhile.

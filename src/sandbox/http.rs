@@ -34,14 +34,17 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::client::conn::http1;
 use sha2::{Digest as _, Sha256};
 use wasmtime_wasi_http::io::TokioIo;
-use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
+};
 
 use super::attempt::{Admitted, Answer, Attempt, Refusal};
 use super::explain::limit;
 use super::net::{Connection, Net};
 use super::secret::{self, Secret};
 use crate::types::{
-    AddressClass, Digest, Exchange, Failure, Grant, HttpMethod, Limits, Opened, Permission, Target, UrlParts, code, opened,
+    AddressClass, Digest, Exchange, Failure, Grant, HttpMethod, Limits, Opened, Permission, Target, UrlParts, code,
+    opened,
 };
 
 /// The longest URL.
@@ -449,9 +452,8 @@ fn mask_headers(headers: &mut HeaderMap, secrets: &[Secret]) {
 /// Why an address is not opened; none if it is.
 fn closed(address: IpAddr, opened: Opened) -> Option<AddressClass> {
     let class = AddressClass::of(address);
-    let open = class == AddressClass::Public
-        || (opened.named && class.can_be_named())
-        || (opened.local && class.is_local());
+    let open =
+        class == AddressClass::Public || (opened.named && class.can_be_named()) || (opened.local && class.is_local());
     (!open).then_some(class)
 }
 
@@ -529,11 +531,14 @@ impl Body for Counted {
 /// The library's way to the gate.
 pub(super) struct HttpGate(pub(super) Arc<Sending>);
 
-type Sends = dyn Future<Output = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>> + Send;
+type Sends =
+    dyn Future<Output = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>> + Send;
 
 impl WasiHttpHooks for HttpGate {
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
-        Arc::new(|name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name) || METHOD_OVERRIDES.contains(&name.as_str()))
+        Arc::new(|name: &HeaderName| {
+            DEFAULT_FORBIDDEN_HEADERS.contains(name) || METHOD_OVERRIDES.contains(&name.as_str())
+        })
     }
 
     fn send_request(

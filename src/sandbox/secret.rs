@@ -28,9 +28,10 @@ impl Secret {
     /// Reads a value from where the policy says. The failure does not show it.
     pub(super) fn read(grant: &SecretGrant) -> Result<Secret, Failure> {
         let (place, read) = match &grant.source {
-            SecretSource::Env(name) => {
-                (format!("the variable `{name}`"), std::env::var(name).map_err(|_| "is not set, or not text".to_owned()))
-            }
+            SecretSource::Env(name) => (
+                format!("the variable `{name}`"),
+                std::env::var(name).map_err(|_| "is not set, or not text".to_owned()),
+            ),
             SecretSource::File(path) => (format!("the file `{path}`"), read_file(path)),
         };
         let unusable = |why: String| {
@@ -137,7 +138,9 @@ mod tests {
         let path = folder.path().join("token").to_string_lossy().into_owned();
         let grant = SecretGrant { name: "T".into(), source: SecretSource::File(path.clone()), hosts: Vec::new() };
         assert_eq!(Secret::read(&grant).err().unwrap().code, code::NO_SECRET);
-        for (content, good) in [("short\n", false), ("long enough\n", true), ("long enough\r\n", true), ("two\nlines\nhere", false)] {
+        for (content, good) in
+            [("short\n", false), ("long enough\n", true), ("long enough\r\n", true), ("two\nlines\nhere", false)]
+        {
             std::fs::write(&path, content).unwrap();
             match Secret::read(&grant) {
                 Ok(secret) => assert!(good && secret.value == "long enough"),

@@ -10,6 +10,8 @@
 
 #[path = "../common/guests.rs"]
 mod guests;
+#[path = "../common/receiver.rs"]
+mod receiver;
 mod world;
 
 mod approval;
@@ -20,3 +22,4 @@ mod recovery;
 mod retry;
 mod rollback;
 mod scale;
+mod webhook;
