@@ -350,7 +350,10 @@ fn join(attempt: &Attempt) {
     }
     while attempt.outstanding() > 0 {
         if !said {
-            tracing::error!("a call has ended and {} of its files and requests are still open: waiting", attempt.outstanding());
+            tracing::error!(
+                "a call has ended and {} of its files and requests are still open: waiting",
+                attempt.outstanding()
+            );
             said = true;
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
