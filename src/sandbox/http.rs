@@ -20,6 +20,7 @@
 //! out and not answered, and the attempt is unclear whatever the component makes of it. A redirect is an answer like any
 //! other: where it leads is a new request. Everything runs on the thread of the guest and is gone when the call has ended.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,8 +44,8 @@ use super::explain::limit;
 use super::net::{Connection, Net};
 use super::secret::{self, Secret};
 use crate::types::{
-    AddressClass, Digest, Exchange, Failure, Grant, HttpMethod, Limits, Opened, Permission, Target, UrlParts, code,
-    opened,
+    AddressClass, Digest, Exchange, Failure, Grant, HttpMethod, Limits, Opened, Permission, SecretGrant, Target,
+    UrlParts, code, opened,
 };
 
 /// The longest URL.
@@ -70,9 +71,8 @@ struct Used {
     requests: u64,
     sent: u64,
     received: u64,
-    /// Read once, when the first request needs one.
-    secrets: Arc<Vec<Secret>>,
-    names: Vec<String>,
+    /// By name; each is read once, when the first request needs it.
+    secrets: BTreeMap<String, Arc<Secret>>,
 }
 
 /// A request that is inside the grant.
@@ -212,18 +212,17 @@ impl Sending {
         })
     }
 
-    fn read_secret(&self, grant: &crate::types::SecretGrant) -> Result<(), Failure> {
+    fn read_secret(&self, grant: &SecretGrant) -> Result<(), Failure> {
         let mut used = self.used();
-        if !used.names.contains(&grant.name) {
+        if !used.secrets.contains_key(&grant.name) {
             let secret = Secret::read(grant)?;
-            let Some(secrets) = Arc::get_mut(&mut used.secrets) else {
-                // Another request is being filled right now, which takes no time.
-                return Err(Failure::new(code::NO_SECRET, format!("the secret `{}` cannot be added now", grant.name)));
-            };
-            secrets.push(secret);
-            used.names.push(grant.name.clone());
+            used.secrets.insert(grant.name.clone(), Arc::new(secret));
         }
         Ok(())
+    }
+
+    fn secrets(&self) -> Vec<Arc<Secret>> {
+        self.used().secrets.values().cloned().collect()
     }
 
     /// Remembers a refusal where it belongs: one of an effect fails the attempt, one of a read explains its failure.
@@ -333,7 +332,7 @@ impl Sending {
         body: WasiBody,
         sent: &Arc<Mutex<Sent>>,
     ) -> Result<Request<Counted>, Error> {
-        let secrets = self.used().secrets.clone();
+        let secrets = self.secrets();
         for value in parts.headers.values_mut() {
             if !secret::names(value).is_empty() {
                 *value = secret::filled(value, &secrets).ok_or(Error::HttpProtocolError)?;
@@ -426,7 +425,7 @@ impl Sending {
 
     /// Step 10: what the component sees of an answer.
     fn without_secrets(&self, response: Response<Bytes>) -> Response<WasiBody> {
-        let secrets = self.used().secrets.clone();
+        let secrets = self.secrets();
         let (mut parts, mut body) = response.into_parts();
         if !secrets.is_empty() {
             mask_headers(&mut parts.headers, &secrets);
@@ -441,7 +440,7 @@ impl Sending {
     }
 }
 
-fn mask_headers(headers: &mut HeaderMap, secrets: &[Secret]) {
+fn mask_headers(headers: &mut HeaderMap, secrets: &[Arc<Secret>]) {
     for value in headers.values_mut() {
         if let Some(masked) = secret::masked(value.as_bytes(), secrets) {
             *value = HeaderValue::from_bytes(&masked).unwrap_or(HeaderValue::from_static(""));
