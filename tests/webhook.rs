@@ -11,6 +11,9 @@
 mod binary;
 #[path = "common/receiver.rs"]
 mod receiver;
+#[path = "http/server.rs"]
+#[allow(dead_code, reason = "another test needs the rest")]
+mod server;
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -21,6 +24,7 @@ use rusqlite::Connection;
 
 use binary::{Answer, POLICY, Place, SETTINGS};
 use receiver::{HANG_UP, Received, Receiver, SECRET, nobody};
+use server::Authority;
 
 /// Where the settings of these tests look for the secret.
 const VARIABLE: &str = "REDRESS_TEST_WEBHOOK_SECRET";
@@ -249,6 +253,48 @@ fn a_test_message_says_what_came_back() {
 }
 
 #[test]
+fn by_https_the_receiver_must_have_a_certificate_that_is_trusted() {
+    let authority = Authority::new();
+    let receiver = Receiver::secure(&authority, &[]);
+    assert!(receiver.url().starts_with("https://localhost:"));
+    let place = place(&receiver.url());
+    let strange = redress(&place, &["webhook", "test", "--json"]).exits(6).json();
+    assert!(strange["failure"].as_str().unwrap().contains("certificate"), "{strange}");
+    assert_eq!(receiver.received(), [], "nothing is sent to a stranger");
+    place.write("ca.pem", authority.pem());
+    place.write("redress.yaml", format!("{}extra_ca: ca.pem\n", place.read("redress.yaml")));
+    redress(&place, &["webhook", "test"]).exits(0);
+    one_id(&receiver.received());
+}
+
+#[test]
+fn whoever_waits_for_all_to_be_delivered_can_be_interrupted() {
+    let receiver = Receiver::answering(&[500; 99]);
+    let place = place(&receiver.url());
+    redress(&place, &["run", "workflow.yaml"]).exits(4);
+    let_time_pass(&place);
+    let mut command = place.command(&["webhook", "deliver", "--wait"]);
+    let mut waiting = command.env(VARIABLE, SECRET).spawn().unwrap();
+    while receiver.received().len() < 2 {
+        assert!(waiting.try_wait().unwrap().is_none());
+        std::thread::yield_now();
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&waiting), rustix::process::Signal::INT).unwrap();
+    assert_eq!(waiting.wait().unwrap().code(), Some(130));
+    assert_eq!(messages(&place)[0].ended, None);
+}
+
+#[test]
+fn a_grant_that_contains_the_secret_of_the_webhook_is_refused() {
+    let place = place(&nobody());
+    place.write("workspace/secret", SECRET);
+    let settings = place.read("redress.yaml").replace(&format!("env: {VARIABLE}"), "file: workspace/secret");
+    place.write("redress.yaml", settings);
+    let refused = redress(&place, &["run", "workflow.yaml"]).exits(2);
+    assert!(refused.stderr.contains("workspace/secret, which holds a secret"), "{}", refused.stderr);
+}
+
+#[test]
 fn a_webhook_that_is_not_set_or_has_no_secret_is_an_error_that_says_how() {
     let receiver = Receiver::answering(&[]);
     let set = place(&receiver.url());
@@ -257,7 +303,7 @@ fn a_webhook_that_is_not_set_or_has_no_secret_is_an_error_that_says_how() {
     assert!(answer.stderr.contains(&format!("the variable `{VARIABLE}` is not set")), "{}", answer.stderr);
     // A run goes on without it, and the message waits.
     let run: Answer = set.redress(&["run", "workflow.yaml"]);
-    assert!(run.exits(4).stderr.contains("webhook: error: the webhook's secret cannot be used"));
+    assert!(run.exits(4).stderr.contains("webhook: the webhook's secret cannot be used"));
     assert_eq!((messages(&set).len(), messages(&set)[0].tries), (1, 0));
     redress(&set, &["webhook", "deliver"]).exits(0);
     one_id(&receiver.received());

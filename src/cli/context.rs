@@ -164,7 +164,7 @@ impl Context {
             clock: Arc::new(SystemClock),
             observer: progress.observer(),
             protected: protected(settings, &owners),
-            webhook: settings.webhook.is_some(),
+            webhook: settings.webhook.clone(),
         })?;
         Ok(Host { engine, progress, owners })
     }
@@ -177,7 +177,9 @@ impl Context {
 
     /// How this process reaches others.
     pub(super) fn net(&self) -> Result<Net, CliError> {
-        Net::new(Arc::new(SystemResolver), None).map_err(|error| CliError::engine("network", error.to_string()))
+        let extra_ca = self.settings()?.extra_ca()?;
+        Net::new(Arc::new(SystemResolver), extra_ca.as_deref())
+            .map_err(|error| CliError::engine("network", error.to_string()))
     }
 
     /// What sends messages for people, if a webhook is set.

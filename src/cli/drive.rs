@@ -203,7 +203,7 @@ pub(super) async fn tell_people(context: &Context, host: &Host, interrupt: &Inte
                     note(&format!("{}{more}", super::webhook::line(first)));
                 }
             }
-            Ok(Err(error)) => note(error.text().lines().next().unwrap_or_default()),
+            Ok(Err(error)) => note(error.text().lines().next().unwrap_or_default().trim_start_matches("error: ")),
             Err(_) => note("not everything could be sent in time"),
         },
     }

@@ -132,7 +132,9 @@ async fn deliver(arguments: &Deliver, context: &Context) -> Result<Exit, CliErro
     }
     let missed = missed(&all, arguments.wait);
     let rows: Vec<Tried> = all.iter().map(Tried::of).collect();
-    context.output.list(&rows, "nothing is due", || format!("{} sent, {missed} not delivered", rows.len()))?;
+    context.output.list(&rows, if arguments.wait { "nothing was sent" } else { "nothing is due" }, || {
+        format!("{} sent, {missed} not delivered", rows.len())
+    })?;
     Ok(match (interrupted, missed) {
         (true, _) => Exit::Interrupted,
         (false, 0) => Exit::Done,

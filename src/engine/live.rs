@@ -104,7 +104,8 @@ impl Live {
         core.state.apply(&entry).map_err(|illegal| EngineError::Illegal { run: self.run.clone(), illegal })?;
         self.engine.observer.seen(&core.state, &entry);
         let input = |step| core.inputs.get(&step).map(|input| parse(input.as_bytes()));
-        let message = self.engine.webhook.then(|| outbox::caused_by(&core.state, &entry.event, at, input)).flatten();
+        let told = self.engine.webhook.as_ref();
+        let message = told.and_then(|_| outbox::caused_by(&core.state, &entry.event, at, input));
         let append = Append::by_owner(self.epoch, durability, vec![(at, entry.event)])
             .with_payloads(payloads)
             .with_messages(message.into_iter().collect())

@@ -80,8 +80,8 @@ pub struct Parts {
     pub observer: Arc<dyn Observer>,
     /// Paths that no component may ever change: the journal, the policy, settings, components.
     pub protected: Vec<PathBuf>,
-    /// Whether people are told by a webhook: then messages for them are put into the outbox.
-    pub webhook: bool,
+    /// Where people are told, if they are: then messages for them are put into the outbox.
+    pub webhook: Option<Webhook>,
 }
 
 /// Drives runs. Cheap to clone.
@@ -99,7 +99,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
     owner: OwnerLock,
-    webhook: bool,
+    webhook: Option<Webhook>,
 }
 
 impl Inner {
@@ -111,7 +111,7 @@ impl Inner {
 impl Engine {
     /// An engine. Refused if a grant of the policy would let a component change what guards it.
     pub fn new(parts: Parts) -> Result<Engine, EngineError> {
-        check_grants(&parts.policy, &parts.protected)?;
+        check_grants(&parts.policy, &parts.protected, parts.webhook.as_ref())?;
         let owner = OwnerLock::acquire(&parts.owners)?;
         let inner = Inner {
             journal: parts.journal,
@@ -144,7 +144,7 @@ impl Engine {
 
     /// Puts another policy in force: for steps that are decided from now on.
     pub fn set_policy(&self, policy: Arc<Policy>, protected: &[PathBuf]) -> Result<(), EngineError> {
-        check_grants(&policy, protected)?;
+        check_grants(&policy, protected, self.inner.webhook.as_ref())?;
         *self.inner.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
         Ok(())
     }
@@ -182,7 +182,7 @@ impl Engine {
     fn stuck_by_taking(&self, state: &State, epoch: u64, now: Timestamp) -> Result<Vec<Message>, EngineError> {
         let undoing: Vec<usize> =
             (0..).zip(&state.steps).filter(|(_, s)| s.undo.open.is_some()).map(|(i, _)| i).collect();
-        if undoing.is_empty() || !self.inner.webhook {
+        if undoing.is_empty() || self.inner.webhook.is_none() {
             return Ok(Vec::new());
         }
         let OwnerIdentity { id, boot } = self.inner.owner.identity().clone();
@@ -286,9 +286,10 @@ impl Run {
     }
 }
 
-fn check_grants(policy: &Policy, protected: &[PathBuf]) -> Result<(), EngineError> {
+fn check_grants(policy: &Policy, protected: &[PathBuf], webhook: Option<&Webhook>) -> Result<(), EngineError> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let secrets: Vec<PathBuf> = policy.secret_files().into_iter().map(|path| real(Path::new(path))).collect();
+    let of_policy = policy.secret_files().into_iter().map(Path::new);
+    let secrets: Vec<PathBuf> = of_policy.chain(webhook.and_then(Webhook::secret_file)).map(real).collect();
     let guards: Vec<PathBuf> = protected.iter().map(|path| real(path)).collect();
     for grant in policy.granted_hosts() {
         let host = real(Path::new(grant.host));

@@ -2,27 +2,37 @@
 // Not every test binary needs everything.
 #![allow(dead_code)]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::net::TcpListener;
+use std::sync::Mutex;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::Value;
 
+use crate::server::{self, Authority, Reply, Server};
+
 /// The secret that sender and receiver share.
 pub const SECRET: &str = "whsec_YSBzZWNyZXQgZm9yIHRlc3RzIHRoYXQgaXMgbG9uZyBlbm91Z2g=";
-/// The value of `status` at which the receiver goes away without an answer.
+/// The status at which the receiver goes away without an answer.
 pub const HANG_UP: u16 = 0;
 
 /// One message as it arrived.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Received {
-    /// `POST /path HTTP/1.1`.
-    pub line: String,
+    pub method: String,
+    /// Path and query.
+    pub path: String,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
+}
+
+impl From<server::Received> for Received {
+    fn from(received: server::Received) -> Received {
+        let server::Received { method, path, headers, body } = received;
+        let header = |(name, value): (String, String)| {
+            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(&value).unwrap())
+        };
+        Received { method, path, headers: headers.into_iter().map(header).collect(), body }
+    }
 }
 
 impl Received {
@@ -41,89 +51,36 @@ impl Received {
     }
 }
 
-struct Inner {
-    answers: Mutex<Vec<u16>>,
-    received: Mutex<Vec<Received>>,
-    stopped: AtomicBool,
-}
-
-/// Answers one connection after the other until it is dropped.
-pub struct Receiver {
-    address: SocketAddr,
-    inner: Arc<Inner>,
-    thread: Option<JoinHandle<()>>,
-}
+/// Listens until it is dropped.
+pub struct Receiver(Server);
 
 impl Receiver {
     /// Gives these statuses one after the other, and 204 from then on.
     pub fn answering(statuses: &[u16]) -> Receiver {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let inner = Arc::new(Inner {
-            answers: Mutex::new(statuses.iter().rev().copied().collect()),
-            received: Mutex::default(),
-            stopped: AtomicBool::new(false),
-        });
-        let shared = Arc::clone(&inner);
-        let thread = std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                if shared.stopped.load(Ordering::SeqCst) {
-                    return;
-                }
-                // Whoever is killed in the middle of a message has not sent one.
-                drop(serve(&shared, stream.unwrap()));
-            }
-        });
-        Receiver { address, inner, thread: Some(thread) }
+        Receiver(Server::start(replies(statuses)))
+    }
+
+    /// The same with TLS, as `localhost`.
+    pub fn secure(authority: &Authority, statuses: &[u16]) -> Receiver {
+        Receiver(Server::start_tls(authority, "localhost", replies(statuses)))
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}/hooks/redress?from=test", self.address)
+        self.0.url("/hooks/redress?from=test")
     }
 
     /// Everything that arrived, in order.
     pub fn received(&self) -> Vec<Received> {
-        self.inner.received.lock().unwrap().clone()
+        self.0.received().into_iter().map(Received::from).collect()
     }
 }
 
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.inner.stopped.store(true, Ordering::SeqCst);
-        drop(TcpStream::connect(self.address));
-        drop(self.thread.take().map(JoinHandle::join));
+fn replies(statuses: &[u16]) -> impl Fn(&server::Received) -> Reply + Send + Sync + 'static {
+    let statuses: Mutex<Vec<u16>> = Mutex::new(statuses.iter().rev().copied().collect());
+    move |_| match statuses.lock().unwrap().pop() {
+        Some(HANG_UP) => Reply::Close,
+        status => Reply::Answer(status.unwrap_or(204), Vec::new(), Vec::new()),
     }
-}
-
-fn serve(inner: &Inner, stream: TcpStream) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        match line.trim_end() {
-            "" => break,
-            line => lines.push(line.to_owned()),
-        }
-    }
-    let mut headers = HeaderMap::new();
-    for line in &lines[1..] {
-        let (name, value) = line.split_once(':').unwrap();
-        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-        headers.insert(name, HeaderValue::from_str(value.trim()).unwrap());
-    }
-    let length: usize = headers["content-length"].to_str().unwrap().parse().unwrap();
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body)?;
-    inner.received.lock().unwrap().push(Received { line: lines[0].clone(), headers, body });
-    let status = inner.answers.lock().unwrap().pop().unwrap_or(204);
-    if status == HANG_UP {
-        return Ok(());
-    }
-    let answer = format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-    reader.into_inner().write_all(answer.as_bytes())
 }
 
 /// A place where nobody listens.

@@ -12,6 +12,9 @@
 mod guests;
 #[path = "../common/receiver.rs"]
 mod receiver;
+#[path = "../http/server.rs"]
+#[allow(dead_code, reason = "another test needs the rest")]
+mod server;
 mod world;
 
 mod approval;

@@ -8,14 +8,14 @@ use std::sync::{Arc, OnceLock};
 use redress::document::Source;
 use redress::engine::{
     Clock, Driven, Engine, EngineError, NoObserver, Parts, Registry, Run, RunView, SimClock, StepView, Stop, Submit,
-    Submitted, SystemClock, VoteRequest, operate, view, vote,
+    Submitted, SystemClock, VoteRequest, Webhook, operate, view, vote,
 };
 use redress::journal::{Journal, Options, SqliteJournal};
 use redress::policy::Policy;
 use redress::saga::event::Verb;
 use redress::saga::{RunState, State};
 use redress::sandbox::{Sandbox, SandboxConfig};
-use redress::types::{Principal, RunId, StepName, Timestamp};
+use redress::types::{Principal, RunId, SecretSource, StepName, Timestamp};
 use redress::workflow::Workflow;
 use serde_json::Map;
 use tempfile::TempDir;
@@ -237,7 +237,8 @@ fn engine(
         clock: Arc::new(clock.clone()),
         observer: Arc::new(NoObserver),
         protected: vec![journal.path().to_owned()],
-        webhook,
+        // The engine only needs to know that there is one: it sends nothing.
+        webhook: webhook.then(|| Webhook::new("https://hooks.test/", SecretSource::Env("NONE".into())).unwrap()),
     })
 }
 

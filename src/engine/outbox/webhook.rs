@@ -4,9 +4,11 @@
 //! HMAC-SHA256 over id, time and body with the secret that only the receiver knows. The secret is read when something is about
 //! to be sent; it is shown by nothing. Of the URL only scheme and host are shown, since a path may be as good as a password.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -22,7 +24,7 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 
 use crate::journal::{Answer, JournalError};
-use crate::sandbox::Net;
+use crate::sandbox::{Net, read_secret};
 use crate::types::{AddressClass, Duration, SecretSource, Timestamp, UrlParts};
 
 /// How long one try may take.
@@ -79,18 +81,17 @@ impl Webhook {
         UrlParts::parse(&self.url).map_or_else(|_| String::new(), |parts| parts.origin())
     }
 
+    /// The file that holds the secret, if one does.
+    pub(in crate::engine) fn secret_file(&self) -> Option<&Path> {
+        match &self.secret {
+            SecretSource::File(path) => Some(Path::new(path)),
+            SecretSource::Env(_) => None,
+        }
+    }
+
     /// Reads the secret.
     pub(super) fn key(&self) -> Result<Key, WebhookError> {
-        let (place, text) = match &self.secret {
-            SecretSource::Env(name) => (
-                format!("the variable `{name}`"),
-                std::env::var(name).map_err(|_| "is not set, or not text".to_owned()),
-            ),
-            SecretSource::File(path) => (
-                format!("the file `{path}`"),
-                std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}")),
-            ),
-        };
+        let (place, text) = read_secret(&self.secret);
         let key = text.and_then(|text| Key::parse(text.trim()).map_err(str::to_owned));
         key.map_err(|why| WebhookError::Secret { place, why })
     }
@@ -99,7 +100,7 @@ impl Webhook {
     pub(super) async fn post(&self, net: &Net, key: &Key, id: &str, at: Timestamp, body: Bytes) -> Answer {
         match tokio::time::timeout(TRY.as_std(), self.exchange(net, key, id, at, body)).await {
             Ok(Ok(status)) => Answer::Status(status),
-            Ok(Err(error)) => Answer::Failed(error.to_string()),
+            Ok(Err(error)) => Answer::Failed(with_causes(&error)),
             Err(_) => Answer::Failed(format!("no answer within {TRY}")),
         }
     }
@@ -129,14 +130,17 @@ impl Webhook {
         let response = tokio::select! {
             biased;
             response = &mut answered => response,
-            // The answer may have come together with the end of the connection.
-            ended = driver => {
-                ended.map_err(io::Error::other)?;
-                answered.await
-            }
+            // The answer may have come together with the end of the connection, however abrupt.
+            ended = driver => answered.await.map_err(|error| ended.err().unwrap_or(error)),
         };
         Ok(response.map_err(io::Error::other)?.status().as_u16())
     }
+}
+
+/// An error with what caused it.
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// A connection to the first of a host's addresses that takes one.
