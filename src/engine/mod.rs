@@ -6,6 +6,8 @@
 //! turns back is undone step by step (`rollback`). Whatever stops the process, the journal says what was done, and
 //! [`Engine::take`] goes on from there.
 //!
+//! What waits for a person is put into the outbox together with the event that says so, and sent from there (`outbox`).
+//!
 //! The engine adds nothing to what the core decides: it never orders, retries or undoes by itself.
 
 mod attempt;
@@ -162,7 +164,7 @@ impl Engine {
         let mut noted = journal.noted_targets(run)?;
         noted.retain(|note| state.has_open_attempt(&note.step, note.attempt));
         let (owner, now) = (self.inner.owner.identity(), self.inner.clock.now());
-        let messages = self.stuck_by_taking(&state, row.epoch, now)?;
+        let messages = self.stuck_by_taking(&state, now)?;
         match journal.take_over(run, row.epoch, owner, noted, messages, now).await {
             Ok(_) => {}
             // Somebody else was faster, and lives.
@@ -179,14 +181,14 @@ impl Engine {
 
     /// What people are to be told because the owner before died in the last attempt to undo a step: the `OWNER` event is what
     /// ends that attempt.
-    fn stuck_by_taking(&self, state: &State, epoch: u64, now: Timestamp) -> Result<Vec<Message>, EngineError> {
+    fn stuck_by_taking(&self, state: &State, now: Timestamp) -> Result<Vec<Message>, EngineError> {
         let undoing: Vec<usize> =
             (0..).zip(&state.steps).filter(|(_, s)| s.undo.open.is_some()).map(|(i, _)| i).collect();
         if undoing.is_empty() || self.inner.webhook.is_none() {
             return Ok(Vec::new());
         }
         let OwnerIdentity { id, boot } = self.inner.owner.identity().clone();
-        let event = Event::Owner(Owner { epoch: epoch + 1, owner: id, boot, noted: Vec::new() });
+        let event = Event::Owner(Owner { epoch: state.epoch() + 1, owner: id, boot, noted: Vec::new() });
         let (mut taken, at) = (state.clone(), now.max(state.at));
         let run = state.run().clone();
         let entry = Entry { seq: state.seq + 1, at, event };

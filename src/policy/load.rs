@@ -11,7 +11,7 @@ use crate::document::{
 };
 use crate::types::{Action, CapabilityId, Duration, PatternError, Principal, Risk, sha256};
 
-pub(crate) use network::read_secret_source;
+pub use network::read_secret_source;
 
 use super::index::Index;
 use super::pattern::at_node;

@@ -106,12 +106,9 @@ fn read_secret(node: &Node, base_dir: &str, all: &mut Diagnostics) -> Option<Gra
     })
 }
 
-/// Reads where the value of a secret is: the key `env` or `file` of its mapping.
-pub(crate) fn read_secret_source(
-    reader: &MapReader<'_>,
-    base_dir: &str,
-    all: &mut Diagnostics,
-) -> Option<SecretSource> {
+/// Reads where the value of a secret is: the key `env` or `file` of its mapping. A file is relative to `base_dir`. What is wrong
+/// is told in `all`.
+pub fn read_secret_source(reader: &MapReader<'_>, base_dir: &str, all: &mut Diagnostics) -> Option<SecretSource> {
     let (env, file) = (reader.optional("env"), reader.optional("file"));
     match (env, file) {
         (Some(node), None) => string(node, "`env`", all).and_then(|text| {
