@@ -11,7 +11,6 @@
 //! The engine adds nothing to what the core decides: it never orders, retries or undoes by itself.
 
 mod attempt;
-mod claims;
 mod clock;
 mod decide;
 mod error;

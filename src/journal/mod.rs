@@ -48,6 +48,7 @@ mod targets;
 mod verify;
 mod writer;
 
+pub use crate::saga::Author;
 pub use crate::saga::event::TargetNote;
 pub use chain::{Chain, GENESIS, SYSTEM, VERSION, link};
 pub use error::JournalError;
@@ -236,24 +237,6 @@ pub struct PolicyText {
     pub name: String,
     /// The file as it was read.
     pub text: String,
-}
-
-/// Who appends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Author {
-    /// The run's owner.
-    Owner {
-        /// The epoch that it got from [`Journal::create_run`] or [`Journal::take_over`].
-        epoch: u64,
-        /// The run's head, if the append is legal only as long as nobody else has appended; otherwise it is refused with
-        /// [`JournalError::HeadMoved`].
-        expected_seq: Option<u64>,
-    },
-    /// Any process: only `VOTE` and `OPERATOR`, and always durable.
-    Anyone {
-        /// The run's head when the author checked that the event is legal.
-        expected_seq: u64,
-    },
 }
 
 /// When an append is answered.

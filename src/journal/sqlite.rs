@@ -199,12 +199,7 @@ fn prepare(at: Timestamp, event: Event) -> Result<Prepared<Event>, JournalError>
 }
 
 fn may_append(author: Author, event: &Event) -> Result<(), JournalError> {
-    let allowed = match (author, event) {
-        (_, Event::RunSubmitted(_) | Event::Owner(_)) => false,
-        (Author::Owner { .. }, _) => true,
-        (Author::Anyone { .. }, event) => matches!(event, Event::Vote(_) | Event::Operator(_)),
-    };
-    if allowed { Ok(()) } else { Err(JournalError::Misplaced { kind: event.kind() }) }
+    if author.may_append(event) { Ok(()) } else { Err(JournalError::Misplaced { kind: event.kind() }) }
 }
 
 fn batch(run: &RunId, append: Append) -> Result<Batch, JournalError> {
