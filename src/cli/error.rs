@@ -170,6 +170,8 @@ impl From<EngineError> for CliError {
             }
             EngineError::Owned { run, .. } => CliError::refused("owned", message)
                 .help(format!("let that process finish, or end it; then `redress recover {run}`")),
+            EngineError::KeyTaken { run, .. } => CliError::usage("run-key-taken", message)
+                .help(format!("give this submission a key of its own; `redress show {run}` says what the run is")),
             EngineError::NoSuchRun(_) => CliError::usage("no-such-run", message).help(LIST),
             EngineError::UnknownCapability(_) => CliError::usage("unknown-capability", message)
                 .help("`redress capability list` shows what is installed; `--components DIR` adds components"),

@@ -1,5 +1,6 @@
 use thiserror::Error;
 
+use super::submit::Submittal;
 use crate::journal::JournalError;
 use crate::saga::{Illegal, RunState};
 use crate::sandbox::{LoadError, SandboxError};
@@ -24,6 +25,16 @@ pub enum EngineError {
     Refused {
         /// Why.
         why: String,
+    },
+    /// A run was submitted under the same key, and not the same way.
+    #[error("the run key `{key}` names run {run}, {}", .what.difference())]
+    KeyTaken {
+        /// The key.
+        key: String,
+        /// The run that it names.
+        run: RunId,
+        /// In what the two differ.
+        what: Submittal,
     },
     /// There is no such run.
     #[error("there is no run `{0}`")]

@@ -34,7 +34,7 @@ pub use plan::{PlannedStep, known_problems, plan};
 pub use registry::{Installed, Registry, embedded};
 pub use request::{VoteRequest, operate, vote};
 pub use runner::{Driven, Stop};
-pub use submit::{Submit, Submitted};
+pub use submit::{Submit, Submittal, Submitted};
 pub use view::{ApprovalView, DecisionView, Reason, RunView, StepView, TargetView, VoteView, reason, rfc3339, view};
 
 use crate::journal::{Guard, Journal, JournalError, OwnerLock, RunFilter, try_lock_dead};

@@ -7,11 +7,12 @@ use serde_json::Value;
 use super::live::Live;
 use super::stored::StoredInputs;
 use super::{Engine, EngineError, Run, new_id, runner};
-use crate::journal::{Kept, NewRun, Payload, PolicyText, Submission, Summary};
+use crate::journal::{Journal, Kept, NewRun, Payload, PolicyText, Submission, Summary};
 use crate::saga::event::{CompensationSpec, Entry, Event, Mode, RunSubmitted, Sealed, StepSpec, StepSubmitted};
 use crate::saga::{RunState, State};
 use crate::types::{
-    CapabilityId, CapabilityInfo, Catalog, Duration, EffectKind, Principal, Risk, RunId, StepName, canonical_bytes,
+    CapabilityId, CapabilityInfo, Catalog, Duration, EffectKind, PayloadRef, Principal, Risk, RunId, StepName,
+    canonical_bytes,
 };
 use crate::workflow::{Step, Workflow};
 
@@ -50,8 +51,31 @@ impl Submit {
 pub enum Submitted {
     /// A new run, owned by this process.
     New(Run),
-    /// A run was submitted under the same key before.
+    /// The same was submitted under the same key before.
     Existing(RunId),
+}
+
+/// What a submission under a used key must have in common with the run that the key names. Components and policies may have
+/// changed since: they are the host's and not the submission's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submittal {
+    /// On whose behalf.
+    Principal,
+    /// The text of the workflow, or the name of an open run.
+    Workflow,
+    /// The inputs, defaults included.
+    Inputs,
+}
+
+impl Submittal {
+    /// How a run differs in it.
+    pub fn difference(self) -> &'static str {
+        match self {
+            Submittal::Principal => "which acts for another principal",
+            Submittal::Workflow => "which was made of another workflow",
+            Submittal::Inputs => "which was given other inputs",
+        }
+    }
 }
 
 impl Engine {
@@ -126,8 +150,9 @@ impl Engine {
         // The core refuses what could not be read back.
         let first = Entry { seq: 1, at: now, event: Event::RunSubmitted(Box::new(submitted.clone())) };
         State::begin(&first).map_err(|illegal| EngineError::Refused { why: illegal.why })?;
+        let again = (workflow.clone(), inputs.clone());
         let new = NewRun {
-            submitted,
+            submitted: submitted.clone(),
             at: now,
             owner: inner.owner.identity().clone(),
             payloads: vec![workflow, inputs, templates],
@@ -135,7 +160,10 @@ impl Engine {
             summary: Summary { state: RunState::Running.as_str().to_owned() },
         };
         match inner.journal.create_run(new).await? {
-            Submission::Existing { run } => Ok(Submitted::Existing(run)),
+            Submission::Existing { run } => {
+                same_submission(&*inner.journal, &run, &submitted, &again.0, &again.1)?;
+                Ok(Submitted::Existing(run))
+            }
             Submission::Created { entries } => {
                 let state =
                     crate::saga::fold(&entries).map_err(|error| EngineError::Refused { why: error.to_string() })?;
@@ -176,6 +204,35 @@ impl Engine {
         let found = self.inner.registry.capability(capability.as_str());
         found.ok_or_else(|| EngineError::UnknownCapability(capability.clone()))
     }
+}
+
+/// Refuses a submission that differs from the run that its key names. What was erased is compared by its length.
+fn same_submission(
+    journal: &dyn Journal,
+    run: &RunId,
+    again: &RunSubmitted,
+    workflow: &Payload,
+    inputs: &Payload,
+) -> Result<(), EngineError> {
+    let first = journal.entries(run, 0, 1)?;
+    let Some(Entry { event: Event::RunSubmitted(first), .. }) = first.first() else {
+        return Err(EngineError::NoSuchRun(run.clone()));
+    };
+    let same = |stored: &PayloadRef, given: &Payload| -> Result<bool, EngineError> {
+        let equal = |bytes: bytes::Bytes| bytes == *given.bytes();
+        Ok(stored.len == given.reference().len && journal.payload(&stored.digest)?.is_none_or(equal))
+    };
+    let what = if first.principal != again.principal {
+        Submittal::Principal
+    } else if (&first.name, first.mode) != (&again.name, again.mode) || !same(&first.workflow, workflow)? {
+        Submittal::Workflow
+    } else if !same(&first.inputs, inputs)? {
+        Submittal::Inputs
+    } else {
+        return Ok(());
+    };
+    let key = again.run_key.clone().unwrap_or_default();
+    Err(EngineError::KeyTaken { key, run: run.clone(), what })
 }
 
 struct Start {

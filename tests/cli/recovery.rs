@@ -4,19 +4,27 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStderr, Stdio};
 
+use redress::document::Source;
 use redress::engine::{Driven, Engine, Run, Submit, Submitted, SystemClock};
 use redress::saga::RunState;
 use redress::types::{Principal, RunId};
 use redress::workflow::Workflow;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::Map;
 
 use crate::common::Place;
 
+const WRITE: &str = "name: w
+steps:
+  - name: a
+    capability: io.fs.write_file
+    inputs: { path: /workspace/a, content: x }
+";
+
 /// A run of another process that has not begun to move.
 async fn submitted(engine: &Engine, key: Option<&str>) -> Run {
-    let inputs = json!({"path": "/workspace/a", "content": "x"});
-    let workflow = Workflow::one_step("io.fs.write_file", inputs.as_object().unwrap(), engine.registry()).unwrap().0;
+    let source = Source::new("w.yaml", WRITE);
+    let workflow = Workflow::load(&source, engine.registry(), &Map::new()).unwrap().0;
     let mut submit = Submit::by(Principal::parse("agent:demo").unwrap());
     submit.run_key = key.map(str::to_owned);
     match engine.submit(&workflow, &submit).await.unwrap() {
@@ -66,10 +74,7 @@ fn recover_of_one_run_ends_with_its_state() {
 fn a_run_of_a_dead_owner_is_driven_by_whoever_submits_its_key_again() {
     let place = Place::new();
     let run = orphan(&place, Some("monday"));
-    place.write(
-        "w.yaml",
-        "name: w\nsteps:\n  - name: a\n    capability: io.fs.exists\n    inputs: { path: /workspace }\n",
-    );
+    place.write("w.yaml", WRITE);
     let answer = place.redress(&["run", "w.yaml", "--run-key", "monday", "--json"]).exits(0);
     assert_eq!(answer.run(), run);
     assert_eq!(place.read("workspace/a"), "x");

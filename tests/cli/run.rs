@@ -100,6 +100,32 @@ fn submitting_twice_under_one_key_is_one_run() {
 }
 
 #[test]
+fn a_used_key_is_refused_for_another_workflow_principal_or_input() {
+    let place = Place::new();
+    place.write("w.yaml", COPY);
+    place.write("other.yaml", COPY.replace("/workspace/b", "/workspace/c"));
+    let run = ["run", "w.yaml", "--run-key", "monday", "--json"];
+    let first = place.redress(&run).exits(0).run();
+    let events = place.entries(&first).len();
+    let world = place.world();
+    for (arguments, difference) in [
+        (&["run", "other.yaml"][..], "which was made of another workflow"),
+        (&["run", "w.yaml", "--as", "agent:other"], "which acts for another principal"),
+        (&["run", "w.yaml", "--input", "text=other"], "which was given other inputs"),
+    ] {
+        let refused = place.redress(&[arguments, &["--run-key", "monday", "--json"]].concat()).exits(2).json();
+        let error = &refused["error"];
+        assert_eq!(error["code"], "run-key-taken");
+        assert_eq!(error["message"], format!("the run key `monday` names run {first}, {difference}"));
+        assert!(error["help"].as_str().unwrap().contains("a key of its own"), "{error}");
+    }
+    let same = place.redress(&[&run[..], &["--input", "text=default"]].concat()).exits(0).run();
+    assert_eq!((same, place.entries(&first).len(), place.world()), (first, events, world));
+    let rows = place.redress(&["runs", "--json"]).exits(0).json();
+    assert_eq!(rows.as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn a_call_is_a_run_of_one_step() {
     let place = Place::new();
     let write = ["call", "io.fs.write_file", "--input", "path=/workspace/a", "--input", "content={{ not.a.template }}"];
