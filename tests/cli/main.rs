@@ -4,6 +4,8 @@
 
 #[path = "../common/binary.rs"]
 mod common;
+#[path = "../common/guests.rs"]
+mod guests;
 
 mod approval;
 mod documents;

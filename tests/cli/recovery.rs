@@ -6,13 +6,16 @@ use std::process::{Child, ChildStderr, Stdio};
 
 use redress::document::Source;
 use redress::engine::{Driven, Engine, Run, Submit, Submitted, SystemClock};
+use redress::journal::{Journal as _, RunFilter};
 use redress::saga::RunState;
+use redress::saga::event::Event;
 use redress::types::{Principal, RunId};
 use redress::workflow::Workflow;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Map;
 
-use crate::common::Place;
+use crate::common::{POLICY, Place};
+use crate::guests;
 
 const WRITE: &str = "name: w
 steps:
@@ -145,4 +148,49 @@ fn an_interrupted_verb_ends_with_130_and_says_how_to_go_on() {
         assert!(rest.contains(&format!("`redress recover {}`", run.id())), "{rest}");
         assert_eq!(run.finish().await.unwrap(), Driven::Rest(RunState::Completed), "the owner was not disturbed");
     });
+}
+
+#[test]
+fn an_interrupted_run_starts_nothing_new_and_is_finished_by_recover() {
+    let place = Place::with_policy(&POLICY.replace("\"io.fs.*\"", "\"io.fs.*\", \"test.*\""));
+    place.with_component(&guests::component("plain"));
+    place.write(
+        "w.yaml",
+        "name: w
+steps:
+  - { name: a, capability: io.fs.write_file, inputs: { path: /workspace/a, content: a } }
+  - { name: b, capability: test.until, inputs: { path: /workspace/b, until: /workspace/go } }
+  - { name: c, capability: io.fs.write_file, inputs: { path: /workspace/c, content: c } }
+",
+    );
+    let mut command = place.command(&["run", "w.yaml"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !place.path("workspace/b").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it began");
+        std::thread::yield_now();
+    }
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let mut told = String::new();
+    while !told.contains("stopping: what runs is given its time to end") {
+        assert!(stderr.read_line(&mut told).unwrap() > 0, "it did not say that it stops: {told}");
+    }
+    place.write("workspace/go", "");
+    stderr.read_to_string(&mut told).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+
+    let run = place.journal().runs(&RunFilter::default(), None, 1).unwrap()[0].run.clone();
+    let way = format!("interrupted: nothing new was started; go on with `redress recover {run}`\n");
+    assert!(told.ends_with(&way), "{told}");
+    assert_eq!(place.read("workspace/b"), "begin\nend\n", "what ran was given its time");
+    assert!(!place.path("workspace/c").exists(), "nothing new was started");
+    let view = place.redress(&["show", run.as_str(), "--json"]).exits(0).json();
+    assert_eq!(view["state"], "RUNNING");
+
+    let view = place.redress(&["recover", run.as_str(), "--json"]).exits(0).json();
+    assert_eq!(view["state"], "COMPLETED");
+    assert_eq!(place.read("workspace/c"), "c");
+    assert_eq!(place.read("workspace/b"), "begin\nend\n");
+    assert_eq!(place.count(&run, |event| matches!(event, Event::Intent(_))), 3, "each step was executed once");
 }
