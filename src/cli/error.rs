@@ -187,7 +187,7 @@ impl From<EngineError> for CliError {
                 .help("`redress audit verify` says whether the journal was changed"),
             EngineError::Bug { .. } => CliError::engine("bug", message)
                 .help("the run can be resumed: `redress recover`; please report it with what the log says"),
-            EngineError::MissingComponent { .. } => CliError::engine("missing-component", message)
+            EngineError::MissingComponent { .. } => CliError::usage("missing-component", message)
                 .help("put the component into a folder of components, as `--components DIR` or in the settings"),
             EngineError::Erased { .. } => CliError::engine("erased", message)
                 .help("the run cannot go on without it: `redress kill` ends it and names what stays"),

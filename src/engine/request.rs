@@ -3,12 +3,12 @@
 //! They are checked against the run as it stands, and appended only if it still stands so; otherwise it is read again. The
 //! run's owner, if it lives, acts on them; if it does not, whoever takes the run over does.
 
-use super::EngineError;
 use super::history::state_of;
-use crate::journal::{Append, Journal, JournalError, Summary};
-use crate::saga::State;
+use super::{Engine, EngineError};
+use crate::journal::{Append, Journal, JournalError, Kept, Summary};
 use crate::saga::event::{Entry, Event, Operator, Verb, Vote};
-use crate::types::{Principal, RunId, StepName, Timestamp};
+use crate::saga::{State, Step};
+use crate::types::{CapabilityId, Digest, Principal, RunId, StepName, Timestamp};
 
 /// A vote: the request may be left out if the one in force is meant.
 #[derive(Clone, Debug)]
@@ -54,6 +54,40 @@ pub fn operate(
     append(journal, run, now, |_| {
         Event::Operator(Operator { verb: verb.clone(), by: by.clone(), reason: reason.to_owned(), step: step.clone() })
     })
+}
+
+impl Engine {
+    /// The same as [`operate`], for the time that it is now. A component that shall undo a step is looked at first, and kept
+    /// as those are that runs refer to.
+    pub fn operate(
+        &self,
+        run: &RunId,
+        verb: Verb,
+        step: Option<StepName>,
+        by: &Principal,
+        reason: &str,
+    ) -> Result<State, EngineError> {
+        let (journal, now) = (&**self.journal(), self.inner.clock.now());
+        if let (Verb::RepairRetry { component: Some(digest) }, Some(step)) = (&verb, &step) {
+            let state = state_of(journal, run)?;
+            if let Some(step) = state.index(step.as_str()).and_then(|index| state.step(index)) {
+                self.keep_mended(step, digest, now)?;
+            }
+        }
+        operate(journal, run, verb, step, by, reason, now)
+    }
+
+    fn keep_mended(&self, step: &Step, digest: &Digest, now: Timestamp) -> Result<(), EngineError> {
+        let component = self.registry().pinned(digest, &**self.journal())?;
+        let declared = step.spec.compensation.as_ref().filter(|_| step.compensation.is_some());
+        let undone_by = declared.map(|spec| &spec.capability).or(step.spec.capability.as_ref());
+        let provides = |id: &&CapabilityId| component.capabilities().iter().any(|info| info.id == **id);
+        if let Some(missing) = undone_by.filter(|id| !provides(id)) {
+            return Err(EngineError::Refused { why: format!("the component {digest} does not provide `{missing}`") });
+        }
+        let kept = Kept { components: self.registry().kept_as(digest).into_iter().collect(), ..Kept::default() };
+        Ok(self.journal().keep(kept, now).wait()?)
+    }
 }
 
 fn append(
