@@ -101,10 +101,7 @@ pub(super) async fn submit(
     run_key: Option<String>,
 ) -> Result<Exit, CliError> {
     drive::tell_of_orphans(context, host)?;
-    let mut submit = Submit { run_key, ..Submit::by(principal) };
-    if let Some(max_parallel) = context.settings()?.max_parallel {
-        submit.max_parallel = max_parallel;
-    }
+    let submit = Submit { run_key, ..context.settings()?.submit(principal) };
     match host.engine.submit(workflow, &submit).await? {
         Submitted::New(run) => {
             context.output.note(&format!("run {}", run.id()));

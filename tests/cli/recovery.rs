@@ -9,7 +9,7 @@ use redress::engine::{Driven, Engine, Run, Submit, Submitted, SystemClock};
 use redress::journal::{Journal as _, RunFilter};
 use redress::saga::RunState;
 use redress::saga::event::Event;
-use redress::types::{Principal, RunId};
+use redress::types::{Duration, Principal, RunId};
 use redress::workflow::Workflow;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Map;
@@ -150,10 +150,9 @@ fn an_interrupted_verb_ends_with_130_and_says_how_to_go_on() {
     });
 }
 
-#[test]
-fn an_interrupted_run_starts_nothing_new_and_is_finished_by_recover() {
-    let place = Place::with_policy(&POLICY.replace("\"io.fs.*\"", "\"io.fs.*\", \"test.*\""));
-    place.with_component(&guests::component("plain"));
+/// A run with a step that ends only when `workspace/go` is there, interrupted while that step runs. The process ends when it
+/// has said that it stops and `then` was done, and says how to go on.
+fn interrupted(place: &Place, then: impl FnOnce()) -> RunId {
     place.write(
         "w.yaml",
         "name: w
@@ -175,16 +174,28 @@ steps:
     while !told.contains("stopping: what runs is given its time to end") {
         assert!(stderr.read_line(&mut told).unwrap() > 0, "it did not say that it stops: {told}");
     }
-    place.write("workspace/go", "");
+    then();
     stderr.read_to_string(&mut told).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
 
     let run = place.journal().runs(&RunFilter::default(), None, 1).unwrap()[0].run.clone();
     let way = format!("interrupted: nothing new was started; go on with `redress recover {run}`\n");
     assert!(told.ends_with(&way), "{told}");
-    assert_eq!(place.read("workspace/b"), "begin\nend\n", "what ran was given its time");
     assert!(!place.path("workspace/c").exists(), "nothing new was started");
+    run
+}
+
+fn with_test_capabilities() -> Place {
+    let place = Place::with_policy(&POLICY.replace("\"io.fs.*\"", "\"io.fs.*\", \"test.*\""));
+    place.with_component(&guests::component("plain"));
+    place
+}
+
+#[test]
+fn an_interrupted_run_starts_nothing_new_and_is_finished_by_recover() {
+    let place = with_test_capabilities();
+    let run = interrupted(&place, || place.write("workspace/go", ""));
+    assert_eq!(place.read("workspace/b"), "begin\nend\n", "what ran was given its time");
     let view = place.redress(&["show", run.as_str(), "--json"]).exits(0).json();
     assert_eq!(view["state"], "RUNNING");
 
@@ -193,4 +204,21 @@ steps:
     assert_eq!(place.read("workspace/c"), "c");
     assert_eq!(place.read("workspace/b"), "begin\nend\n");
     assert_eq!(place.count(&run, |event| matches!(event, Event::Intent(_))), 3, "each step was executed once");
+}
+
+#[test]
+fn what_runs_longer_than_the_settle_timeout_of_the_settings_is_interrupted() {
+    let place = with_test_capabilities();
+    let settings = place.read("redress.yaml");
+    place.write("redress.yaml", format!("{settings}settle_timeout: 0s\nidle_timeout: 1h\n"));
+    let run = interrupted(&place, || ());
+    assert_eq!(place.read("workspace/b"), "begin\n");
+    let submitted = place.entries(&run).swap_remove(0).event;
+    let Event::RunSubmitted(submitted) = submitted else { panic!("{submitted:?}") };
+    assert_eq!((submitted.settle_timeout, submitted.idle_timeout), (Duration(0), Duration::from_secs(3_600)));
+
+    place.write("workspace/go", "");
+    let view = place.redress(&["recover", run.as_str(), "--json"]).exits(0).json();
+    assert_eq!(view["state"], "COMPLETED");
+    assert_eq!(place.read("workspace/b"), "begin\nend\n", "the attempt was made again from where it began");
 }
