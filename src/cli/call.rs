@@ -1,8 +1,9 @@
 //! `redress call`: a run of one step.
 
 use clap::Args;
+use serde_json::{Map, Value};
 
-use super::context::{Context, Opening};
+use super::context::{Context, Opening, Tools};
 use super::error::CliError;
 use super::inputs::InputOptions;
 use super::{Exit, run};
@@ -22,8 +23,14 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
     context.settings()?.check_complete()?;
     let given = arguments.inputs.read()?;
     let tools = context.tools(Opening::Create)?;
-    let (workflow, _) = Workflow::one_step(&arguments.capability, &given, &tools.registry)?;
-    run::refuse_known_problems(&workflow, &tools.registry)?;
+    let checked = load(&arguments.capability, &given, &tools);
+    let workflow = run::loaded(context, &format!("call {}", arguments.capability), checked).await?;
     let host = context.host(tools)?;
     run::submit(context, &host, &workflow, context.principal()?.clone(), None).await
+}
+
+fn load(capability: &str, given: &Map<String, Value>, tools: &Tools) -> Result<Workflow, CliError> {
+    let (workflow, _) = Workflow::one_step(capability, given, &tools.registry)?;
+    run::refuse_known_problems(&workflow, &tools.registry)?;
+    Ok(workflow)
 }

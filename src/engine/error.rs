@@ -114,3 +114,39 @@ pub enum EngineError {
         why: String,
     },
 }
+
+impl EngineError {
+    /// A word that programs compare.
+    pub fn code(&self) -> &'static str {
+        match self {
+            EngineError::Journal(_) => "journal",
+            EngineError::Illegal { .. } => "illegal-event",
+            EngineError::Refused { .. } => "refused",
+            EngineError::KeyTaken { .. } => "run-key-taken",
+            EngineError::NoSuchRun(_) => "no-such-run",
+            EngineError::Owned { .. } => "owned",
+            EngineError::WrongState { .. } => "wrong-state",
+            EngineError::MissingComponent { .. } => "missing-component",
+            EngineError::UnknownCapability(_) => "unknown-capability",
+            EngineError::Erased { .. } => "erased",
+            EngineError::Component { .. } => "component",
+            EngineError::Duplicate { .. } => "duplicate-capability",
+            EngineError::Sandbox(_) => "sandbox",
+            EngineError::Bug { .. } => "bug",
+            EngineError::Io { .. } => "io",
+            EngineError::UnsafeGrant { .. } => "unsafe-grant",
+        }
+    }
+
+    /// Whether the engine works and says no: such a request is recorded. What failed is not a refusal.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            EngineError::Refused { .. }
+                | EngineError::KeyTaken { .. }
+                | EngineError::WrongState { .. }
+                | EngineError::MissingComponent { .. }
+                | EngineError::UnknownCapability(_)
+        )
+    }
+}

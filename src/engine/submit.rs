@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::live::Live;
+use super::request::record_refusal;
 use super::stored::StoredInputs;
 use super::{Engine, EngineError, Run, new_id, runner};
 use crate::journal::{Journal, Kept, NewRun, Payload, PolicyText, Submission, Summary};
@@ -79,8 +80,26 @@ impl Submittal {
 }
 
 impl Engine {
-    /// Makes a run of a workflow. Durable when it returns; nothing has run yet.
+    /// Makes a run of a workflow. Durable when it returns; nothing has run yet. A refusal is recorded in the system chain.
     pub async fn submit(&self, workflow: &Workflow, submit: &Submit) -> Result<Submitted, EngineError> {
+        let submitted = self.submit_workflow(workflow, submit).await;
+        self.recorded(submitted, &format!("run {}", workflow.name), submit).await
+    }
+
+    async fn recorded<T>(
+        &self,
+        answer: Result<T, EngineError>,
+        request: &str,
+        submit: &Submit,
+    ) -> Result<T, EngineError> {
+        if let Err(error) = &answer {
+            let (journal, now) = (&**self.journal(), self.inner.clock.now());
+            record_refusal(journal, &submit.principal, request, error, now).await?;
+        }
+        answer
+    }
+
+    async fn submit_workflow(&self, workflow: &Workflow, submit: &Submit) -> Result<Submitted, EngineError> {
         let stored = StoredInputs::of_workflow(workflow);
         let mut steps = Vec::with_capacity(workflow.steps.len());
         for step in &workflow.steps {
@@ -108,7 +127,8 @@ impl Engine {
             text: String::new(),
             deadline: None,
         };
-        match self.start(start, StoredInputs::default(), submit).await? {
+        let started = self.start(start, StoredInputs::default(), submit).await;
+        match self.recorded(started, &format!("open {name}"), submit).await? {
             Submitted::New(run) => Ok(run),
             Submitted::Existing(run) => self.take(&run).await,
         }
@@ -261,8 +281,19 @@ pub(super) async fn keep_policy(engine: &Engine) -> Result<(), EngineError> {
 }
 
 impl Run {
-    /// Submits one more step to an open run. What it refers to is resolved now. It runs when the run is driven.
+    /// Submits one more step to an open run. What it refers to is resolved now. It runs when the run is driven. A refusal is
+    /// recorded in the system chain.
     pub async fn submit_step(&self, step: &Step) -> Result<(), EngineError> {
+        let submitted = self.add_step(step).await;
+        if let Err(error) = &submitted {
+            let by = self.live.lock().state.submitted.principal.clone();
+            let (journal, request) = (&*self.live.engine.journal, format!("step {} of {}", step.name, self.id()));
+            record_refusal(journal, &by, &request, error, self.live.now()).await?;
+        }
+        submitted
+    }
+
+    async fn add_step(&self, step: &Step) -> Result<(), EngineError> {
         let live = &self.live;
         let engine = Engine { inner: live.engine.clone() };
         let (spec, input) = {

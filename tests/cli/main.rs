@@ -12,5 +12,6 @@ mod documents;
 mod examples;
 mod operator;
 mod recovery;
+mod refusals;
 mod run;
 mod setup;
