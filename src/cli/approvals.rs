@@ -8,11 +8,11 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Exit;
 use super::context::Context;
 use super::error::CliError;
 use super::output::quoted;
 use super::text::{granted, json_lines};
+use super::{Exit, lookup};
 use crate::document::escape;
 use crate::engine::{rfc3339, state_of};
 use crate::journal::{Journal, RunFilter};
@@ -68,19 +68,24 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
     let now = context.now();
     let mut waiting = Vec::new();
     for state in [RunState::Paused, RunState::Running] {
-        let filter = RunFilter { state: Some(state.as_str().to_owned()), ..RunFilter::default() };
+        let filter = RunFilter { state: Some(state), ..RunFilter::default() };
         let mut before: Option<RunId> = None;
         loop {
             let page = journal.runs(&filter, before.as_ref(), PAGE)?;
-            for row in &page {
+            for damaged in &page.damaged {
+                context.output.note(&lookup::damage_note(&damaged.run, &damaged.what));
+            }
+            for row in &page.rows {
                 match state_of(&journal, &row.run) {
                     Ok(state) => waiting.extend(of_run(&journal, &state, now)?),
                     // One run that cannot be read does not hide the requests of the others.
-                    Err(error) => context.output.note(&format!("run {}: {}", row.run, escape(&error.to_string()))),
+                    Err(error) => {
+                        context.output.note(&lookup::damage_note(row.run.as_str(), &error.to_string()));
+                    }
                 }
             }
-            before = page.last().map(|row| row.run.clone());
-            if page.len() < PAGE {
+            before = page.rows.last().map(|row| row.run.clone());
+            if page.rows.len() < PAGE {
                 break;
             }
         }

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use super::context::{Context, Host};
 use super::error::CliError;
-use super::{Exit, output::Tone};
+use super::output::Tone;
+use super::{Exit, lookup};
 use crate::engine::{self, Driven, Engine, EngineError, Run, Stop};
 use crate::saga::{Phase, RunState, State, StepState};
 use crate::types::RunId;
@@ -169,7 +170,10 @@ fn report(context: &Context, host: &Host, run: &RunId, driven: Driven) -> Result
 /// Says which other runs wait for somebody to take them over.
 pub(super) fn tell_of_orphans(context: &Context, host: &Host) -> Result<(), CliError> {
     let orphans = host.engine.orphans()?;
-    match orphans.as_slice() {
+    for (run, what) in &orphans.unreadable {
+        context.output.note(&lookup::damage_note(run, what));
+    }
+    match orphans.runs.as_slice() {
         [] => {}
         [run] => context.output.note(&format!("run {run} waits for recovery: `redress recover`")),
         runs => context.output.note(&format!("{} other runs wait for recovery: `redress recover`", runs.len())),

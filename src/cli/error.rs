@@ -158,7 +158,9 @@ impl From<JournalError> for CliError {
             JournalError::Damaged { .. } | JournalError::NotAJournal { .. } => {
                 CliError::engine("damaged-journal", message)
             }
-            JournalError::Unreadable(_) | JournalError::Changed { .. } => CliError::engine("unreadable-run", message),
+            JournalError::Unreadable(_) | JournalError::Changed { .. } | JournalError::DamagedRow { .. } => {
+                CliError::engine("unreadable-run", message)
+            }
             _ => CliError::engine("journal", message),
         };
         match help {

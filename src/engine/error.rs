@@ -48,7 +48,7 @@ pub enum EngineError {
         owner: String,
     },
     /// The run does not take what it was given in this state.
-    #[error("run {run} is {}", .state.as_str())]
+    #[error("run {run} is {state}")]
     WrongState {
         /// The run.
         run: RunId,

@@ -177,7 +177,7 @@ impl Engine {
             owner: inner.owner.identity().clone(),
             payloads: vec![workflow, inputs, templates],
             kept,
-            summary: Summary { state: RunState::Running.as_str().to_owned() },
+            summary: Summary { state: RunState::Running },
         };
         match inner.journal.create_run(new).await? {
             Submission::Existing { run } => {

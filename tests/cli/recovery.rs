@@ -11,6 +11,7 @@ use redress::saga::RunState;
 use redress::saga::event::Event;
 use redress::types::{Duration, Principal, RunId};
 use redress::workflow::Workflow;
+use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Map;
 
@@ -178,7 +179,7 @@ steps:
     stderr.read_to_string(&mut told).unwrap();
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
 
-    let run = place.journal().runs(&RunFilter::default(), None, 1).unwrap()[0].run.clone();
+    let run = place.journal().runs(&RunFilter::default(), None, 1).unwrap().rows[0].run.clone();
     let way = format!("interrupted: nothing new was started; go on with `redress recover {run}`\n");
     assert!(told.ends_with(&way), "{told}");
     assert!(!place.path("workspace/c").exists(), "nothing new was started");
@@ -221,4 +222,76 @@ fn what_runs_longer_than_the_settle_timeout_of_the_settings_is_interrupted() {
     let view = place.redress(&["recover", run.as_str(), "--json"]).exits(0).json();
     assert_eq!(view["state"], "COMPLETED");
     assert_eq!(place.read("workspace/b"), "begin\nend\n", "the attempt was made again from where it began");
+}
+
+#[test]
+fn a_damaged_run_keeps_no_other_from_being_listed_used_and_recovered() {
+    let whole = Place::new();
+    let (good, bad) = (orphan(&whole, None), orphan(&whole, None));
+    let done = whole.redress(&["call", "io.fs.exists", "--input", "path=/workspace", "--json"]).exits(0).run();
+    let conn = Connection::open(whole.path(".redress/journal.db")).unwrap();
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(conn);
+    let journal = std::fs::read(whole.path(".redress/journal.db")).unwrap();
+    let rows = [
+        "principal = 'nobody'",
+        "principal = CAST(x'ff' AS TEXT)",
+        "owner = '../journal.db'",
+        "owner = ''",
+        "head = x'00'",
+        "submitted = 'yesterday'",
+        "run = 'no run'",
+        "epoch = 'first'",
+    ];
+    let rows = rows.map(|damage| format!("UPDATE runs SET {damage} WHERE run = '{bad}'"));
+    let events = [format!("UPDATE events SET hash = zeroblob(32) WHERE chain = '{bad}'")];
+    for (index, damage) in rows.iter().chain(&events).enumerate() {
+        let place = Place::new();
+        place.write(".redress/journal.db", &journal);
+        let conn = Connection::open(place.path(".redress/journal.db")).unwrap();
+        assert!(conn.execute(damage, []).unwrap() > 0, "{damage}");
+        drop(conn);
+        let row_is_damaged = index < rows.len();
+        let name = if damage.contains("no run") { "no run" } else { bad.as_str() };
+
+        let listed = place.redress(&["runs", "--json"]).exits(0);
+        let ids: Vec<String> =
+            listed.json().as_array().unwrap().iter().map(|run| run["run"].as_str().unwrap().to_owned()).collect();
+        let all = [done.to_string(), bad.to_string(), good.to_string()];
+        let readable: Vec<&String> = all.iter().filter(|id| !row_is_damaged || **id != bad.to_string()).collect();
+        assert_eq!(ids.iter().collect::<Vec<_>>(), readable, "{damage}");
+        let note = format!("run \"{name}\" is damaged: ");
+        assert_eq!(listed.stderr.contains(&note), row_is_damaged, "{damage}: {listed:?}");
+        place.redress(&["show", done.as_str()]).exits(0);
+        let waits = place.redress(&["approvals"]).exits(0);
+        assert!(waits.stderr.contains(&note), "{damage}: {waits:?}");
+
+        let other = place.redress(&["call", "io.fs.exists", "--input", "path=/workspace"]).exits(0);
+        assert!(other.stderr.contains("recovery: `redress recover`"), "{damage}: {other:?}");
+        let recovered = place.redress(&["recover", "--json"]).exits(1);
+        assert_eq!(recovered.json()[0]["run"], good.as_str(), "{damage}");
+        assert!(recovered.stderr.contains(name), "{damage}: {recovered:?}");
+        assert_eq!(place.read("workspace/a"), "x");
+        let found = place.redress(&["audit", "verify", "--json"]).exits(5).json();
+        let chains: Vec<&str> =
+            found["findings"].as_array().unwrap().iter().map(|found| found["chain"].as_str().unwrap()).collect();
+        assert!(chains.contains(&bad.as_str()), "{damage}: {found}");
+    }
+}
+
+#[test]
+fn the_latest_run_is_not_guessed_where_its_row_is_damaged() {
+    let place = Place::new();
+    orphan(&place, None);
+    let bad = orphan(&place, None);
+    let conn = Connection::open(place.path(".redress/journal.db")).unwrap();
+    conn.execute(&format!("UPDATE runs SET state = 'GONE' WHERE run = '{bad}'"), []).unwrap();
+    drop(conn);
+    let cancel = ["cancel", "latest", "--reason", "r", "--as", "user:op", "--json"];
+    let error = place.redress(&cancel).exits(1).json()["error"].clone();
+    assert_eq!(error["code"], "unreadable-run");
+    assert!(error["message"].as_str().unwrap().contains(bad.as_str()), "{error}");
+    let named = place.redress(&["show", bad.as_str(), "--json"]);
+    assert_eq!(named.code, Some(1), "{named:?}");
+    assert_eq!(named.json()["error"]["code"], "unreadable-run");
 }
