@@ -14,11 +14,11 @@ use super::output::quoted;
 use super::text::{granted, json_lines};
 use super::{Exit, lookup};
 use crate::document::escape;
-use crate::engine::{rfc3339, state_of};
+use crate::engine::{rfc3339, state_of, undo_of};
 use crate::journal::{Journal, RunFilter};
 use crate::saga::event::{ApprovalRequest, Decision};
 use crate::saga::{RunState, State, Step};
-use crate::types::{CapabilityId, Digest, EffectKind, Grant, Principal, RunId, StepName, Timestamp};
+use crate::types::{CapabilityId, Digest, Grant, Principal, RunId, StepName, Timestamp};
 
 /// How many runs are read at a time.
 const PAGE: usize = 500;
@@ -134,7 +134,7 @@ fn waiting(
         reason: decision.reason.clone(),
         policy: decision.policy,
         grant: decision.grant.clone(),
-        undo: undo(step),
+        undo: undo_of(step.spec.compensation.as_ref().map(|named| &named.capability), step.spec.effect),
         request: request.id.clone(),
         approvers: request.approvers.clone(),
         also: request.also.clone(),
@@ -145,15 +145,6 @@ fn waiting(
         approve: command("approve"),
         reject: command("reject"),
     })
-}
-
-fn undo(step: &Step) -> String {
-    match (&step.spec.compensation, step.spec.effect) {
-        (Some(named), _) => format!("by `{}`", named.capability),
-        (None, EffectKind::Reversible) => "by its own compensate".to_owned(),
-        (None, EffectKind::Irreversible) => "none: it cannot be undone".to_owned(),
-        (None, EffectKind::None) => "nothing to undo".to_owned(),
-    }
 }
 
 fn text(waiting: &[Waiting]) -> String {

@@ -167,7 +167,7 @@ pub(super) fn granted(grant: &Grant) -> Vec<String> {
 }
 
 /// `GET, POST https://api.example.com/**`, and what else the entry says.
-fn granted_url(grant: &UrlGrant) -> String {
+pub(super) fn granted_url(grant: &UrlGrant) -> String {
     let methods: Vec<&str> = grant.methods.iter().map(|method| method.as_str()).collect();
     let flags = [
         (grant.query, ", with query"),

@@ -30,7 +30,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub use clock::{Clock, SimClock, SystemClock};
 pub use error::EngineError;
 pub use history::{entries_of, misrepresented, state_of};
-pub use plan::{PlannedStep, known_problems, plan};
+pub use plan::{Egress, Plan, PlannedStep, known_problems, plan, undo_of};
 pub use registry::{Installed, Registry, embedded};
 pub use request::{VoteRequest, operate, vote};
 pub use runner::{Driven, Stop};
@@ -42,7 +42,7 @@ use crate::policy::Policy;
 use crate::saga::event::Entry;
 use crate::saga::{self, Command, InFlight, Phase, RunState, State};
 use crate::sandbox::Sandbox;
-use crate::types::{RunId, Timestamp};
+use crate::types::{Access, RunId, Timestamp};
 
 use live::Live;
 use stored::StoredInputs;
@@ -276,7 +276,7 @@ impl Run {
 }
 
 fn check_grants(policy: &Policy, protected: &[PathBuf]) -> Result<(), EngineError> {
-    for grant in policy.writable_hosts() {
+    for grant in policy.granted_hosts().filter(|grant| grant.access == Access::ReadWrite) {
         let host = Path::new(grant.host);
         let resolved = host.canonicalize().unwrap_or_else(|_| host.to_owned());
         for path in protected {

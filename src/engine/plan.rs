@@ -1,12 +1,16 @@
 //! What a workflow would do, decided and not executed.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use super::registry::Registry;
 use crate::policy::{self, Foresight, Policy};
 use crate::types::{
-    Action, CapabilityId, Catalog, EffectKind, Failure, Grant, Limits, Permission, Principal, Risk, canonical_bytes,
+    Action, CapabilityId, CapabilityInfo, Catalog, EffectKind, Failure, Grant, Limits, Principal, Risk, UrlGrant,
+    canonical_bytes,
 };
 use crate::workflow::{Step, Workflow};
 
@@ -39,12 +43,69 @@ pub struct PlannedStep {
     pub warnings: Vec<String>,
 }
 
-/// What each step of a workflow would be answered.
-pub fn plan(workflow: &Workflow, registry: &Registry, policy: &Policy, principal: &Principal) -> Vec<PlannedStep> {
-    let mut planned: Vec<PlannedStep> =
+/// What is foreseen for a workflow.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// Each step, in the order of the file.
+    pub steps: Vec<PlannedStep>,
+    /// Where data could leave to, at worst.
+    pub egress: Vec<Egress>,
+}
+
+/// URLs to which steps could send.
+#[derive(Clone, Debug, Serialize)]
+pub struct Egress {
+    /// The URLs, and how.
+    #[serde(flatten)]
+    pub url: UrlGrant,
+    /// The steps that may, or whose compensations may.
+    pub steps: Vec<String>,
+}
+
+/// What each step of a workflow would be answered, and what all of them could do at worst.
+pub fn plan(workflow: &Workflow, registry: &Registry, policy: &Policy, principal: &Principal) -> Plan {
+    let mut steps: Vec<PlannedStep> =
         workflow.steps.iter().map(|step| planned_step(workflow, step, registry, policy, principal)).collect();
-    warn(workflow, registry, &mut planned);
-    planned
+    warn(workflow, registry, &mut steps);
+    let mut egress: BTreeMap<UrlGrant, Vec<String>> = BTreeMap::new();
+    for (step, planned) in workflow.steps.iter().zip(&mut steps) {
+        let compensation = step.compensation.as_ref().and_then(|named| registry.capability(named.capability.as_str()));
+        let compensation = compensation.map(|info| granted(policy, principal, step, info)).unwrap_or_default();
+        let grants = [&planned.grant, &compensation];
+        let missing = grants.into_iter().flat_map(|grant| missing_folders(policy, grant)).collect::<BTreeSet<_>>();
+        planned.warnings.extend(missing);
+        if planned.decision != Action::Deny.as_str() {
+            let urls: BTreeSet<&UrlGrant> = grants.into_iter().flat_map(|grant| &grant.network).collect();
+            urls.into_iter().for_each(|url| egress.entry(url.clone()).or_default().push(planned.name.clone()));
+        }
+    }
+    Plan { steps, egress: egress.into_iter().map(|(url, steps)| Egress { url, steps }).collect() }
+}
+
+/// Who acts in a step, and for whom.
+fn acting<'p>(step: &'p Step, principal: &'p Principal) -> (&'p Principal, Option<&'p Principal>) {
+    match &step.agent {
+        Some(agent) if agent != principal => (agent, Some(principal)),
+        _ => (principal, None),
+    }
+}
+
+fn granted(policy: &Policy, principal: &Principal, step: &Step, info: &CapabilityInfo) -> Grant {
+    let (acting, acting_for) = acting(step, principal);
+    let principals: Vec<&Principal> = std::iter::once(acting).chain(acting_for).collect();
+    policy::effective_grant(policy, &principals, &info.id, &info.permissions)
+}
+
+/// A warning for each folder of a grant that is not there, with its places in the policy.
+fn missing_folders(policy: &Policy, grant: &Grant) -> Vec<String> {
+    let missing = grant.filesystem.iter().filter(|dir| !Path::new(&dir.host).is_dir());
+    let told = missing.map(|dir| {
+        let places = policy.granted_hosts().filter(|granted| granted.host == dir.host);
+        let places: Vec<String> =
+            places.map(|host| format!("{}:{}:{}", policy.name(), host.span.line, host.span.column)).collect();
+        format!("the granted folder `{}` is not there: make it, or mend {}", dir.host, places.join(", "))
+    });
+    told.collect()
 }
 
 fn planned_step(
@@ -56,19 +117,11 @@ fn planned_step(
 ) -> PlannedStep {
     let info = step.capability().and_then(|capability| registry.capability(capability.as_str()));
     let (input, unknown) = step.inputs.resolve_known(&|reference| reference.find(&workflow.inputs, |_| None));
-    let (acting, acting_for) = match &step.agent {
-        Some(agent) if agent != principal => (agent.clone(), Some(principal.clone())),
-        _ => (principal.clone(), None),
-    };
-    let principals: Vec<&Principal> = [Some(&acting), acting_for.as_ref()].into_iter().flatten().collect();
-    let asked: &[Permission] = info.map_or(&[], |info| &info.permissions);
-    let grant = match info {
-        Some(info) => policy::effective_grant(policy, &principals, &info.id, asked),
-        None => Grant::default(),
-    };
+    let grant = info.map(|info| granted(policy, principal, step, info)).unwrap_or_default();
+    let (acting, acting_for) = acting(step, principal);
     let request = policy::Request {
-        principal: acting,
-        acting_for,
+        principal: acting.clone(),
+        acting_for: acting_for.cloned(),
         capability: step.capability().cloned().unwrap_or_else(super::decide::human),
         declared_risk: info.map_or(Risk::Low, |info| info.risk),
         step_risk: step.risk,
@@ -112,19 +165,23 @@ fn planned_step(
         reason: possible.iter().find_map(|decision| decision.reason.clone()),
         risk: risk.as_str(),
         grant,
-        undo: undo_of(step, info.map(|info| info.effect)),
+        undo: undo_of(
+            step.compensation.as_ref().map(|named| &named.capability),
+            info.map_or(EffectKind::None, |info| info.effect),
+        ),
         problem: if unknown.is_empty() { problem(registry, step, &input) } else { None },
         input,
         warnings: Vec::new(),
     }
 }
 
-fn undo_of(step: &Step, effect: Option<EffectKind>) -> String {
-    match (&step.compensation, effect) {
-        (Some(named), _) => format!("by `{}`", named.capability),
-        (None, Some(EffectKind::Reversible)) => "by its own compensate".to_owned(),
-        (None, Some(EffectKind::Irreversible)) => "none: it stays as residue".to_owned(),
-        (None, Some(EffectKind::None) | None) => "nothing to undo".to_owned(),
+/// How a step would be undone, for a person: by the compensation that it declares, or as its effect says.
+pub fn undo_of(compensation: Option<&CapabilityId>, effect: EffectKind) -> String {
+    match (compensation, effect) {
+        (Some(capability), _) => format!("by `{capability}`"),
+        (None, EffectKind::Reversible) => "by its own compensate".to_owned(),
+        (None, EffectKind::Irreversible) => "none: it cannot be undone".to_owned(),
+        (None, EffectKind::None) => "nothing to undo".to_owned(),
     }
 }
 

@@ -46,11 +46,13 @@ pub(super) struct GrantedConfig {
     pub span: Span,
 }
 
-/// A directory on the host that some grant lets components change.
+/// A directory on the host that some grant opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WritableHost<'p> {
+pub struct GrantedHost<'p> {
     /// Its absolute path, normalised by its text alone.
     pub host: &'p str,
+    /// What components may do there at most.
+    pub access: Access,
     /// Where the policy grants it.
     pub span: Span,
 }
@@ -123,12 +125,15 @@ pub fn effective_grant(
 }
 
 impl Policy {
-    /// The directories that components may be let to change, so that the host can refuse a policy that opens its own
-    /// files.
-    pub fn writable_hosts(&self) -> Vec<WritableHost<'_>> {
+    /// The directories that components may be let into, so that the host can refuse a policy that opens its own files, and
+    /// say which of them are not there.
+    pub fn granted_hosts(&self) -> impl Iterator<Item = GrantedHost<'_>> {
         let dirs = self.grants.iter().flat_map(|entry| &entry.filesystem);
-        let writable = dirs.filter(|granted| granted.dir.access == Access::ReadWrite);
-        writable.map(|granted| WritableHost { host: &granted.dir.host, span: granted.host_span }).collect()
+        dirs.map(|GrantedDir { dir, host_span, .. }| GrantedHost {
+            host: &dir.host,
+            access: dir.access,
+            span: *host_span,
+        })
     }
 }
 

@@ -3,7 +3,8 @@
 use redress::saga::event::Event;
 use serde_json::Value;
 
-use crate::common::Place;
+use crate::common::{POLICY, Place};
+use crate::guests;
 
 const COPY: &str = r#"
 name: copy
@@ -160,6 +161,59 @@ fn a_plan_decides_and_executes_nothing() {
     assert!(text.stdout.contains("rule 1, risk MEDIUM, undo: by its own compensate"), "{text:?}");
     assert!(place.world().is_empty());
     assert!(!place.path(".redress/journal.db").exists());
+}
+
+#[test]
+fn a_plan_warns_of_a_granted_folder_that_is_not_there_with_its_place_in_the_policy() {
+    let place = Place::new();
+    place.write("w.yaml", COPY);
+    std::fs::remove_dir(place.path("workspace")).unwrap();
+    let plan = place.redress(&["plan", "w.yaml", "--json"]).exits(0).json();
+    let folder = place.path("").canonicalize().unwrap().join("workspace");
+    let line = POLICY.lines().position(|line| line.contains("./workspace")).unwrap() + 1;
+    let way_out = format!("make it, or mend policy.yaml:{line}:26");
+    let warning = format!("the granted folder `{}` is not there: {way_out}", folder.display());
+    assert_eq!(plan["steps"][0]["warnings"], serde_json::json!([warning]));
+    let text = place.redress(&["plan", "w.yaml"]).exits(0).stdout;
+    assert!(text.contains(&format!("      warning: {warning}\n")), "{text}");
+}
+
+#[test]
+fn a_plan_says_where_data_could_leave_to_at_worst() {
+    let grants = r#"  - capabilities: ["test.asks_network"]
+    network:
+      - { url: "https://api.example.com/v1/**", methods: [GET, POST], query: true }
+      - { url: "https://other.org/**", methods: [GET] }
+    secrets: [{ name: token, env: TOKEN, hosts: ["api.example.com"] }]
+"#;
+    let policy = POLICY.replace("\"io.fs.*\", \"data", "\"test.*\", \"io.fs.*\", \"data");
+    let policy = policy
+        .replace("rules:\n", "rules:\n  - { principal: \"*\", capabilities: [\"io.fs.delete\"], action: DENY }\n");
+    let place = Place::with_policy(&format!("{policy}{grants}"));
+    place.with_component(&guests::component("plain"));
+    place.write(
+        "w.yaml",
+        "name: w
+steps:
+  - { name: a, capability: io.fs.exists, inputs: { path: /workspace } }
+  - { name: b, capability: test.asks_network, inputs: {} }
+  - { name: c, capability: io.fs.write_file, inputs: { path: /workspace/a, content: a }, compensation: { capability: test.asks_network, inputs: {} } }
+  - { name: d, capability: io.fs.delete, inputs: { path: /workspace/a }, compensation: { capability: test.asks_network, inputs: {} } }
+",
+    );
+    let plan = place.redress(&["plan", "w.yaml", "--json"]).exits(0).json();
+    assert_eq!(
+        plan["egress"],
+        serde_json::json!([
+            { "url": "https://api.example.com/v1/**", "methods": ["GET", "POST"], "query": true, "steps": ["b", "c"] }
+        ])
+    );
+    let text = place.redress(&["plan", "w.yaml"]).exits(0).stdout;
+    let leaves = "can leave to the network:\n  GET, POST \"https://api.example.com/v1/**\", with query by b, c\n";
+    assert!(text.ends_with(leaves), "{text}");
+    assert!(text.contains("      grant secret token from variable \"TOKEN\", for api.example.com\n"), "{text}");
+    let nothing = place.redress(&["plan", "w.yaml", "--as", "user:nobody"]).exits(0).stdout;
+    assert!(nothing.ends_with("can leave to the network: nothing\n"), "{nothing}");
 }
 
 #[test]
