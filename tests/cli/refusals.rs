@@ -63,7 +63,7 @@ fn refused_submissions_votes_and_verbs_are_on_the_system_chain() {
                 "unknown-capability",
                 "it does not load: mistakes: 1, the first in line 3"
             ],
-            ["agent:demo", "call io.fs.exists", "invalid-input", "it does not load: mistakes: 1, the first in line 7"],
+            ["agent:demo", "call io.fs.exists", "invalid-input", "it does not load: mistakes: 1, the first in line 2"],
         ]
     );
     let text = place.redress(&["events", "system"]).exits(0).stdout;

@@ -139,6 +139,54 @@ fn a_call_is_a_run_of_one_step() {
 }
 
 #[test]
+fn what_is_wrong_with_a_call_is_said_at_what_was_typed() {
+    let place = Place::new();
+    place.write("inputs.yaml", "path: [1]\n");
+    let write = "io.fs.write_file";
+    for (arguments, message, (line, column), typed) in [
+        (&["io.fs.write_fil"][..], "no component provides `io.fs.write_fil`", (1, 1), "redress call io.fs.write_fil"),
+        (
+            &[write, "--input", "path=/workspace/a"],
+            "`input`: give `content` or `content_base64`",
+            (1, 1),
+            "redress call io.fs.write_file",
+        ),
+        (
+            &[write, "--input", "path=/a", "--input", "content=x", "--input", "content_base64=eA=="],
+            "`input`: give only one of `content` and `content_base64`",
+            (1, 1),
+            "redress call io.fs.write_file",
+        ),
+        (
+            &[write, "--input", "content=x\u{1b}", "--input", "path=/a", "--input", "path:=5"],
+            "`input.path`: 5 is not of type \"string\"",
+            (4, 11),
+            "  --input path:=5",
+        ),
+        (
+            &[write, "--inputs", "inputs.yaml", "--input", "content=x"],
+            "`input.path`: [1] is not of type \"string\"",
+            (2, 12),
+            "  --inputs inputs.yaml",
+        ),
+    ] {
+        let call = [&["call"], arguments].concat();
+        let error = place.redress(&[&call[..], &["--json"]].concat()).exits(2).json()["error"].clone();
+        assert_eq!((&error["message"], &error["file"]), (&message.into(), &"command line".into()));
+        assert_eq!((&error["line"], &error["column"]), (&line.into(), &column.into()));
+        let told = place.redress(&call).exits(2).stderr;
+        assert!(told.contains(&format!("\n --> command line:{line}:{column}\n{line} | {typed}\n")), "{told}");
+        assert!(!told.contains('\u{1b}'), "{told}");
+    }
+    place.write(
+        "w.yaml",
+        "name: w\nsteps:\n  - { name: a, capability: io.fs.write_file, inputs: { path: /workspace/a } }\n",
+    );
+    let told = place.redress(&["run", "w.yaml"]).exits(2).stderr;
+    assert!(told.contains("step `a`: `input`: give `content` or `content_base64`\n --> w.yaml:3:"), "{told}");
+}
+
+#[test]
 fn a_denied_run_is_journaled_as_well_as_one_that_succeeds() {
     let place = Place::with_policy("rules: []\n");
     let denied = place.redress(&["call", "io.fs.exists", "--input", "path=/workspace", "--json"]).exits(3);
