@@ -100,7 +100,7 @@ fn granted(policy: &Policy, principal: &Principal, step: &Step, info: &Capabilit
 fn missing_folders(policy: &Policy, grant: &Grant) -> Vec<String> {
     let missing = grant.filesystem.iter().filter(|dir| !Path::new(&dir.host).is_dir());
     let told = missing.map(|dir| {
-        let places = policy.granted_hosts().filter(|granted| granted.host == dir.host);
+        let places = policy.granted_hosts().into_iter().filter(|granted| granted.host == dir.host);
         let places: Vec<String> =
             places.map(|host| format!("{}:{}:{}", policy.name(), host.span.line, host.span.column)).collect();
         format!("the granted folder `{}` is not there: make it, or mend {}", dir.host, places.join(", "))
