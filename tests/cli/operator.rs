@@ -70,7 +70,7 @@ fn an_undo_over_later_work_is_stuck_and_never_called_rolled_back() {
     let run = completed(&place);
     place.write("workspace/log", "somebody else's\n");
     let stuck = operate(&place, "undo", &run).exits(5).json();
-    assert_eq!((&stuck["state"], &stuck["steps"][0]["error"]["code"]), (&"STUCK".into(), &"changed-since".into()));
+    assert_eq!((&stuck["state"], &stuck["steps"][0]["error"]["code"]), (&"STUCK".into(), &"changed_since".into()));
     let again = repair(&place, &run, &["retry"]).exits(5).json();
     assert_eq!(again["state"], "STUCK", "nothing has changed: {again}");
     assert_eq!(place.read("workspace/log"), "somebody else's\n");
@@ -120,7 +120,7 @@ fn a_mended_component_undoes_what_the_faulty_one_could_not() {
     let run = place.redress(&call).exits(0).run();
     let stuck = operate(&place, "undo", &run).exits(5).json();
     let step = &stuck["steps"][0];
-    assert_eq!((&step["state"], &step["error"]["code"]), (&"UNDO_FAILED".into(), &"not-restored".into()));
+    assert_eq!((&step["state"], &step["error"]["code"]), (&"UNDO_FAILED".into(), &"not_restored".into()));
     assert_eq!(place.read("workspace/log"), "wrong");
 
     let mended = sha256(&std::fs::read(guests::component("mended")).unwrap()).to_string();

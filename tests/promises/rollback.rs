@@ -85,7 +85,7 @@ async fn a_component_whose_undo_restores_the_wrong_bytes_is_stuck_and_says_not_r
     world.write("f", "before");
     let view = world.run(&failing_after("test.bad_undo")).await;
     is(&view, RunState::Stuck);
-    assert_eq!((step(&view, "a").state, code(&view, "a").as_str()), ("UNDO_FAILED", "not-restored"));
+    assert_eq!((step(&view, "a").state, code(&view, "a").as_str()), ("UNDO_FAILED", "not_restored"));
     world.write("f", "before");
     world.operate(&view.run, Verb::ResolveUndone, Some("a")).unwrap();
     let view = world.resume(&view.run).await;
@@ -109,7 +109,7 @@ async fn an_undo_that_does_nothing_is_found_by_the_host() {
     let world = World::new(ALLOW);
     let view = world.run(&failing_after("test.lazy_undo")).await;
     is(&view, RunState::Stuck);
-    assert_eq!(code(&view, "a"), "not-restored");
+    assert_eq!(code(&view, "a"), "not_restored");
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn a_file_that_somebody_changed_after_the_step_is_never_overwritten() {
     world.operate(&view.run, Verb::Undo, None).unwrap();
     let view = world.resume(&view.run).await;
     is(&view, RunState::Stuck);
-    assert_eq!(code(&view, "a"), "changed-since");
+    assert_eq!(code(&view, "a"), "changed_since");
     assert_eq!(world.read("f").as_deref(), Some("somebody's work"));
     assert!(!world.kinds(&view.run).contains(&"UNDO_INTENT"));
     world.write("f", "after");
@@ -207,7 +207,7 @@ async fn a_directory_that_somebody_put_something_into_is_not_removed() {
     world.operate(&view.run, Verb::Undo, None).unwrap();
     let view = world.resume(&view.run).await;
     is(&view, RunState::Stuck);
-    assert_eq!(code(&view, "a"), "changed-since");
+    assert_eq!(code(&view, "a"), "changed_since");
     assert_eq!(world.read("d/e/theirs").as_deref(), Some("x"));
 }
 
