@@ -16,7 +16,6 @@ use super::{Exit, lookup};
 use crate::document::escape;
 use crate::engine::{rfc3339, state_of, undo_of};
 use crate::journal::{Journal, RunFilter};
-use crate::saga::event::{ApprovalRequest, Decision};
 use crate::saga::{RunState, State, Step};
 use crate::types::{CapabilityId, Digest, Grant, Principal, RunId, StepName, Timestamp};
 
@@ -30,7 +29,7 @@ pub(super) struct Arguments {}
 
 /// One request that waits.
 #[derive(Debug, Serialize)]
-struct Waiting {
+pub(super) struct Waiting {
     schema: u32,
     run: RunId,
     workflow: String,
@@ -96,21 +95,18 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
 }
 
 fn of_run(journal: &dyn Journal, state: &State, now: Timestamp) -> Result<Vec<Waiting>, CliError> {
-    let asked = state.awaiting_approval().filter_map(|(_, step)| {
-        let decision = step.decision.as_ref()?;
-        Some((step, decision, decision.approval.as_ref()?))
-    });
-    asked.map(|(step, decision, request)| waiting(journal, state, step, decision, request, now)).collect()
+    state.awaiting_approval().filter_map(|(_, step)| waiting(journal, state, step, now).transpose()).collect()
 }
 
-fn waiting(
+/// The request that a step waits for, if it has one.
+pub(super) fn waiting(
     journal: &dyn Journal,
     state: &State,
     step: &Step,
-    decision: &Decision,
-    request: &ApprovalRequest,
     now: Timestamp,
-) -> Result<Waiting, CliError> {
+) -> Result<Option<Waiting>, CliError> {
+    let Some(decision) = &step.decision else { return Ok(None) };
+    let Some(request) = &decision.approval else { return Ok(None) };
     let bytes = match &decision.input {
         Some(input) => journal.payload(&input.digest)?,
         None => None,
@@ -118,7 +114,7 @@ fn waiting(
     let (run, name) = (state.run(), &step.spec.name);
     let command =
         |verb: &str| format!("redress {verb} {run} {name} --request {} --as user:NAME --reason REASON", request.id);
-    Ok(Waiting {
+    Ok(Some(Waiting {
         schema: 1,
         run: run.clone(),
         workflow: state.submitted.name.clone(),
@@ -144,10 +140,11 @@ fn waiting(
         expired: now >= request.expires,
         approve: command("approve"),
         reject: command("reject"),
-    })
+    }))
 }
 
-fn text(waiting: &[Waiting]) -> String {
+/// Requests with everything that a person needs to decide on them.
+pub(super) fn text(waiting: &[Waiting]) -> String {
     let mut text = String::new();
     for one in waiting {
         if !text.is_empty() {

@@ -150,8 +150,8 @@ fn report(context: &Context, host: &Host, run: &RunId, driven: Driven) -> Result
         Driven::Rest(state) => {
             match state {
                 RunState::Paused => {
-                    let waiting = StepState::Waiting.as_str();
-                    let asked = view.steps.iter().find(|step| step.state == waiting && step.approval.is_some());
+                    let mut waiting = view.steps.iter().filter(|step| step.state == StepState::Waiting);
+                    let asked = waiting.find(|step| step.approval.is_some());
                     let step = asked.map_or("STEP", |step| step.name.as_str());
                     next(format!(
                         "next: `redress approvals`, then `redress approve {run} {step} --as user:NAME --reason REASON`"

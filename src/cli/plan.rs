@@ -13,7 +13,7 @@ use super::output::{Output, Tone, json_text, quoted};
 use super::text::{granted, granted_url};
 use super::{Exit, run};
 use crate::document::escape;
-use crate::engine::{self, Egress, Plan, PlannedStep};
+use crate::engine::{self, Egress, Foreseen, Plan, PlannedStep};
 use crate::types::{Action, Catalog as _, Digest, EffectKind};
 use crate::workflow::Workflow;
 
@@ -74,12 +74,12 @@ fn text(view: &PlanView<'_>, output: &Output) -> String {
     let width = view.plan.steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
     for step in &view.plan.steps {
         let capability = step.capability.as_ref().map_or("waits for a person", |capability| capability.as_str());
-        let tone = match Action::parse(step.decision) {
-            Some(Action::Allow) => Tone::Good,
-            Some(Action::Deny) => Tone::Bad,
-            Some(Action::RequireApproval) | None => Tone::Warn,
+        let tone = match step.decision {
+            Foreseen::Decided(Action::Allow) => Tone::Good,
+            Foreseen::Decided(Action::Deny) => Tone::Bad,
+            Foreseen::Decided(Action::RequireApproval) | Foreseen::Depends => Tone::Warn,
         };
-        let decision = output.paint(tone, step.decision);
+        let decision = output.paint(tone, step.decision.as_str());
         let _ = writeln!(text, "  {:width$}  {capability}  {decision}", step.name);
         let rules: Vec<String> = step.rules.iter().map(|rule| format!("rule {rule}")).collect();
         let by = if rules.is_empty() { "the default".to_owned() } else { rules.join(" or ") };

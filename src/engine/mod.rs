@@ -30,7 +30,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub use clock::{Clock, SimClock, SystemClock};
 pub use error::EngineError;
 pub use history::{entries_of, misrepresented, state_of};
-pub use plan::{Egress, Plan, PlannedStep, known_problems, plan, undo_of};
+pub use plan::{Egress, Foreseen, Plan, PlannedStep, known_problems, plan, undo_of};
 pub use registry::{Installed, Registry, embedded};
 pub use request::{VoteRequest, operate, vote};
 pub use runner::{Driven, Stop};

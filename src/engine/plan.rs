@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::registry::Registry;
@@ -21,8 +21,8 @@ pub struct PlannedStep {
     pub name: String,
     /// The capability; none for a step that only waits.
     pub capability: Option<CapabilityId>,
-    /// `ALLOW`, `REQUIRE_APPROVAL`, `DENY`, or `depends`.
-    pub decision: &'static str,
+    /// What the policy answers, or that it depends.
+    pub decision: Foreseen,
     /// What the decision depends on, if it depends.
     pub depends_on: Vec<String>,
     /// The rules that may answer, from 1.
@@ -30,7 +30,7 @@ pub struct PlannedStep {
     /// Why, where the rule alone does not say it.
     pub reason: Option<String>,
     /// The risk that counts.
-    pub risk: &'static str,
+    pub risk: Risk,
     /// What the sandbox would open.
     pub grant: Grant,
     /// How it would be undone.
@@ -41,6 +41,31 @@ pub struct PlannedStep {
     pub problem: Option<Failure>,
     /// What to know besides.
     pub warnings: Vec<String>,
+}
+
+/// A decision, as far as it can be foreseen. Shown as `ALLOW`, `REQUIRE_APPROVAL`, `DENY`, or `depends`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreseen {
+    /// It is known.
+    Decided(Action),
+    /// It depends on values that are not known yet.
+    Depends,
+}
+
+impl Foreseen {
+    /// The word in output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Foreseen::Decided(action) => action.as_str(),
+            Foreseen::Depends => "depends",
+        }
+    }
+}
+
+impl Serialize for Foreseen {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// What is foreseen for a workflow.
@@ -74,7 +99,7 @@ pub fn plan(workflow: &Workflow, registry: &Registry, policy: &Policy, principal
         let grants = [&planned.grant, &compensation];
         let missing = grants.into_iter().flat_map(|grant| missing_folders(policy, grant)).collect::<BTreeSet<_>>();
         planned.warnings.extend(missing);
-        if planned.decision != Action::Deny.as_str() {
+        if planned.decision != Foreseen::Decided(Action::Deny) {
             let urls: BTreeSet<&UrlGrant> = grants.into_iter().flat_map(|grant| &grant.network).collect();
             urls.into_iter().for_each(|url| egress.entry(url.clone()).or_default().push(planned.name.clone()));
         }
@@ -129,8 +154,8 @@ fn planned_step(
         unknown: &unknown,
     };
     let (mut decision, mut depends_on, mut possible) = match policy::foresee(policy, &request) {
-        Foresight::Decided(decision) => (decision.action.as_str(), Vec::new(), vec![decision]),
-        Foresight::Depends { on, possible } => ("depends", on, possible),
+        Foresight::Decided(decision) => (Foreseen::Decided(decision.action), Vec::new(), vec![decision]),
+        Foresight::Depends { on, possible } => (Foreseen::Depends, on, possible),
     };
     if let Some(named) = &step.compensation {
         let (inputs, unknown) = named.inputs.resolve_known(&|reference| reference.find(&workflow.inputs, |_| None));
@@ -145,13 +170,13 @@ fn planned_step(
         // What is not known of its input now may be known when the step is decided: only then does it count as unknown.
         let later = named.inputs.references().iter().any(|r| !r.is_input() && r.root() != step.name.as_str());
         if later && answer.reason.is_some() {
-            decision = "depends";
+            decision = Foreseen::Depends;
             depends_on.push("compensation".to_owned());
         } else {
             possible =
                 possible.into_iter().map(|own| own.with_compensation(answer.clone(), &named.capability)).collect();
             if let (true, [only]) = (depends_on.is_empty(), possible.as_slice()) {
-                decision = only.action.as_str();
+                decision = Foreseen::Decided(only.action);
             }
         }
     }
@@ -163,7 +188,7 @@ fn planned_step(
         depends_on,
         rules: possible.iter().filter_map(|decision| decision.rule.as_ref().map(|rule| rule.index)).collect(),
         reason: possible.iter().find_map(|decision| decision.reason.clone()),
-        risk: risk.as_str(),
+        risk,
         grant,
         undo: undo_of(
             step.compensation.as_ref().map(|named| &named.capability),
@@ -213,7 +238,7 @@ fn warn(workflow: &Workflow, registry: &Registry, planned: &mut [PlannedStep]) {
                 step.warnings.push(format!("if it fails, `{}` before it cannot be undone", before.name));
             }
         }
-        let waits = step.decision == Action::RequireApproval.as_str() || step.decision == "depends";
+        let waits = matches!(step.decision, Foreseen::Decided(Action::RequireApproval) | Foreseen::Depends);
         if let (true, Some(deadline)) = (waits, workflow.deadline) {
             step.warnings.push(format!("an approval may outlive the deadline of {deadline}"));
         }

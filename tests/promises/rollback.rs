@@ -1,6 +1,6 @@
 use std::fs;
 
-use redress::saga::RunState;
+use redress::saga::{RunState, StepState};
 use redress::saga::event::{ResidueKind, Verb};
 
 use crate::world::{ALLOW, World, code, is, states, step};
@@ -37,9 +37,9 @@ async fn a_failure_in_the_last_step_leaves_the_tree_byte_for_byte_as_before() {
     is(&view, RunState::RolledBack);
     assert_eq!(world.tree(), before);
     for step in view.steps.iter().filter(|step| step.name != "last") {
-        assert_eq!((step.state, step.checked), ("UNDONE", true), "{step:#?}");
+        assert_eq!((step.state.as_str(), step.checked), ("UNDONE", true), "{step:#?}");
     }
-    assert_eq!(step(&view, "last").state, "FAILED");
+    assert_eq!(step(&view, "last").state, StepState::Failed);
     assert!(world.journal.verify().unwrap().findings.is_empty());
 }
 
@@ -85,7 +85,7 @@ async fn a_component_whose_undo_restores_the_wrong_bytes_is_stuck_and_says_not_r
     world.write("f", "before");
     let view = world.run(&failing_after("test.bad_undo")).await;
     is(&view, RunState::Stuck);
-    assert_eq!((step(&view, "a").state, code(&view, "a").as_str()), ("UNDO_FAILED", "not_restored"));
+    assert_eq!((step(&view, "a").state.as_str(), code(&view, "a").as_str()), ("UNDO_FAILED", "not_restored"));
     world.write("f", "before");
     world.operate(&view.run, Verb::ResolveUndone, Some("a")).unwrap();
     let view = world.resume(&view.run).await;
@@ -216,7 +216,7 @@ async fn what_cannot_be_undone_is_named_as_residue() {
     let world = World::new(ALLOW);
     let view = world.run(&failing_after("test.irreversible")).await;
     is(&view, RunState::RolledBackWithResidue);
-    assert_eq!((step(&view, "a").state, view.residue[0].what), ("RESIDUE", ResidueKind::Happened));
+    assert_eq!((step(&view, "a").state.as_str(), view.residue[0].what), ("RESIDUE", ResidueKind::Happened));
     assert_eq!(world.read("f").as_deref(), Some("after"));
 }
 
@@ -285,7 +285,7 @@ async fn a_write_before_the_undo_is_saved_does_not_happen_and_is_clean() {
     for capability in ["test.write_before_save", "test.never_saves"] {
         let view = world.run(&single(capability, "path: /work/f, content: x")).await;
         is(&view, RunState::RolledBack);
-        assert_eq!((code(&view, "a").as_str(), step(&view, "a").state), ("no-undo-saved", "FAILED"));
+        assert_eq!((code(&view, "a").as_str(), step(&view, "a").state.as_str()), ("no-undo-saved", "FAILED"));
         assert!(!world.kinds(&view.run).contains(&"INTENT"));
     }
     let view = world.run(&single("test.pure_writer", "path: /work/f, content: x")).await;
