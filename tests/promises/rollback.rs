@@ -1,7 +1,7 @@
 use std::fs;
 
-use redress::saga::{RunState, StepState};
 use redress::saga::event::{ResidueKind, Verb};
+use redress::saga::{RunState, StepState};
 
 use crate::world::{ALLOW, World, code, is, states, step};
 
