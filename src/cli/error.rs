@@ -152,6 +152,8 @@ impl From<JournalError> for CliError {
         let answer = match error {
             JournalError::NotFound { .. } => CliError::usage("no-journal", message),
             JournalError::UnknownRun { .. } => CliError::usage("no-such-run", message),
+            JournalError::Backup { .. } => CliError::usage("backup", message),
+            JournalError::Exists { .. } => CliError::usage("exists", message),
             JournalError::Network { .. } => CliError::usage("network-filesystem", message),
             JournalError::Newer { .. } => CliError::engine("newer-journal", message),
             JournalError::LowSpace { .. } => CliError::engine("low-space", message),

@@ -13,8 +13,8 @@ use crate::document::escape;
 use crate::engine::{entries_of, rfc3339};
 use crate::journal::{HeadAt, SqliteJournal, SystemEntry, SystemEvent};
 use crate::saga::event::{
-    Cause, Closed, Decision, Entry, Event, Intent, Mode, Operator, RunClosed, RunSubmitted, StepResult, UndoResult,
-    Verb, Vote,
+    Cause, Closed, Decision, Entry, Event, Intent, LostTarget, Mode, Operator, Owner, RunClosed, RunSubmitted,
+    StepResult, UndoResult, Verb, Vote,
 };
 use crate::types::{CapabilityId, Failure, Principal, RunId, Timestamp};
 
@@ -104,11 +104,29 @@ fn told_of_system(event: &SystemEvent) -> String {
             };
             format!("{run} {at} with event {seq}, {hash}")
         }
+        SystemEvent::Adopted { by, reason, runs } => {
+            format!("a backup with {runs} runs that were going on, by {by}: {}", quoted(reason))
+        }
         SystemEvent::Refused { by, request, code, message } => {
             let by = by.as_ref().map_or("somebody", Principal::as_str);
             format!("{} by {}, {}: {}", quoted(request), by, escape(code), quoted(message))
         }
     }
+}
+
+fn owned(owner: &Owner) -> String {
+    let mut text = format!("epoch {}, process {}", owner.epoch, owner.owner);
+    if owner.adopted {
+        text.push_str(", from a backup that was adopted");
+    }
+    for LostTarget { step, target, now } in &owner.lost {
+        text.push_str(&format!(
+            "; {} is not as {step} left it: {}",
+            quoted(&target.to_string()),
+            escape(&now.to_string())
+        ));
+    }
+    text
 }
 
 /// An event on one line; what others wrote is quoted.
@@ -117,7 +135,7 @@ fn told(event: &Event) -> String {
         Event::RunSubmitted(submitted) => run_submitted(submitted),
         Event::StepSubmitted(submitted) => format!("{}{}", submitted.step.name, of(&submitted.step.capability)),
         Event::Sealed(_) => "no more steps will come".to_owned(),
-        Event::Owner(owner) => format!("epoch {}, process {}", owner.epoch, owner.owner),
+        Event::Owner(owner) => owned(owner),
         Event::Decision(decision) => decided(decision),
         Event::Vote(vote) => voted(vote),
         Event::Intent(intent) => intended(intent),

@@ -27,6 +27,7 @@ mod error;
 mod events;
 mod init;
 mod inputs;
+mod journal;
 mod kill;
 mod logs;
 mod lookup;
@@ -141,6 +142,9 @@ enum Command {
     /// Check the record
     #[command(subcommand, after_help = "Example: redress audit verify")]
     Audit(audit::Verb),
+    /// Copy the journal, or adopt a copy
+    #[command(subcommand, after_help = "Example: redress journal backup ../journal-monday.db")]
+    Journal(journal::Verb),
     /// Tell people that something waits for them
     #[command(subcommand, after_help = "Example: redress webhook test")]
     Webhook(webhook::Verb),
@@ -172,6 +176,7 @@ impl Command {
             Command::Policy(verb) => policy::execute(&verb, context),
             Command::Capability(verb) => capability::execute(&verb, context),
             Command::Audit(verb) => audit::execute(&verb, context),
+            Command::Journal(verb) => journal::execute(&verb, context),
             Command::Webhook(verb) => webhook::execute(&verb, context).await,
             Command::Completions(arguments) => completions::execute(&arguments, context),
             Command::Version(arguments) => version::execute(&arguments, context),

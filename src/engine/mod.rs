@@ -18,6 +18,7 @@ mod history;
 mod live;
 mod outbox;
 mod plan;
+mod reboot;
 mod registry;
 mod request;
 mod rollback;
@@ -40,7 +41,7 @@ pub use runner::{Driven, Stop};
 pub use submit::{Submit, Submittal, Submitted};
 pub use view::{ApprovalView, DecisionView, Reason, RunView, StepView, TargetView, VoteView, reason, rfc3339, view};
 
-use crate::journal::{Guard, Journal, JournalError, Message, OwnerIdentity, OwnerLock, RunFilter, try_lock_dead};
+use crate::journal::{Guard, Journal, JournalError, Left, Message, OwnerIdentity, OwnerLock, RunFilter, try_lock_dead};
 use crate::policy::Policy;
 use crate::saga::event::{Entry, Event, Owner};
 use crate::saga::{self, Command, InFlight, Phase, RunState, State};
@@ -164,7 +165,8 @@ impl Engine {
         noted.retain(|note| state.has_open_attempt(&note.step, note.attempt));
         let (owner, now) = (self.inner.owner.identity(), self.inner.clock.now());
         let messages = self.stuck_by_taking(&state, now)?;
-        match journal.take_over(run, row.epoch, owner, noted, messages, now).await {
+        let left = Left { noted, lost: reboot::lost_targets(&state, &owner.boot) };
+        match journal.take_over(run, row.epoch, owner, left, messages, now).await {
             Ok(_) => {}
             // Somebody else was faster, and lives.
             Err(JournalError::StaleEpoch { .. }) => {
@@ -187,7 +189,7 @@ impl Engine {
             return Ok(Vec::new());
         }
         let OwnerIdentity { id, boot } = self.inner.owner.identity().clone();
-        let event = Event::Owner(Owner { epoch: state.epoch() + 1, owner: id, boot, noted: Vec::new() });
+        let event = Event::Owner(Owner::new(state.epoch() + 1, id, boot));
         let (mut taken, at) = (state.clone(), now.max(state.at));
         let run = state.run().clone();
         let entry = Entry { seq: state.seq + 1, at, event };

@@ -75,6 +75,18 @@ pub enum JournalError {
     /// Something was to be written through a journal that was opened for reading.
     #[error("the journal was opened for reading only")]
     ReadOnly,
+    /// A backup was to be written.
+    #[error("`{}` is a backup of a journal: it is read and not written", path.display())]
+    Backup {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Something is where a backup was to be written.
+    #[error("`{}` is there already, and nothing is written over it", path.display())]
+    Exists {
+        /// The path.
+        path: PathBuf,
+    },
     /// The author is not the run's owner any more.
     #[error("run `{run}` was taken over: its epoch is {current}, the append came from epoch {epoch}")]
     StaleEpoch {
@@ -190,6 +202,9 @@ impl JournalError {
             }
             JournalError::Unreadable(_) | JournalError::DamagedRow { .. } => {
                 "`redress audit verify` shows what else was changed; other runs are not concerned"
+            }
+            JournalError::Backup { .. } => {
+                "`redress journal adopt --reason REASON` makes it the journal; what ran after it was made is not in it"
             }
             JournalError::StaleEpoch { .. } => "another process drives this run now; `redress show` follows it",
             _ => return None,

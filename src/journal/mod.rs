@@ -30,6 +30,7 @@
 //! without a sync. In it: `events` (chains), `payloads` (salted, apart), `runs` (an index for listing, derived from the
 //! chains), `components` and `policies` (whatever runs refer to), `outbox` (messages for people, and what came of them).
 
+mod backup;
 mod book;
 mod chain;
 mod error;
@@ -50,7 +51,8 @@ mod verify;
 mod writer;
 
 pub use crate::saga::Author;
-pub use crate::saga::event::TargetNote;
+pub use crate::saga::event::{LostTarget, TargetNote};
+pub use backup::Adopted;
 pub use chain::{Chain, GENESIS, SYSTEM, VERSION, link};
 pub use error::JournalError;
 pub use finding::{Finding, Flaw};
@@ -93,8 +95,7 @@ pub trait Journal: Send + Sync {
 
     /// Makes `owner` the owner of a run. Called by recovery with the [`Guard`] of the owner before in hand, never without.
     ///
-    /// `noted` is what the owner before noted for attempts that have no `RESULT`; it becomes part of the chain. `messages`
-    /// are put into the outbox in the same commit. Durable.
+    /// `left` is what was found of the owner before; it becomes part of the chain. `messages` are put into the outbox in the same commit. Durable.
     /// Refused with [`JournalError::StaleEpoch`] if somebody else took it first. The new owner then reads the run's
     /// entries up to [`Taken::entry`]; what stands after it will be told as foreign.
     fn take_over(
@@ -102,7 +103,7 @@ pub trait Journal: Send + Sync {
         run: &RunId,
         expected_epoch: u64,
         owner: &OwnerIdentity,
-        noted: Vec<TargetNote>,
+        left: Left,
         messages: Vec<Message>,
         at: Timestamp,
     ) -> Pending<Taken>;
@@ -333,6 +334,15 @@ impl Appended {
         all.sort_by_key(|entry| entry.seq);
         all
     }
+}
+
+/// What is found of the owner before when a run is taken over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// What it noted for attempts that have no `RESULT`.
+    pub noted: Vec<TargetNote>,
+    /// Targets of steps that had succeeded and that are not as they were left.
+    pub lost: Vec<LostTarget>,
 }
 
 /// The answer to [`Journal::take_over`].

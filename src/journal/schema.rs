@@ -15,6 +15,9 @@ use super::error::on_write;
 /// `RDRS`, in the header of the file.
 const APPLICATION: i64 = 0x5244_5253;
 
+/// `RDRB`, in the header of a backup: it is read like a journal, and not written.
+const BACKUP: i64 = 0x5244_5242;
+
 /// One a schema version, oldest first; one that was released is never changed.
 const MIGRATIONS: [&str; 2] = [
     "
@@ -93,13 +96,19 @@ const OLDEST_READABLE: i64 = 1;
 enum Content {
     Nothing,
     Journal(i64),
+    /// A copy of one.
+    Backup(i64),
 }
 
 /// A connection that writes. With `create`, an empty file becomes a journal.
 pub(super) fn open_writer(path: &Path, busy: Duration, create: bool) -> Result<Connection, JournalError> {
     let mut conn = connect(path, busy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    if matches!(examine(&conn, path)?, Content::Nothing) && !create {
-        return Err(JournalError::NotAJournal { path: path.to_owned(), what: "the file is empty".to_owned() });
+    match examine(&conn, path)? {
+        Content::Nothing if !create => {
+            return Err(JournalError::NotAJournal { path: path.to_owned(), what: "the file is empty".to_owned() });
+        }
+        Content::Backup(_) => return Err(JournalError::Backup { path: path.to_owned() }),
+        Content::Nothing | Content::Journal(_) => {}
     }
     settle(&conn).map_err(on_write)?;
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(on_write)?;
@@ -108,7 +117,7 @@ pub(super) fn open_writer(path: &Path, busy: Duration, create: bool) -> Result<C
             "the write-ahead log cannot be switched on here, the mode stays `{mode}`"
         )));
     }
-    migrate(&mut conn).map_err(on_write)?;
+    migrate(&mut conn, APPLICATION).map_err(on_write)?;
     Ok(conn)
 }
 
@@ -121,8 +130,10 @@ pub(super) fn open_reader(path: &Path, busy: Duration) -> Result<Connection, Jou
 pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), JournalError> {
     let what = match examine(conn, path)? {
         Content::Nothing => "the file is empty".to_owned(),
-        Content::Journal(version) if version < OLDEST_READABLE => format!("its schema version is {version}"),
-        Content::Journal(_) => return Ok(()),
+        Content::Journal(version) | Content::Backup(version) if version < OLDEST_READABLE => {
+            format!("its schema version is {version}")
+        }
+        Content::Journal(_) | Content::Backup(_) => return Ok(()),
     };
     Err(JournalError::NotAJournal { path: path.to_owned(), what })
 }
@@ -150,7 +161,7 @@ fn examine(conn: &Connection, path: &Path) -> Result<Content, JournalError> {
     if tables == 0 && version == 0 {
         return Ok(Content::Nothing);
     }
-    if application != APPLICATION {
+    if application != APPLICATION && application != BACKUP {
         return Err(wrong("it is a database of another program".to_owned()));
     }
     if version > NEWEST {
@@ -158,7 +169,37 @@ fn examine(conn: &Connection, path: &Path) -> Result<Content, JournalError> {
     }
     let found: String =
         conn.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|error| damaged(error.to_string()))?;
-    if found == "ok" { Ok(Content::Journal(version)) } else { Err(damaged(found)) }
+    match found.as_str() {
+        "ok" if application == BACKUP => Ok(Content::Backup(version)),
+        "ok" => Ok(Content::Journal(version)),
+        _ => Err(damaged(found)),
+    }
+}
+
+/// Says in the file itself that it is a backup.
+pub(super) fn mark_as_backup(path: &Path) -> Result<(), JournalError> {
+    let conn = connect(path, Duration::ZERO, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    conn.pragma_update(None, "application_id", BACKUP).map_err(on_write)
+}
+
+/// Takes that back.
+pub(super) fn mark_as_journal(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "application_id", APPLICATION)
+}
+
+/// A connection that writes to a backup of the newest schema version; the only one there is.
+pub(super) fn open_backup(path: &Path) -> Result<Connection, JournalError> {
+    let mut conn = connect(path, Duration::ZERO, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    match examine(&conn, path)? {
+        Content::Backup(_) => {}
+        Content::Nothing | Content::Journal(_) => {
+            let what = "it is not a backup: there is nothing to adopt".to_owned();
+            return Err(JournalError::NotAJournal { path: path.to_owned(), what });
+        }
+    }
+    settle(&conn).map_err(on_write)?;
+    migrate(&mut conn, BACKUP).map_err(on_write)?;
+    Ok(conn)
 }
 
 fn settle(conn: &Connection) -> rusqlite::Result<()> {
@@ -168,7 +209,7 @@ fn settle(conn: &Connection) -> rusqlite::Result<()> {
     )
 }
 
-fn migrate(conn: &mut Connection) -> rusqlite::Result<()> {
+fn migrate(conn: &mut Connection, application: i64) -> rusqlite::Result<()> {
     loop {
         let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -176,7 +217,7 @@ fn migrate(conn: &mut Connection) -> rusqlite::Result<()> {
             return tx.rollback();
         };
         tx.execute_batch(migration)?;
-        tx.pragma_update(None, "application_id", APPLICATION)?;
+        tx.pragma_update(None, "application_id", application)?;
         tx.pragma_update(None, "user_version", version + 1)?;
         tx.commit()?;
     }

@@ -8,18 +8,19 @@ use std::thread::JoinHandle;
 use bytes::Bytes;
 use rusqlite::Connection;
 
+use super::backup::{self, Adopted};
 use super::error::{on_read, on_write};
 use super::outbox::{self, Claim};
 use super::queue::Queue;
 use super::store::{Prepared, uint};
 use super::writer::{self, Batch, Create, Noted, Request, TakeOver, Writer};
 use super::{
-    Append, Appended, Author, Component, Durability, Journal, JournalError, Kept, Message, MessageRow, Messages,
+    Append, Appended, Author, Component, Durability, Journal, JournalError, Kept, Left, Message, MessageRow, Messages,
     NewRun, OwnerIdentity, Page, Pending, PolicyText, RunFilter, RunRow, Submission, SystemEntry, SystemEvent, Taken,
     TargetNote, Tried, Verified, place, reader, schema, targets, verify,
 };
 use crate::saga::event::{Entry, Event};
-use crate::types::{Digest, Duration, RunId, Timestamp};
+use crate::types::{Digest, Duration, Principal, RunId, Timestamp};
 
 /// What can be set when a journal is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +148,20 @@ impl SqliteJournal {
         verify::verify(&mut conn)
     }
 
+    /// Writes a backup to `to`, where nothing may be: everything up to the last commit, in one file for this user only. Others
+    /// go on writing meanwhile. Durable when it returns.
+    pub fn backup(&self, to: &Path) -> Result<(), JournalError> {
+        let conn = schema::open_reader(&self.path, self.options.busy_timeout.as_std())?;
+        backup::write(&conn, to)
+    }
+
+    /// Makes the backup at `path` a journal, on the word of `by`; see [`backup`]. Durable when it returns.
+    pub fn adopt(path: &Path, by: &Principal, reason: &str, at: Timestamp) -> Result<Adopted, JournalError> {
+        must_exist(path)?;
+        place::refuse_network(&place::folder(path))?;
+        backup::adopt(path, by, reason, at)
+    }
+
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, JournalError>) -> Result<T, JournalError> {
         let idle = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let conn = match idle {
@@ -216,8 +231,9 @@ fn batch(run: &RunId, append: Append) -> Result<Batch, JournalError> {
 impl Journal for SqliteJournal {
     fn create_run(&self, run: NewRun) -> Pending<Submission> {
         let submitted = Event::RunSubmitted(Box::new(run.submitted.clone()));
-        let events = prepare(run.at, submitted)
-            .and_then(|submitted| Ok([submitted, prepare(run.at, writer::owner_event(1, &run.owner, Vec::new()))?]));
+        let events = prepare(run.at, submitted).and_then(|submitted| {
+            Ok([submitted, prepare(run.at, writer::owner_event(1, &run.owner, Left::default()))?])
+        });
         match events {
             Ok(events) => self.enqueue(|answer| Request::Create(Box::new(Create { new: run, events }), answer)),
             Err(error) => Pending::ready(Err(error)),
@@ -236,11 +252,11 @@ impl Journal for SqliteJournal {
         run: &RunId,
         expected_epoch: u64,
         owner: &OwnerIdentity,
-        noted: Vec<TargetNote>,
+        left: Left,
         messages: Vec<Message>,
         at: Timestamp,
     ) -> Pending<Taken> {
-        match prepare(at, writer::owner_event(expected_epoch + 1, owner, noted)) {
+        match prepare(at, writer::owner_event(expected_epoch + 1, owner, left)) {
             Ok(event) => {
                 let (run, expected, owner) = (run.clone(), expected_epoch, owner.clone());
                 let take = TakeOver { run, expected, owner, event, messages };

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 
 use super::chain::{self, Chain, Walk};
-use super::error::{on_row, on_write};
+use super::error::{on_read, on_row, on_write};
 use super::{Component, Finding, Flaw, HeadAt, JournalError, Kept, Payload, PolicyText, RunRow, SystemEvent};
 use crate::saga::event::Event;
 use crate::types::{CanonicalError, Digest, PayloadRef, RunId, Timestamp, sha256};
@@ -152,6 +152,18 @@ pub(super) fn epoch(conn: &Connection, run: &RunId) -> Result<u64, JournalError>
 }
 
 /// Adds a run's row.
+/// The runs that are not closed, oldest first.
+pub(super) fn going_on(conn: &Connection) -> Result<Vec<RunId>, JournalError> {
+    let mut rows = conn.prepare("SELECT run FROM runs WHERE closed IS NULL ORDER BY id").map_err(on_read)?;
+    let read = rows.query_map([], |row| row.get::<_, String>(0)).map_err(on_read)?;
+    let mut runs = Vec::new();
+    for run in read {
+        // A row that is damaged is `audit verify`'s to tell.
+        runs.extend(RunId::parse(&run.map_err(on_read)?).ok());
+    }
+    Ok(runs)
+}
+
 pub(super) fn add_row(conn: &Connection, row: &RunRow) -> Result<(), JournalError> {
     conn.prepare_cached(
         "INSERT INTO runs (run, workflow, principal, state, submitted, run_key, epoch, owner, seq, head)

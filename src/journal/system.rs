@@ -42,6 +42,15 @@ pub enum SystemEvent {
         /// Which of the two.
         at: HeadAt,
     },
+    /// A backup was made the journal.
+    Adopted {
+        /// Who did.
+        by: Principal,
+        /// Why.
+        reason: String,
+        /// How many runs were going on in it.
+        runs: u64,
+    },
     /// Something was asked for and refused before it became part of a run.
     Refused {
         /// Who asked, if that is known.
@@ -72,6 +81,7 @@ impl SystemEvent {
             SystemEvent::PolicyLoaded { .. } => "POLICY_LOADED",
             SystemEvent::ComponentAdded { .. } => "COMPONENT_ADDED",
             SystemEvent::RunHead { .. } => "RUN_HEAD",
+            SystemEvent::Adopted { .. } => "ADOPTED",
             SystemEvent::Refused { .. } => "REFUSED",
         }
     }

@@ -270,7 +270,7 @@ fn system_event(conn: &Connection, seq: u64, event: SystemEvent) -> rusqlite::Re
             ])?;
             return Ok(None);
         }
-        SystemEvent::Refused { .. } => return Ok(None),
+        SystemEvent::Refused { .. } | SystemEvent::Adopted { .. } => return Ok(None),
         SystemEvent::ComponentAdded { digest, .. } => ("SELECT bytes FROM components WHERE digest = ?", digest),
         SystemEvent::PolicyLoaded { digest, .. } => ("SELECT text FROM policies WHERE digest = ?", digest),
     };

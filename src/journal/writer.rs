@@ -18,10 +18,10 @@ use super::queue::Queue;
 use super::store::{self, Prepared};
 use super::system::{HeadAt, SystemEvent};
 use super::{
-    Appended, Author, Durability, JournalError, Kept, Message, NewRun, OwnerIdentity, Payload, RunRow, Submission,
-    Summary, Taken, Tried, reader, targets,
+    Appended, Author, Durability, JournalError, Kept, Left, Message, NewRun, OwnerIdentity, Payload, RunRow,
+    Submission, Summary, Taken, Tried, reader, targets,
 };
-use crate::saga::event::{Entry, Event, Owner, TargetNote};
+use crate::saga::event::{Entry, Event, Owner};
 use crate::types::{RunId, Timestamp};
 
 /// Something that waits to be written, with the way to answer it.
@@ -410,6 +410,7 @@ fn take_over(conn: &Connection, book: &mut Book, take: &TakeOver) -> Result<Take
 }
 
 /// The event by which a process takes a run.
-pub(super) fn owner_event(epoch: u64, owner: &OwnerIdentity, noted: Vec<TargetNote>) -> Event {
-    Event::Owner(Owner { epoch, owner: owner.id.clone(), boot: owner.boot.clone(), noted })
+pub(super) fn owner_event(epoch: u64, owner: &OwnerIdentity, left: Left) -> Event {
+    let Left { noted, lost } = left;
+    Event::Owner(Owner { noted, lost, ..Owner::new(epoch, owner.id.as_str(), owner.boot.as_str()) })
 }

@@ -112,7 +112,7 @@ impl Run {
 
     fn owner(&mut self) {
         let epoch = self.state.epoch() + 1;
-        self.push(Event::Owner(Owner { epoch, owner: format!("p{epoch}"), boot: "b".into(), noted: Vec::new() }));
+        self.push(Event::Owner(Owner::new(epoch, format!("p{epoch}"), "b")));
     }
 
     fn next(&self) -> Vec<Command> {

@@ -178,7 +178,7 @@ fn a_journal_opened_for_reading_reads_everything_and_writes_nothing() {
     assert_eq!(append(&reader, &run, durable(1, sealed())), Err(read_only.clone()));
     assert_eq!(reader.create_run(new_run(2)).wait(), Err(read_only.clone()));
     assert_eq!(
-        reader.take_over(&run, 1, &owner("x"), Vec::new(), Vec::new(), Timestamp(1)).wait(),
+        reader.take_over(&run, 1, &owner("x"), Left::default(), Vec::new(), Timestamp(1)).wait(),
         Err(read_only.clone())
     );
     assert_eq!(reader.keep(Default::default(), Timestamp(1)).wait(), Err(read_only.clone()));

@@ -46,7 +46,7 @@ fn whoever_takes_a_run_over_may_bring_messages() {
     let run = create(&journal, 1);
     let take = |epoch| {
         let messages = vec![message(&format!("msg_{epoch}"), 5)];
-        journal.take_over(&run, epoch, &owner("owner-2"), Vec::new(), messages, Timestamp(9)).wait()
+        journal.take_over(&run, epoch, &owner("owner-2"), Left::default(), messages, Timestamp(9)).wait()
     };
     take(1).unwrap();
     assert!(matches!(take(1), Err(JournalError::StaleEpoch { .. })));

@@ -331,7 +331,8 @@ impl Sim {
         let epoch = state.epoch() + 1;
         let open = |note: &&TargetNote| state.has_open_attempt(&note.step, note.attempt);
         let noted: Vec<TargetNote> = self.scene.journal.noted.iter().filter(open).cloned().collect();
-        let owner = Owner { epoch, owner: format!("p{epoch}"), boot: format!("b{}", self.scene.journal.boots), noted };
+        let boot = format!("b{}", self.scene.journal.boots);
+        let owner = Owner { noted, ..Owner::new(epoch, format!("p{epoch}"), boot) };
         self.scene.journal.push(Timestamp(self.scene.now), Event::Owner(owner))?;
         let state = fold(&self.scene.journal.durable).map_err(|illegal| illegal.to_string())?;
         self.scene.tell(|| format!("process {epoch} takes the run"));

@@ -19,7 +19,7 @@ pub use forward::{
     TargetRecord, UndoAppended, Vote,
 };
 pub use submission::{
-    CompensationSpec, Mode, Owner, RunSubmitted, Sealed, StepSpec, StepSubmitted, TargetNote, UNKNOWN_BOOT,
+    CompensationSpec, LostTarget, Mode, Owner, RunSubmitted, Sealed, StepSpec, StepSubmitted, TargetNote, UNKNOWN_BOOT,
 };
 
 use crate::types::{PayloadRef, StepName, Timestamp};

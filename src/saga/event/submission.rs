@@ -140,6 +140,31 @@ pub struct Owner {
     /// What was noted of the further targets of the attempts that are over now: they have no RESULT to say it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub noted: Vec<TargetNote>,
+    /// Targets of steps that had succeeded, and that are not as their step left them since the machine went down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<LostTarget>,
+    /// Whether the run comes from a backup that was adopted: what was open in it may have gone on elsewhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
+}
+
+impl Owner {
+    /// An owner that found nothing to tell of the one before.
+    pub fn new(epoch: u64, owner: impl Into<String>, boot: impl Into<String>) -> Owner {
+        Owner { epoch, owner: owner.into(), boot: boot.into(), noted: Vec::new(), lost: Vec::new(), adopted: false }
+    }
+}
+
+/// A target that is not as its step left it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LostTarget {
+    /// The step.
+    pub step: StepName,
+    /// The target.
+    pub target: Target,
+    /// Its state now.
+    pub now: TargetState,
 }
 
 /// The state of a further target, noted before the first effect of an attempt on it.

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use thiserror::Error;
 
-use super::event::{Entry, Event, Mode, Owner, StepSubmitted, TargetNote, UNKNOWN_BOOT};
+use super::event::{Entry, Event, LostTarget, Mode, Owner, StepSubmitted, UNKNOWN_BOOT};
 use super::state::{MAX_DEATHS, Phase, State, Status, Step, StepIndex};
 use crate::types::{Failure, Retry, StepName, code};
 use forward::count_in;
@@ -239,24 +239,64 @@ impl State {
         let same_boot =
             self.owner.as_ref().is_some_and(|before| before.boot == event.boot && event.boot != UNKNOWN_BOOT);
         self.owner = Some(event.clone());
+        for lost in &event.lost {
+            self.may_be_lost(lost)?;
+        }
         for index in std::mem::take(&mut self.open) {
-            self.die(index, &event.noted)?;
+            self.die(index, event)?;
             self.step_mut(index)?.targets_known &= same_boot;
         }
         for index in self.to_undo.values() {
             if let Some(step) = self.steps.get_mut(*index).filter(|step| step.undo.open.is_some()) {
                 step.undo.open = None;
-                if step.undo.counted >= Retry::UNDO.max_attempts {
-                    let why = "the host died in its last attempt to undo the step";
-                    step.status = Status::UndoFailed(Failure::new(code::HOST_DIED, why));
-                }
+                let why = if event.adopted {
+                    "it was being undone when the backup was made that was adopted: whether that ended is not known"
+                } else if step.undo.counted >= Retry::UNDO.max_attempts {
+                    "the host died in its last attempt to undo the step"
+                } else {
+                    continue;
+                };
+                step.status = Status::UndoFailed(Failure::new(code::HOST_DIED, why));
             }
+        }
+        for lost in &event.lost {
+            self.lose(lost)?;
         }
         Ok(())
     }
 
+    fn may_be_lost(&self, lost: &LostTarget) -> Check {
+        self.forward()?;
+        let (_, step) = self.find(&lost.step)?;
+        ensure(step.status == Status::Succeeded, || format!("`{}` has not succeeded", lost.step))?;
+        let touched = step.touched.get(&lost.target);
+        let left = touched.ok_or_else(|| format!("`{}` did not touch `{}`", lost.step, lost.target))?;
+        ensure(left.after.as_ref().is_some_and(|after| *after != lost.now), || {
+            format!("`{}` is as `{}` left it", lost.target, lost.step)
+        })
+    }
+
+    /// A step had succeeded, and the machine went down before what it did was on disk, or somebody else was there since: the run
+    /// turns back. A target that is as it was before counts as left so; any other will be found to be changed since.
+    fn lose(&mut self, lost: &LostTarget) -> Check {
+        let (index, _) = self.find(&lost.step)?;
+        let step = self.step_mut(index)?;
+        let why =
+            format!("the machine went down, and `{}` is not as the step left it: it is now {}", lost.target, lost.now);
+        let failure = Failure::new(code::HOST_DIED, why);
+        if let Some(touched) = step.touched.get_mut(&lost.target)
+            && touched.before == lost.now
+        {
+            touched.after = Some(lost.now.clone());
+        }
+        step.unclear = Some(failure.clone());
+        step.status = Status::Unclear(failure);
+        self.failed.get_or_insert(index);
+        Ok(())
+    }
+
     /// The host died after the INTENT of an attempt: whether anything happened is not known.
-    fn die(&mut self, index: StepIndex, noted: &[TargetNote]) -> Check {
+    fn die(&mut self, index: StepIndex, owner: &Owner) -> Check {
         let phase = self.phase;
         let step = self.step_mut(index)?;
         let Some(open) = step.open.take() else { return Ok(()) };
@@ -265,10 +305,12 @@ impl State {
         step.last_error = Some(failure.clone());
         step.unclear = Some(failure.clone());
         let mut targets = vec![(open.first.0.clone(), open.first.1.clone(), None)];
-        let own = noted.iter().filter(|note| note.step == step.spec.name && note.attempt == open.number);
+        let own = owner.noted.iter().filter(|note| note.step == step.spec.name && note.attempt == open.number);
         targets.extend(own.map(|note| (note.target.clone(), note.before.clone(), None)));
         count_in(step, open.order, &open, targets);
-        let again = phase == Phase::Forward && step.spec.idempotent && step.died.len() < MAX_DEATHS;
+        // What was open in a backup may have gone on elsewhere: it is not executed again.
+        let left = step.died.len() < MAX_DEATHS && !owner.adopted;
+        let again = phase == Phase::Forward && step.spec.idempotent && left;
         if again {
             step.status = Status::Waiting;
             self.ready.insert(index);

@@ -1,0 +1,85 @@
+//! A copy of the journal as of one moment, and how a copy becomes a journal again.
+//!
+//! A backup is made while others write, and holds everything up to one commit. It says of itself that it is one: it is read
+//! like a journal and never written, because whoever went on from it would repeat what has happened since. Adopting it is an
+//! operator's decision, recorded in the system chain with its reason. In the same commit every run that was going on gets a new
+//! owner, dead from the start: attempts that were open become unclear for good and are not executed again, and undos that were
+//! open wait for a person.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::error::{on_file, on_read, on_write};
+use super::store::{self, Prepared};
+use super::{Chain, JournalError, SystemEvent, place, reader, schema};
+use crate::saga::event::{Entry, Event, Owner, UNKNOWN_BOOT};
+use crate::saga::{RunState, fold};
+use crate::types::{Principal, RunId, Timestamp};
+
+/// What [`super::SqliteJournal::adopt`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// The runs that were going on when the backup was made.
+    pub runs: Vec<RunId>,
+}
+
+/// Writes a backup of the journal behind `conn` to `to`, where nothing may be. Durable when it returns.
+pub(super) fn write(conn: &Connection, to: &Path) -> Result<(), JournalError> {
+    if to.symlink_metadata().is_ok() {
+        return Err(JournalError::Exists { path: to.to_owned() });
+    }
+    place::make_file(to)?;
+    let written = copy(conn, to);
+    if written.is_err() {
+        // Half a copy is worth nothing. That it may stay behind changes nothing for the journal.
+        drop(fs::remove_file(to));
+    }
+    written
+}
+
+fn copy(conn: &Connection, to: &Path) -> Result<(), JournalError> {
+    let name = to.to_str().ok_or_else(|| on_file("write the backup", to)(std::io::ErrorKind::InvalidInput.into()))?;
+    conn.execute("VACUUM INTO ?1", [name]).map_err(on_read)?;
+    schema::mark_as_backup(to)?;
+    let folder = place::folder(to);
+    File::open(to)
+        .and_then(|file| file.sync_all())
+        .and_then(|()| File::open(&folder)?.sync_all())
+        .map_err(on_file("write the backup", to))
+}
+
+/// Makes the backup at `path` a journal.
+pub(super) fn adopt(path: &Path, by: &Principal, reason: &str, at: Timestamp) -> Result<Adopted, JournalError> {
+    let mut conn = schema::open_backup(path)?;
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(on_write)?;
+    let runs = store::going_on(&tx)?;
+    for run in &runs {
+        let owner = uuid::Uuid::now_v7().to_string();
+        let epoch = store::epoch(&tx, run)? + 1;
+        let event = Event::Owner(Owner { adopted: true, ..Owner::new(epoch, owner.as_str(), UNKNOWN_BOOT) });
+        let shown = shown_after(&tx, run, &event, at);
+        let kind = event.kind();
+        let prepared = Prepared::new(at, event).map_err(|error| JournalError::NotCanonical { kind, error })?;
+        let chain = Chain::Run(run.clone());
+        let mut head = store::head(&tx, &chain)?;
+        store::link(&tx, &chain, &mut head, &prepared)?;
+        store::move_row(&tx, run, &head, shown.map(RunState::as_str))?;
+        store::own_row(&tx, run, epoch, &owner)?;
+    }
+    let event = SystemEvent::Adopted { by: by.clone(), reason: reason.to_owned(), runs: runs.len() as u64 };
+    store::record(&tx, at, event)?;
+    schema::mark_as_journal(&tx).map_err(on_write)?;
+    tx.commit().map_err(on_write)?;
+    Ok(Adopted { runs })
+}
+
+/// How a run is shown after `event`; none if its events cannot be read, which hurts no other.
+fn shown_after(conn: &Connection, run: &RunId, event: &Event, at: Timestamp) -> Option<RunState> {
+    let entries = reader::entries(conn, run, 0, usize::MAX).ok()?;
+    let mut state = fold(&entries).ok()?;
+    let entry = Entry { seq: state.seq + 1, at: at.max(state.at), event: event.clone() };
+    state.apply(&entry).ok()?;
+    Some(state.shown())
+}
