@@ -92,7 +92,7 @@ impl Context {
         let settings = self.settings()?;
         let folder = settings.journal.as_deref().and_then(Path::parent);
         let kept = folder.filter(|folder| opening == Opening::Create || folder.is_dir());
-        let sandbox = Sandbox::new(SandboxConfig { cache_dir: kept.map(cache) })?;
+        let sandbox = Sandbox::new(SandboxConfig { cache_dir: kept.map(cache), ..SandboxConfig::default() })?;
         let mut registry = Registry::standard(sandbox.clone())?;
         for folder in &settings.components {
             if !folder.is_dir() {
