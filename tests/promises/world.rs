@@ -40,6 +40,7 @@ pub struct World {
     pub clock: SimClock,
     pub journal: Arc<SqliteJournal>,
     pub engine: Engine,
+    sandbox: Sandbox,
 }
 
 /// One sandbox for all tests of the process: it holds compiled code, and no state of a run.
@@ -76,35 +77,40 @@ pub fn name(text: &str) -> StepName {
 
 impl World {
     pub fn new(policy: &str) -> World {
-        let dir = TempDir::new().unwrap();
-        fs::create_dir(dir.path().join("work")).unwrap();
-        World::at(dir, policy, Some(components()))
+        World::within(sandbox(), policy)
     }
 
-    fn at(dir: TempDir, policy: &str, components: Option<PathBuf>) -> World {
+    /// With a sandbox of one's own.
+    pub fn within(sandbox: Sandbox, policy: &str) -> World {
+        let dir = TempDir::new().unwrap();
+        fs::create_dir(dir.path().join("work")).unwrap();
+        World::at(dir, sandbox, policy, Some(components()))
+    }
+
+    fn at(dir: TempDir, sandbox: Sandbox, policy: &str, components: Option<PathBuf>) -> World {
         let clock = SimClock::leaping(Timestamp(1_700_000_000_000));
         let journal = Arc::new(
             SqliteJournal::create_or_open(&dir.path().join("journal/journal.db"), Options::default()).unwrap(),
         );
-        let engine = engine(&dir, &journal, &clock, policy, components).unwrap();
-        World { dir, clock, journal, engine }
+        let engine = engine(&dir, &sandbox, &journal, &clock, policy, components).unwrap();
+        World { dir, clock, journal, engine, sandbox }
     }
 
     /// The process ends and another one begins.
     pub fn restart(self, policy: &str) -> World {
-        let World { dir, .. } = self;
-        World::at(dir, policy, Some(components()))
+        let World { dir, sandbox, .. } = self;
+        World::at(dir, sandbox, policy, Some(components()))
     }
 
     /// The same, but somebody removed all components besides the standard library.
     pub fn restart_without_components(self, policy: &str) -> World {
-        let World { dir, .. } = self;
-        World::at(dir, policy, None)
+        let World { dir, sandbox, .. } = self;
+        World::at(dir, sandbox, policy, None)
     }
 
     /// Another process with the same journal.
     pub fn another_engine(&self, policy: &str) -> Engine {
-        engine(&self.dir, &self.journal, &self.clock, policy, Some(components())).unwrap()
+        engine(&self.dir, &self.sandbox, &self.journal, &self.clock, policy, Some(components())).unwrap()
     }
 
     /// Puts another policy in force, as a process that runs on would.
@@ -212,19 +218,20 @@ fn load_policy(dir: &TempDir, text: &str) -> Policy {
 
 fn engine(
     dir: &TempDir,
+    sandbox: &Sandbox,
     journal: &Arc<SqliteJournal>,
     clock: &SimClock,
     policy: &str,
     components: Option<PathBuf>,
 ) -> Result<Engine, EngineError> {
-    let mut registry = Registry::standard(sandbox())?;
+    let mut registry = Registry::standard(sandbox.clone())?;
     if let Some(folder) = components {
         registry.add_folder(&folder)?;
     }
     Engine::new(Parts {
         journal: journal.clone(),
         owners: journal.owners_dir(),
-        sandbox: sandbox(),
+        sandbox: sandbox.clone(),
         registry,
         policy: Arc::new(load_policy(dir, policy)),
         clock: Arc::new(clock.clone()),

@@ -7,7 +7,7 @@ use redress_guest::serde_json::{self, Value, json};
 use redress_guest::{Content, Failure};
 
 /// What an output may have; the host takes 4 MiB unless a grant says less.
-const MAX_OUTPUT: usize = 4 << 20;
+pub const MAX_OUTPUT: usize = 4 << 20;
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,10 +24,13 @@ enum Body {
     Json(Value),
     Text(String),
     Bytes(Vec<u8>),
+    /// More than fits into any output: status and headers are all that is known of the answer.
+    TooLarge,
 }
 
 impl Answer {
-    /// What was received, its body in the form that its `content-type` asks for.
+    /// What was received, its body in the form that its `content-type` asks for. Of one that is longer than any output can
+    /// be, only the length is looked at.
     pub fn new<'h>(status: u16, headers: impl IntoIterator<Item = (&'h str, &'h str)>, body: Vec<u8>) -> Answer {
         let mut joined: BTreeMap<String, String> = BTreeMap::new();
         for (name, value) in headers {
@@ -37,7 +40,10 @@ impl Answer {
             }
             known.push_str(value);
         }
-        let body = choose(joined.get("content-type").map(String::as_str), body);
+        let body = match body.len() {
+            0..=MAX_OUTPUT => choose(joined.get("content-type").map(String::as_str), body),
+            _ => Body::TooLarge,
+        };
         Answer { status, headers: joined, body }
     }
 
@@ -71,6 +77,7 @@ impl Answer {
             Body::Bytes(bytes) => {
                 json!({ "status": status, "headers": headers, "body_base64": Content::encode(&bytes) })
             }
+            Body::TooLarge => return Err(too_large("the answer has more than 4 MiB")),
         };
         let size = output.to_string().len();
         if size > MAX_OUTPUT {
@@ -87,7 +94,7 @@ impl Answer {
             Body::Text(text) if is_json(self.headers.get("content-type")?) => {
                 serde_json::from_str(text).ok().map(Cow::Owned)
             }
-            Body::Text(_) | Body::Bytes(_) => None,
+            Body::Text(_) | Body::Bytes(_) | Body::TooLarge => None,
         }
     }
 
@@ -95,7 +102,7 @@ impl Answer {
     pub fn text(&self) -> Option<&str> {
         match &self.body {
             Body::Text(text) => Some(text),
-            Body::Json(_) | Body::Bytes(_) => None,
+            Body::Json(_) | Body::Bytes(_) | Body::TooLarge => None,
         }
     }
 
@@ -105,13 +112,13 @@ impl Answer {
             Body::Json(value) => value.to_string(),
             Body::Text(text) => text.clone(),
             Body::Bytes(bytes) => format!("{} bytes that are not text", bytes.len()),
+            Body::TooLarge => "more than 4 MiB".to_owned(),
         };
         (!text.is_empty()).then(|| text.chars().take(1_000).collect())
     }
 }
 
-/// More than a step can return.
-pub fn too_large(what: &str) -> Failure {
+fn too_large(what: &str) -> Failure {
     Failure::new("too-large", format!("{what}; a step can return at most 4 MiB, binary content about 3 MiB"))
 }
 
@@ -218,7 +225,9 @@ mod tests {
 
     #[test]
     fn more_than_a_step_can_return_is_refused_by_name() {
-        let answer = Answer::new(200, [("content-type", "image/png")], vec![7; 3 << 20]);
-        assert_eq!(answer.output().unwrap_err().code, "too-large");
+        for length in [3 << 20, 5 << 20] {
+            let answer = Answer::new(200, [("content-type", "image/png")], vec![7; length]);
+            assert_eq!(answer.output().unwrap_err().code, "too-large");
+        }
     }
 }

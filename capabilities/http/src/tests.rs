@@ -292,6 +292,17 @@ fn a_success_that_was_not_expected_is_undone_by_what_it_says() {
 }
 
 #[test]
+fn what_an_answer_made_is_undone_even_if_no_output_can_hold_the_answer() {
+    let mut input = post();
+    input["undo"]["url"] = json!("{response.headers.location}");
+    let world = Scripted::new(vec![Some(Answer::new(201, [("location", "/items/7")], vec![b'x'; 5 << 20]))]);
+    assert_eq!(run(&input, 1, &world).unwrap_err().code, "too-large");
+    let world = world.then(vec![answer(204, json!(null))]);
+    assert_eq!(undo(&input, None, &world), Ok(()));
+    assert_eq!(world.sent(), [delete("7")]);
+}
+
+#[test]
 fn an_undo_that_cannot_be_meant_is_refused_before_anything_is_sent() {
     for (pointer, value) in [
         ("/undo/url", json!("https://elsewhere/items/{response.json.id}")),
