@@ -1,5 +1,6 @@
 //! `net.http.*` as steps of a run: the whole engine, the real component, servers on loopback.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -279,7 +280,7 @@ async fn bodies_of_several_mebibytes_go_both_ways() {
     let world = world(&server);
     let text = "0123456789abcde\n".repeat((3 << 20) / 16);
     world.write("text", &text);
-    let bytes: Vec<u8> = (0..(2_900_000_u32)).map(|n| (n % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..2_900_000_u32).map(|n| (n % 251) as u8).collect();
     fs::write(world.path("bytes"), &bytes).unwrap();
     let undo = json!({ "url": "/", "method": "DELETE" });
     for (name, field) in [("text", "body"), ("bytes", "body_base64")] {
@@ -390,6 +391,70 @@ async fn an_undo_to_another_place_or_that_means_nothing_is_refused_before_a_pack
         assert_eq!((states(&view)[0].1, code(&view, "a").as_str()), ("FAILED", "invalid-input"), "{undo}");
     }
     assert_eq!(server.connections(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_body_was_read_counts() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://127.0.0.1:{}/things", listener.local_addr().unwrap().port());
+    let target = std::thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.extend(byte);
+        }
+        stream.write_all(b"HTTP/1.1 413 .\r\ncontent-length: 3\r\n\r\nbig").unwrap();
+        io::copy(&mut stream, &mut io::sink()).ok();
+        drop(listener);
+    });
+    let grant = format!("    network: [{{ url: \"{url}\", methods: [POST] }}]\n");
+    let world = World::within(SANDBOX.clone(), &format!("{RULES}{grant}"));
+    world.write("text", &"0123456789abcde\n".repeat((3 << 20) / 16));
+    let undo = json!({ "url": "/things/1", "method": "DELETE" });
+    let send = json!({ "url": url, "method": "POST", "body": "{{ read.content }}", "undo": undo });
+    let view = world
+        .run(&workflow(&[
+            a_step("read", "io.fs.read_file", json!({ "path": "/work/text" })),
+            a_step("send", "net.http.request", send),
+        ]))
+        .await;
+    is(&view, RunState::RolledBack);
+    assert_eq!((code(&view, "send").as_str(), step(&view, "send").attempts), ("unexpected-status", 1), "{view:#?}");
+    assert_eq!(states(&view)[1].1, "UNDONE");
+    target.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_step_can_be_undone_by_a_request_that_the_workflow_declares() {
+    let shop = Shop::open();
+    let world = world(&shop.server);
+    let mut step = make(&shop);
+    step["compensation"] = json!({
+        "capability": "net.http.send",
+        "inputs": { "url": shop.server.url("/things/{{ make.json.id }}"), "method": "DELETE" },
+    });
+    let view = world.run(&workflow(&[step, fails()])).await;
+    is(&view, RunState::RolledBack);
+    assert_eq!(shop.log(), [line("POST /things", "do"), line("DELETE /things/1", "undo")]);
+    assert_eq!(shop.things().len(), 0);
+}
+
+#[tokio::test]
+async fn two_steps_without_an_order_do_not_change_one_url() {
+    let shop = Shop::open();
+    let world = world(&shop.server);
+    let mut steps = [make(&shop), make(&shop)];
+    for (step, name) in steps.iter_mut().zip(["one", "two"]) {
+        step["name"] = json!(name);
+        step["depends_on"] = json!([]);
+    }
+    let view = world.run(&workflow(&steps)).await;
+    is(&view, RunState::RolledBack);
+    let codes = [code(&view, "one"), code(&view, "two")];
+    assert!(codes.contains(&"conflict".to_owned()), "{codes:?}");
+    assert_eq!((shop.made(), shop.things().len()), (1, 0));
 }
 
 #[tokio::test]

@@ -279,8 +279,13 @@ fn absolute(url: &str, at: &str) -> Result<String, Failure> {
     if url.starts_with('/') && !url.starts_with("//") {
         return Ok(format!("{at}{url}"));
     }
-    if origin(url).is_ok_and(|origin| origin == at) {
-        return Ok(url.to_owned());
+    // As some targets write it in `Location`: with the usual port, or a host in capitals.
+    if let Ok((scheme, authority, path)) = split(url) {
+        let usual = if scheme == "https" { ":443" } else { ":80" };
+        let authority = authority.to_ascii_lowercase();
+        if format!("{scheme}://{}", authority.strip_suffix(usual).unwrap_or(&authority)) == at {
+            return Ok(format!("{at}{path}"));
+        }
     }
     Err(Failure { code: "undo-unresolved".to_owned(), ..elsewhere(url, at) })
 }
@@ -396,6 +401,8 @@ mod tests {
         assert_eq!(filled("/a", "").unwrap(), "https://h:8443/a");
         assert_eq!(filled("https://h:8443/a", "").unwrap(), "https://h:8443/a");
         assert_eq!(filled("{response.headers.location}", "/items/1").unwrap(), "https://h:8443/items/1");
+        assert_eq!(filled("{response.headers.location}", "https://H:8443/items/1").unwrap(), "https://h:8443/items/1");
+        assert_eq!(absolute("https://h:443/a?b", "https://h").unwrap(), "https://h/a?b");
         for (url, location) in [
             ("https://h/a", ""),
             ("http://h:8443/a", ""),

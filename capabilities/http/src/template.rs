@@ -101,16 +101,22 @@ fn is_exact(value: &Value) -> bool {
 
 /// A text with its references replaced.
 pub fn fill(text: &str, values: &Values) -> Result<String, Failure> {
-    fill_with(text, values, |_, value| Ok(value))
+    fill_with(text, values, |_, _, value| Ok(value))
 }
 
 /// A URL with its references replaced. A reference at the start stands for the start of a URL; anywhere else its value is one
-/// segment of a path or one value of a query, whatever characters it has.
+/// segment of a path or one value of a query, whatever characters it has. In a path, those are an error that the host would
+/// refuse in any spelling, since servers disagree about them.
 pub fn fill_url(url: &str, values: &Values) -> Result<String, Failure> {
-    fill_with(url, values, |(at, name), value| match value.as_str() {
-        _ if at == 0 => Ok(value),
-        "" | "." | ".." => Err(unresolved(format!("`{{{name}}}` is `{value}`, which cannot stand in a URL"))),
-        _ => Ok(encoded(&value)),
+    fill_with(url, values, |filled, name, value| {
+        let odd = matches!(value.as_str(), "" | "." | "..") || value.contains(['/', '\\', '%', '\0']);
+        if filled.is_empty() {
+            Ok(value)
+        } else if odd && !filled.contains('?') {
+            Err(unresolved(format!("`{{{name}}}` is `{value}`, which cannot be a part of a path")))
+        } else {
+            Ok(encoded(&value))
+        }
     })
 }
 
@@ -135,10 +141,10 @@ pub fn fill_json(json: &Value, values: &Values) -> Result<Value, Failure> {
 fn fill_with(
     text: &str,
     values: &Values,
-    put: impl Fn((usize, &str), String) -> Result<String, Failure>,
+    put: impl Fn(&str, &str, String) -> Result<String, Failure>,
 ) -> Result<String, Failure> {
     let mut filled = String::new();
-    for (at, piece) in pieces(text)?.into_iter().enumerate() {
+    for piece in pieces(text)? {
         match piece {
             Piece::Text(text) => filled.push_str(text),
             Piece::Reference(name) => {
@@ -149,7 +155,8 @@ fn fill_with(
                         return Err(unresolved(format!("`{{{name}}}` is neither text nor a number")));
                     }
                 };
-                filled.push_str(&put((at, name), value)?);
+                let part = put(&filled, name, value)?;
+                filled.push_str(&part);
             }
         }
     }
@@ -237,9 +244,10 @@ mod tests {
             let values = Values::from([("response.json.id".to_owned(), json!(value))]);
             fill_url(text, &values).map_err(|failure| failure.code)
         };
-        assert_eq!(url("https://h/i/{response.json.id}", "a/../b?c#d"), Ok("https://h/i/a%2F..%2Fb%3Fc%23d".into()));
+        assert_eq!(url("https://h/i/{response.json.id}", "a?b#c d"), Ok("https://h/i/a%3Fb%23c%20d".into()));
+        assert_eq!(url("https://h/i?id={response.json.id}", "a/../b&c"), Ok("https://h/i?id=a%2F..%2Fb%26c".into()));
         assert_eq!(url("{response.json.id}/cancel", "https://h/i/7"), Ok("https://h/i/7/cancel".into()));
-        for value in ["", ".", ".."] {
+        for value in ["", ".", "..", "a/b", "..\\a", "%2e", "a\0"] {
             assert_eq!(url("https://h/i/{response.json.id}", value), Err("undo-unresolved".into()), "{value}");
         }
     }

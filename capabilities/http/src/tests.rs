@@ -274,6 +274,15 @@ fn an_answer_that_does_not_say_what_the_undo_needs_is_no_success() {
 }
 
 #[test]
+fn an_answer_whose_id_cannot_stand_in_a_url_is_no_success_and_a_lookup_may_still_find_what_it_made() {
+    let world = Scripted::new(vec![answer(201, json!({"id": "a/b"}))]);
+    assert_eq!(run(&post_with_lookup(), 1, &world).unwrap_err().code, "undo-unresolved");
+    let world = world.then(vec![answer(200, json!({"items": [{"id": 9}]})), answer(204, json!(null))]);
+    assert_eq!(undo(&post_with_lookup(), None, &world), Ok(()));
+    assert_eq!(world.sent(), [looked(), delete("9")]);
+}
+
+#[test]
 fn an_error_that_happens_to_have_an_id_is_not_taken_for_what_was_made() {
     let world = Scripted::new(vec![answer(503, json!({"id": "error-1"}))]);
     assert_eq!(run(&post(), 1, &world).unwrap_err().code, "unavailable");

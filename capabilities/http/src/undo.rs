@@ -138,34 +138,36 @@ pub fn execute(call: &Call, world: &dyn World) -> Result<Value, Failure> {
 /// Undoes it.
 pub fn compensate(call: &Compensation, world: &dyn World) -> Result<(), Failure> {
     let (Some(plan), learned) = read(&call.undo)? else { return Ok(()) };
-    let mut known: Vec<Request> = Vec::new();
-    let mut add = |values: &Values| {
-        let undo = plan.undo.filled(values, &plan.origin)?;
-        if !known.contains(&undo) {
-            known.push(undo);
-        }
-        Ok::<(), Failure>(())
-    };
+    let mut answers: Vec<Values> = Vec::new();
     if let Some(output) = &call.output {
-        add(&values(&plan.undo.references()?, &Answer::from_output(output)?)?)?;
+        answers.push(values(&plan.undo.references()?, &Answer::from_output(output)?)?);
     }
-    for learned in &learned {
+    for learned in learned {
         match learned {
-            Learned::Answered(values) => add(values)?,
+            Learned::Answered(values) => answers.push(values),
             Learned::Refused { .. } if call.output.is_none() => return Ok(()),
             Learned::Refused { .. } => {}
         }
     }
-    let unclear = Unclear { plan: &plan, world };
+    let mut known: Vec<Request> = Vec::new();
+    let mut unusable = None;
+    for values in &answers {
+        match plan.undo.filled(values, &plan.origin) {
+            Ok(undo) if known.contains(&undo) => {}
+            Ok(undo) => known.push(undo),
+            Err(failure) => unusable = Some(failure),
+        }
+    }
     if known.is_empty() {
-        known.push(unclear.find(call)?);
+        unusable = None;
+        known.push(Unclear { plan: &plan, world }.find(call)?);
     }
     for (index, undo) in known.iter().enumerate() {
         // A key never reaches two different requests.
         let key = if index == 0 { call.key.clone() } else { format!("{}-{}", call.key, index + 1) };
         send_undo(undo, &key, world)?;
     }
-    Ok(())
+    unusable.map_or(Ok(()), Err)
 }
 
 /// The search for what a request made that was not answered.
@@ -188,7 +190,10 @@ impl Unclear<'_> {
                 "the target has a conflict with the repeated request, as while it is busy with the first",
             );
         }
-        let answer = message.expect(&request.expected(), answer)?;
+        let answer = message.expect(&request.expected(), answer).map_err(|failure| Failure {
+            message: format!("{}, when it was repeated to learn what became of the first", failure.message),
+            ..failure
+        })?;
         match values(&self.plan.undo.references()?, &answer) {
             Ok(values) => self.plan.undo.filled(&values, &self.plan.origin),
             Err(failure) => match self.look()? {
