@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::claims::Claims;
 use super::stored::StoredInputs;
-use super::{EngineError, Inner};
+use super::{EngineError, Inner, outbox};
 use crate::journal::{Append, Appended, Author, Durability, JournalError, Payload, Pending, Summary};
 use crate::saga::event::{Entry, Event};
 use crate::saga::{InFlight, State, StepIndex};
@@ -103,8 +103,12 @@ impl Live {
         let entry = Entry { seq: core.state.seq + 1, at, event };
         core.state.apply(&entry).map_err(|illegal| EngineError::Illegal { run: self.run.clone(), illegal })?;
         self.engine.observer.seen(&core.state, &entry);
+        let input = |step| core.inputs.get(&step).map(|input| parse(input.as_bytes()));
+        let told = self.engine.webhook.as_ref();
+        let message = told.and_then(|_| outbox::caused_by(&core.state, &entry.event, at, input));
         let append = Append::by_owner(self.epoch, durability, vec![(at, entry.event)])
             .with_payloads(payloads)
+            .with_messages(message.into_iter().collect())
             .with_summary(Summary { state: core.state.shown().as_str().to_owned() });
         let mut pending = self.engine.journal.append(&self.run, append);
         // What could not even be enqueued is in this state and will never be in the journal: the run must be left at once.
@@ -139,6 +143,7 @@ impl Live {
                 author: Author::Owner { epoch: self.epoch, expected_seq: Some(core.state.seq) },
                 events: vec![(at, entry.event.clone())],
                 payloads: Vec::new(),
+                messages: Vec::new(),
                 summary: Some(Summary { state: after.shown().as_str().to_owned() }),
                 durability: Durability::Sync,
             };

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::server::{Authority, Reply, Server};
 use crate::shop::{Shop, Unusual};
-use crate::world::{World, code, is, states, step, user};
+use crate::world::{ALLOW, World, code, is, states, step, user};
 
 /// Every name is this machine.
 struct Here;
@@ -37,19 +37,10 @@ static SANDBOX: LazyLock<Sandbox> = LazyLock::new(|| {
     Sandbox::new(SandboxConfig { cache_dir: Some(cache), resolver: Some(Arc::new(Here)), extra_ca }).unwrap()
 });
 
-const RULES: &str = r#"
-default: DENY
-rules:
-  - { principal: "agent:demo", capabilities: ["*"], action: ALLOW, accept_risk: HIGH }
-grants:
-  - capabilities: ["*"]
-    filesystem: [{ host: ./work, guest: /work, access: read-write }]
-"#;
-
 /// Everything is allowed, with every method on this server, and `more` in the grant.
 fn policy(server: &Server, more: &str) -> String {
     format!(
-        "{RULES}    network: [{{ url: \"{}\", methods: [GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE], query: true, local: {} }}]\n{more}",
+        "{ALLOW}    network: [{{ url: \"{}\", methods: [GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE], query: true, local: {} }}]\n{more}",
         server.url("/**"),
         server.url("").starts_with("https"),
     )
@@ -121,7 +112,7 @@ fn the_component_is_part_of_the_standard_library_and_says_what_it_does() {
 fn the_example_of_the_guide_fits_the_component_and_its_grant_fits_the_example() {
     let guide = include_str!("../../docs/WORKFLOW_GUIDE.md").split("## Requests").nth(1).unwrap();
     let blocks: Vec<&str> = guide.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    let rules = RULES.split("grants:").next().unwrap();
+    let rules = ALLOW.split("grants:").next().unwrap();
     let world = World::within(SANDBOX.clone(), &format!("{rules}{}", blocks[1]));
     world.workflow(blocks[0]);
     let policy = Policy::load(Source::new("policy.yaml", format!("{rules}{}", blocks[1])), "/base").unwrap().0;
@@ -366,7 +357,7 @@ async fn without_the_grant_no_packet_is_sent() {
         ("net.http.send", json!({ "url": url, "method": "POST" })),
     ];
     for (number, grant) in ["", &read_only, &elsewhere].into_iter().enumerate() {
-        let world = World::within(SANDBOX.clone(), &format!("{RULES}{grant}"));
+        let world = World::within(SANDBOX.clone(), &format!("{ALLOW}{grant}"));
         for (capability, inputs) in &requests[usize::from(number == 1)..] {
             let view = world.run(&workflow(&[a_step("a", capability, inputs.clone())])).await;
             is(&view, RunState::RolledBack);
@@ -410,7 +401,7 @@ async fn an_answer_that_comes_before_the_body_was_read_counts() {
         drop(listener);
     });
     let grant = format!("    network: [{{ url: \"{url}\", methods: [POST] }}]\n");
-    let world = World::within(SANDBOX.clone(), &format!("{RULES}{grant}"));
+    let world = World::within(SANDBOX.clone(), &format!("{ALLOW}{grant}"));
     world.write("text", &"0123456789abcde\n".repeat((3 << 20) / 16));
     let undo = json!({ "url": "/things/1", "method": "DELETE" });
     let send = json!({ "url": url, "method": "POST", "body": "{{ read.content }}", "undo": undo });
@@ -565,7 +556,7 @@ async fn a_refused_connection_is_tried_again_and_leaves_nothing_to_undo() {
     let grant = format!(
         "    network: [{{ url: \"{url}/**\", methods: [POST, DELETE] }}, {{ url: \"{url}\", methods: [POST] }}]\n"
     );
-    let world = World::within(SANDBOX.clone(), &format!("{RULES}{grant}"));
+    let world = World::within(SANDBOX.clone(), &format!("{ALLOW}{grant}"));
     let undo = json!({ "url": "/things/1", "method": "DELETE" });
     for (capability, inputs) in [
         ("net.http.request", json!({ "url": url, "method": "POST", "undo": undo })),
