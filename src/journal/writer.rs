@@ -287,7 +287,7 @@ fn create_run(conn: &Connection, book: &mut Book, create: &Create) -> Result<Sub
     let Create { new, events } = create;
     let run = &new.submitted.run;
     if let Some(key) = &new.submitted.run_key
-        && let Some(run) = reader::find_by_key(conn, key).map_err(on_write)?
+        && let Some(run) = reader::find_by_key(conn, key, on_write)?
     {
         return Ok(Submission::Existing { run });
     }
@@ -310,7 +310,7 @@ fn create_run(conn: &Connection, book: &mut Book, create: &Create) -> Result<Sub
             run: run.clone(),
             workflow: new.submitted.name.clone(),
             principal: new.submitted.principal.clone(),
-            state: new.summary.state.clone(),
+            state: new.summary.state,
             submitted: entries.first().map_or(new.at, |entry| entry.at),
             closed: None,
             run_key: new.submitted.run_key.clone(),
@@ -333,24 +333,15 @@ fn append(
 ) -> Result<Appended, JournalError> {
     let run = &batch.run;
     let current = store::epoch(conn, run)?;
-    if let Author::Owner { epoch, .. } = batch.author {
-        if let Some(error) = book.failure(run, epoch) {
-            return Err(error);
-        }
-        if epoch != current {
-            return Err(JournalError::StaleEpoch { run: run.clone(), epoch, current });
-        }
+    if let Author::Owner { epoch, .. } = batch.author
+        && let Some(error) = book.failure(run, epoch)
+    {
+        return Err(error);
     }
     let chain = Chain::Run(run.clone());
     let mut head = store::head(conn, &chain)?;
     let before = head.seq;
-    let expected = match batch.author {
-        Author::Owner { expected_seq, .. } => expected_seq,
-        Author::Anyone { expected_seq } => Some(expected_seq),
-    };
-    if let Some(expected) = expected.filter(|expected| *expected != before) {
-        return Err(JournalError::HeadMoved { run: run.clone(), expected, seq: before });
-    }
+    batch.author.admit(current, before).map_err(|refused| JournalError::not_admitted(run, refused))?;
     store::add_payloads(conn, run, &batch.payloads)?;
     let mut appended = Appended::default();
     let mut closing = None;

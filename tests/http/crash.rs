@@ -55,7 +55,7 @@ fn runs(place: &Place) -> Vec<(RunId, &'static str)> {
         return Vec::new();
     }
     let journal = place.journal();
-    let rows = journal.runs(&RunFilter::default(), None, 10).unwrap_or_default();
+    let rows = journal.runs(&RunFilter::default(), None, 10).unwrap_or_default().rows;
     rows.into_iter().map(|row| (row.run.clone(), state_of(&journal, &row.run).unwrap().shown().as_str())).collect()
 }
 
