@@ -8,7 +8,7 @@ use std::{env, fs, process};
 #[path = "build/guest_build.rs"]
 mod guest_build;
 
-const COMPONENTS: [&str; 2] = ["fs", "data"];
+const COMPONENTS: [&str; 3] = ["fs", "data", "http"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -29,7 +29,7 @@ fn build_components() -> Result<(), String> {
     for path in ["wit", "capabilities/Cargo.toml", "capabilities/Cargo.lock"] {
         println!("cargo::rerun-if-changed={}", root.join(path).display());
     }
-    for part in ["common", "fs", "data"] {
+    for part in ["common", "fs", "data", "http"] {
         println!("cargo::rerun-if-changed={}", sources.join(part).join("src").display());
         println!("cargo::rerun-if-changed={}", sources.join(part).join("Cargo.toml").display());
     }

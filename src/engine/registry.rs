@@ -12,9 +12,10 @@ use crate::sandbox::{Component, Provenance, Sandbox};
 use crate::types::{CapabilityId, CapabilityInfo, Catalog, Digest, sha256};
 
 /// The standard library, built with the host.
-const STANDARD: [(&str, &[u8]); 2] = [
+const STANDARD: [(&str, &[u8]); 3] = [
     ("fs", include_bytes!(concat!(env!("OUT_DIR"), "/fs.wasm"))),
     ("data", include_bytes!(concat!(env!("OUT_DIR"), "/data.wasm"))),
+    ("http", include_bytes!(concat!(env!("OUT_DIR"), "/http.wasm"))),
 ];
 
 /// The names and digests of the components of the standard library.

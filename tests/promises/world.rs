@@ -41,6 +41,7 @@ pub struct World {
     pub journal: Arc<SqliteJournal>,
     pub engine: Engine,
     webhook: bool,
+    sandbox: Sandbox,
 }
 
 /// One sandbox for all tests of the process: it holds compiled code, and no state of a run.
@@ -77,9 +78,14 @@ pub fn name(text: &str) -> StepName {
 
 impl World {
     pub fn new(policy: &str) -> World {
+        World::within(sandbox(), policy)
+    }
+
+    /// With a sandbox of one's own.
+    pub fn within(sandbox: Sandbox, policy: &str) -> World {
         let dir = TempDir::new().unwrap();
         fs::create_dir(dir.path().join("work")).unwrap();
-        World::at(dir, policy, Some(components()), false)
+        World::at(dir, sandbox, policy, Some(components()), false)
     }
 
     /// A world in which a webhook is configured.
@@ -87,32 +93,32 @@ impl World {
         World { webhook: true, ..World::new(policy) }.restart(policy)
     }
 
-    fn at(dir: TempDir, policy: &str, components: Option<PathBuf>, webhook: bool) -> World {
+    fn at(dir: TempDir, sandbox: Sandbox, policy: &str, components: Option<PathBuf>, webhook: bool) -> World {
         // Receivers refuse signatures that are not of these minutes.
         let now = if webhook { SystemClock.now() } else { Timestamp(1_700_000_000_000) };
         let clock = SimClock::leaping(now);
         let journal = Arc::new(
             SqliteJournal::create_or_open(&dir.path().join("journal/journal.db"), Options::default()).unwrap(),
         );
-        let engine = engine(&dir, &journal, &clock, policy, components, webhook).unwrap();
-        World { dir, clock, journal, engine, webhook }
+        let engine = engine(&dir, &sandbox, &journal, &clock, policy, components, webhook).unwrap();
+        World { dir, clock, journal, engine, webhook, sandbox }
     }
 
     /// The process ends and another one begins.
     pub fn restart(self, policy: &str) -> World {
-        let World { dir, webhook, .. } = self;
-        World::at(dir, policy, Some(components()), webhook)
+        let World { dir, sandbox, webhook, .. } = self;
+        World::at(dir, sandbox, policy, Some(components()), webhook)
     }
 
     /// The same, but somebody removed all components besides the standard library.
     pub fn restart_without_components(self, policy: &str) -> World {
-        let World { dir, webhook, .. } = self;
-        World::at(dir, policy, None, webhook)
+        let World { dir, sandbox, webhook, .. } = self;
+        World::at(dir, sandbox, policy, None, webhook)
     }
 
     /// Another process with the same journal.
     pub fn another_engine(&self, policy: &str) -> Engine {
-        engine(&self.dir, &self.journal, &self.clock, policy, Some(components()), self.webhook).unwrap()
+        engine(&self.dir, &self.sandbox, &self.journal, &self.clock, policy, Some(components()), self.webhook).unwrap()
     }
 
     /// Puts another policy in force, as a process that runs on would.
@@ -218,20 +224,21 @@ fn load_policy(dir: &TempDir, text: &str) -> Policy {
 
 fn engine(
     dir: &TempDir,
+    sandbox: &Sandbox,
     journal: &Arc<SqliteJournal>,
     clock: &SimClock,
     policy: &str,
     components: Option<PathBuf>,
     webhook: bool,
 ) -> Result<Engine, EngineError> {
-    let mut registry = Registry::standard(sandbox())?;
+    let mut registry = Registry::standard(sandbox.clone())?;
     if let Some(folder) = components {
         registry.add_folder(&folder)?;
     }
     Engine::new(Parts {
         journal: journal.clone(),
         owners: journal.owners_dir(),
-        sandbox: sandbox(),
+        sandbox: sandbox.clone(),
         registry,
         policy: Arc::new(load_policy(dir, policy)),
         clock: Arc::new(clock.clone()),

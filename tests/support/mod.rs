@@ -17,6 +17,7 @@ pub fn catalog() -> MapCatalog {
         ("io.fs.delete", object(&["path"])),
         ("crm.create_account", object(&["account_id", "status"])),
         ("data.json.query", json!({})),
+        ("net.http.request", json!({"properties": {"status": {}, "headers": {}, "json": {}, "body": {}}})),
         ("data.list", json!({"properties": {"items": {"items": {"properties": {"id": {}}}}}})),
     ];
     let info = |(id, output): (&str, Value)| {

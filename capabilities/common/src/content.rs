@@ -36,9 +36,7 @@ impl Content {
     pub fn into_bytes(self) -> Result<Vec<u8>, Failure> {
         match (self.content, self.content_base64) {
             (Some(text), None) => Ok(text.into_bytes()),
-            (None, Some(text)) => STANDARD
-                .decode(text)
-                .map_err(|error| Failure::invalid_input(format!("`content_base64` is not base64: {error}"))),
+            (None, Some(text)) => Content::decode("content_base64", &text),
             _ => Err(Failure::invalid_input("give either `content` or `content_base64`")),
         }
     }
@@ -47,8 +45,18 @@ impl Content {
     pub fn field(bytes: Vec<u8>) -> (&'static str, String) {
         match String::from_utf8(bytes) {
             Ok(text) => ("content", text),
-            Err(error) => ("content_base64", STANDARD.encode(error.as_bytes())),
+            Err(error) => ("content_base64", Content::encode(error.as_bytes())),
         }
+    }
+
+    /// The bytes of a field in base64 with padding.
+    pub fn decode(field: &str, text: &str) -> Result<Vec<u8>, Failure> {
+        STANDARD.decode(text).map_err(|error| Failure::invalid_input(format!("`{field}` is not base64: {error}")))
+    }
+
+    /// Base64 with padding.
+    pub fn encode(bytes: &[u8]) -> String {
+        STANDARD.encode(bytes)
     }
 }
 
