@@ -20,6 +20,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::Output;
 
 use redress::journal::{Ended, Journal, MessageRow, Messages, RunFilter};
+use redress::saga::RunState;
 use rusqlite::Connection;
 
 use binary::{Answer, POLICY, Place, SETTINGS};

@@ -1,6 +1,6 @@
 use redress::journal::{
-    Append, Durability, HeadAt, Journal, JournalError, Kept, Options, SqliteJournal, Submission, Summary, SystemEvent,
-    TargetNote,
+    Append, Durability, HeadAt, Journal, JournalError, Kept, Left, Options, SqliteJournal, Submission, Summary,
+    SystemEvent, TargetNote,
 };
 use redress::saga::RunState;
 use redress::saga::event::{Cause, Event, Owner, RollbackStarted};

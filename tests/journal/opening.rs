@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use redress::journal::{
-    Journal, JournalError, Messages, Options, OwnerLock, RunFilter, SqliteJournal, SystemEvent, TargetNote,
+    Journal, JournalError, Left, Messages, Options, OwnerLock, RunFilter, SqliteJournal, SystemEvent, TargetNote,
 };
 use redress::types::{Target, TargetState, Timestamp};
 use rusqlite::Connection;

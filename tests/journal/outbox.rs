@@ -1,5 +1,5 @@
 use redress::journal::{
-    Answer, Ended, Journal, JournalError, MessageRow, Messages, Options, SqliteJournal, Then, Tried,
+    Answer, Ended, Journal, JournalError, Left, MessageRow, Messages, Options, SqliteJournal, Then, Tried,
 };
 use redress::types::Timestamp;
 

@@ -1,7 +1,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use redress::journal::{Journal, Options, OwnerLock, SqliteJournal, try_lock_dead};
+use redress::journal::{Journal, Left, Options, OwnerLock, SqliteJournal, try_lock_dead};
 use redress::types::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 

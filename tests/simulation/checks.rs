@@ -48,13 +48,13 @@ pub fn right_records(scene: &Scene, step: &StepName, given: &[Vec<u8>]) -> Moved
     let mut unclean = BTreeSet::new();
     for (place, entry) in entries.iter().enumerate() {
         match &entry.event {
-            Event::Intent(intent) if intent.step == *step => {
-                if fate(entries, place, step, intent.attempt) == Fate::NotClean {
-                    if unclean.is_empty() {
-                        expected.extend(intent.undo.map(|undo| scene.journal.payload(&undo)));
-                    }
-                    unclean.insert(intent.attempt);
+            Event::Intent(intent)
+                if intent.step == *step && fate(entries, place, step, intent.attempt) == Fate::NotClean =>
+            {
+                if unclean.is_empty() {
+                    expected.extend(intent.undo.map(|undo| scene.journal.payload(&undo)));
                 }
+                unclean.insert(intent.attempt);
             }
             Event::UndoAppended(appended) if appended.step == *step && unclean.contains(&appended.attempt) => {
                 expected.push(scene.journal.payload(&appended.undo));

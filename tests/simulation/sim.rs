@@ -40,12 +40,12 @@ struct Sim {
 
 /// Simulates one run with whatever can happen.
 pub fn simulate(config: &Config) -> Result<End, String> {
-    Sim::new(config, false).run().map_err(|(_, problem)| problem)
+    Sim::new(config, false).run()
 }
 
 /// Simulates one run of idempotent steps that keep out of each other's way, with few deaths.
 pub fn simulate_repeatable(config: &Config) -> Result<End, String> {
-    Sim::new(config, true).run().map_err(|(_, problem)| problem)
+    Sim::new(config, true).run()
 }
 
 /// Simulates one run and tells everything that happened.
@@ -53,7 +53,7 @@ pub fn told(config: &Config, repeatable: bool) -> (String, Result<End, String>) 
     let mut sim = Sim::new(config, repeatable);
     sim.scene.story = Some(String::new());
     let mut story = String::new();
-    let end = sim.run_in_place();
+    let end = sim.run();
     story.push_str(sim.scene.story.as_deref().unwrap_or_default());
     for entry in &sim.scene.journal.durable {
         let _ = writeln!(story, "{:3} {:?}", entry.seq, entry.event);
@@ -130,14 +130,7 @@ impl Sim {
         Sim { scene, owner: None, zombies: Vec::new(), specs, moves: 0, deaths: 0, most_deaths }
     }
 
-    fn run(mut self) -> Result<End, (Sim, String)> {
-        match self.run_in_place() {
-            Ok(end) => Ok(end),
-            Err(problem) => Err((self, problem)),
-        }
-    }
-
-    fn run_in_place(&mut self) -> Result<End, String> {
+    fn run(&mut self) -> Result<End, String> {
         for _ in 0..self.scene.config.moves {
             self.moves += 1;
             self.any_move()?;
