@@ -14,7 +14,7 @@ use super::output::quoted;
 use super::text::{granted, json_lines};
 use super::{Exit, lookup};
 use crate::document::escape;
-use crate::engine::{rfc3339, state_of, undo_of};
+use crate::engine::{rfc3339, state_of, undo_of, vote_command};
 use crate::journal::{Journal, RunFilter};
 use crate::saga::{RunState, State, Step};
 use crate::types::{CapabilityId, Digest, Grant, Principal, RunId, StepName, Timestamp};
@@ -112,8 +112,6 @@ pub(super) fn waiting(
         None => None,
     };
     let (run, name) = (state.run(), &step.spec.name);
-    let command =
-        |verb: &str| format!("redress {verb} {run} {name} --request {} --as user:NAME --reason REASON", request.id);
     Ok(Some(Waiting {
         schema: 1,
         run: run.clone(),
@@ -138,8 +136,8 @@ pub(super) fn waiting(
         quorum: request.quorum,
         expires: rfc3339(request.expires),
         expired: now >= request.expires,
-        approve: command("approve"),
-        reject: command("reject"),
+        approve: vote_command(true, run, name, &request.id),
+        reject: vote_command(false, run, name, &request.id),
     }))
 }
 

@@ -18,7 +18,9 @@ pub use forward::{
     ApprovalRequest, CompensationDecision, Decision, Evidence, Intent, Outcome, ReadRecord, RuleRef, StepResult,
     TargetRecord, UndoAppended, Vote,
 };
-pub use submission::{CompensationSpec, Mode, Owner, RunSubmitted, Sealed, StepSpec, StepSubmitted, TargetNote};
+pub use submission::{
+    CompensationSpec, Mode, Owner, RunSubmitted, Sealed, StepSpec, StepSubmitted, TargetNote, UNKNOWN_BOOT,
+};
 
 use crate::types::{PayloadRef, StepName, Timestamp};
 
