@@ -154,12 +154,12 @@ fn a_message_survives_the_death_of_the_process_at_every_commit() {
             let here = format!("killed {when} commit {commit}");
             redress(&place, &["recover"]);
             redress(&place, &["webhook", "deliver", "--wait"]);
-            let runs = place.journal().runs(&RunFilter::default(), None, 9).unwrap();
+            let runs = place.journal().runs(&RunFilter::default(), None, 9).unwrap().rows;
             if runs.is_empty() {
                 assert_eq!((receiver.received(), messages(&place)), (vec![], vec![]), "{here}");
                 continue;
             }
-            assert_eq!(runs[0].state, "PAUSED", "{here}");
+            assert_eq!(runs[0].state.as_str(), "PAUSED", "{here}");
             let id = one_id(&receiver.received());
             let [row] = messages(&place).try_into().unwrap();
             assert_eq!((row.id, row.ended), (id, Some(Ended::Delivered)), "{here}");
