@@ -20,7 +20,6 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::Output;
 
 use redress::journal::{Ended, Journal, MessageRow, Messages, RunFilter};
-use redress::saga::RunState;
 use rusqlite::Connection;
 
 use binary::{Answer, POLICY, Place, SETTINGS};
@@ -160,7 +159,7 @@ fn a_message_survives_the_death_of_the_process_at_every_commit() {
                 assert_eq!((receiver.received(), messages(&place)), (vec![], vec![]), "{here}");
                 continue;
             }
-            assert_eq!(runs[0].state, RunState::Paused, "{here}");
+            assert_eq!(runs[0].state.as_str(), "PAUSED", "{here}");
             let id = one_id(&receiver.received());
             let [row] = messages(&place).try_into().unwrap();
             assert_eq!((row.id, row.ended), (id, Some(Ended::Delivered)), "{here}");

@@ -45,6 +45,10 @@ fn spec(step: &str, depends_on: &[&str]) -> StepSpec {
 }
 
 fn submitted(mode: Mode, steps: Vec<StepSpec>) -> Event {
+    submitted_until(mode, steps, None)
+}
+
+fn submitted_until(mode: Mode, steps: Vec<StepSpec>, deadline: Option<Timestamp>) -> Event {
     Event::RunSubmitted(Box::new(RunSubmitted {
         run: RunId::parse("01920000-0000-7000-8000-000000000001").unwrap(),
         name: "test".into(),
@@ -57,7 +61,7 @@ fn submitted(mode: Mode, steps: Vec<StepSpec>) -> Event {
         templates: None,
         engine: "0".into(),
         max_parallel: 8,
-        deadline: None,
+        deadline,
         idle_timeout: Duration::from_secs(600),
         settle_timeout: Duration::from_secs(10),
         undo_window: Duration::from_secs(1_000),
@@ -82,7 +86,11 @@ struct Run {
 
 impl Run {
     fn new(mode: Mode, steps: Vec<StepSpec>) -> Run {
-        let first = Entry { seq: 1, at: Timestamp(1), event: submitted(mode, steps) };
+        Run::begin(submitted(mode, steps))
+    }
+
+    fn begin(submitted: Event) -> Run {
+        let first = Entry { seq: 1, at: Timestamp(1), event: submitted };
         let state = State::begin(&first).unwrap();
         let mut run = Run { entries: vec![first], state, now: 1, lazy: 0, reordered: false };
         run.owner();

@@ -1,5 +1,5 @@
 use redress::engine::EngineError;
-use redress::journal::Journal;
+use redress::journal::{Journal, Left};
 use redress::saga::RunState;
 
 use crate::world::{ALLOW, World, is};

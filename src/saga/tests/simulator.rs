@@ -1,4 +1,7 @@
-//! Random runs, outcomes, crashes, votes and operators, driven only by what `next` says.
+//! Random runs, open and sealed, with and without a deadline; random outcomes, crashes, votes, operators and clients; driven
+//! only by what `next` says.
+
+use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
@@ -21,7 +24,7 @@ fn simulate(seed: u64) -> Run {
     let mut dice = Dice(seed | 1);
     let count = 1 + dice.roll(7) as usize;
     let names: Vec<String> = (0..count).map(|i| format!("s{i}")).collect();
-    let specs = (0..count)
+    let specs: VecDeque<StepSpec> = (0..count)
         .map(|i| {
             let parents: Vec<&str> = (0..i).filter(|_| dice.roll(3) == 0).map(|p| names[p].as_str()).collect();
             let mut step = spec(&names[i], &parents);
@@ -32,11 +35,19 @@ fn simulate(seed: u64) -> Run {
             step
         })
         .collect();
-    let mut run = Run::new(Mode::Sealed, specs);
+    let deadline = (dice.roll(4) == 0).then(|| Timestamp(dice.roll(4_000)));
+    let (mode, begun, mut coming) = match dice.roll(3) {
+        0 => (Mode::Open, VecDeque::new(), specs),
+        _ => (Mode::Sealed, specs, VecDeque::new()),
+    };
+    let mut run = Run::begin(submitted_until(mode, begun.into(), deadline));
     let mut running: BTreeSet<StepIndex> = BTreeSet::new();
     for _ in 0..2_000 {
-        if run.state.phase == Phase::Closed {
-            break;
+        if run.state.phase == Phase::Closed && run.state.turn_back.is_none() {
+            if run.state.shown() != RunState::Completed || dice.roll(3) > 0 {
+                break;
+            }
+            run.foreign(operator(Verb::Undo, None), 0);
         }
         run.now += dice.roll(40);
         match dice.roll(60) {
@@ -47,6 +58,20 @@ fn simulate(seed: u64) -> Run {
             1 => run.foreign(operator(Verb::Cancel, None), dice.roll(4)),
             2 if dice.roll(4) == 0 => run.foreign(operator(Verb::Kill, None), dice.roll(4)),
             _ => {}
+        }
+        if mode == Mode::Open && dice.roll(5) == 0 {
+            ask_as_client(&mut run, &mut dice, &mut coming);
+        }
+        let failed = |step: &&Step| matches!(step.status, Status::UndoFailed(_));
+        let stuck = run.state.steps.iter().find(failed).map(|step| step.spec.name.to_string());
+        if let Some(step) = stuck.filter(|_| dice.roll(5) == 0) {
+            let verb = match dice.roll(5) {
+                0 => Verb::ResolveLeft,
+                1 => Verb::ResolveUndone,
+                2 => Verb::RepairRetry { component: Some(digest()) },
+                _ => Verb::RepairRetry { component: None },
+            };
+            run.foreign(operator(verb, Some(&step)), dice.roll(4));
         }
         let asked = |s: &Step| s.request().map(|request| (s.spec.name.to_string(), request.id.clone()));
         let requests: Vec<(String, String)> = run.state.steps.iter().filter_map(asked).collect();
@@ -103,6 +128,23 @@ impl Run {
         }
         self.lazy = back;
         self.state.absorb_late(&entry);
+    }
+}
+
+/// The client of an open run submits a step, commits, or rolls back. What comes too late is refused.
+fn ask_as_client(run: &mut Run, dice: &mut Dice, coming: &mut VecDeque<StepSpec>) {
+    match (dice.roll(20), coming.pop_front()) {
+        (0, _) => run.foreign(operator(Verb::Rollback, None), dice.roll(4)),
+        (_, Some(step)) => {
+            let inputs = payload("inputs");
+            let submitted = StepSubmitted { step: step.clone(), inputs, compensation: None };
+            match run.try_push(Event::StepSubmitted(Box::new(submitted))) {
+                Ok(()) => {}
+                Err(refused) => assert!(!run.state.is_open(), "{refused}"),
+            }
+        }
+        (1..8, None) => drop(run.try_push(Event::Sealed(Sealed {}))),
+        (_, None) => {}
     }
 }
 
@@ -198,16 +240,35 @@ proptest! {
         if !run.reordered {
             prop_assert_eq!(&read, &run.state);
         }
+        if let Some(Cause::Deadline) = &run.state.cause {
+            let turned = run.entries.iter().find(|entry| matches!(entry.event, Event::RollbackStarted(_)));
+            prop_assert!(turned.map(|entry| entry.at) >= run.state.submitted.deadline);
+        }
+        if run.state.submitted.mode == Mode::Sealed {
+            let by_client = matches!(run.state.cause, Some(Cause::Idle | Cause::Client { .. }));
+            prop_assert!(!by_client);
+        }
+        let by_hand = |entry: &Entry| match &entry.event {
+            Event::Operator(operator) => matches!(operator.verb, Verb::ResolveUndone | Verb::ResolveLeft),
+            _ => false,
+        };
+        if run.entries.iter().any(by_hand) {
+            prop_assert!(matches!(shown, RunState::Stuck | RunState::RolledBackWithResidue | RunState::Killed));
+        }
         if shown == RunState::RolledBack {
             prop_assert_eq!(run.state.steps_to_undo().count(), 0);
         }
         let mut allowed = BTreeSet::new();
         let mut open_undo: Option<StepName> = None;
-        let mut undone = BTreeSet::new();
+        let (mut undone, mut succeeded) = (BTreeSet::new(), BTreeSet::new());
         for entry in &run.entries {
             match &entry.event {
                 Event::Decision(e) if e.action != Action::Deny => drop(allowed.insert(e.step.clone())),
-                Event::Intent(e) => prop_assert!(allowed.contains(&e.step)),
+                Event::Intent(e) => {
+                    prop_assert!(allowed.contains(&e.step));
+                    prop_assert!(!succeeded.contains(&e.step), "a step that succeeded ran again");
+                }
+                Event::Result(e) if e.outcome == Outcome::Succeeded => drop(succeeded.insert(e.step.clone())),
                 Event::UndoIntent(e) => {
                     prop_assert!(open_undo.is_none());
                     prop_assert!(!undone.contains(&e.step), "an undo ran again after its result");
@@ -238,5 +299,39 @@ proptest! {
         let mut entries = simulate(seed).entries;
         entries.remove(at.index(entries.len().max(2) - 1));
         prop_assert!(fold(&entries).is_err());
+    }
+}
+
+#[test]
+fn the_simulator_meets_whatever_can_end_a_run() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..2_000_u64 {
+        let run = simulate(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let open = run.state.submitted.mode == Mode::Open;
+        seen.insert(format!("{} {}", if open { "open" } else { "sealed" }, run.state.shown()));
+        seen.extend(run.state.cause.as_ref().map(|cause| match cause {
+            Cause::StepFailed { .. } => "failed".to_owned(),
+            Cause::StepUnclear { .. } => "unclear".to_owned(),
+            Cause::Cancelled { .. } => "cancelled".to_owned(),
+            Cause::Deadline => "deadline".to_owned(),
+            Cause::Idle => "idle".to_owned(),
+            Cause::Client { .. } => "client".to_owned(),
+            Cause::Undo { .. } => "undo".to_owned(),
+        }));
+        let verbs = run.entries.iter().filter_map(|entry| match &entry.event {
+            Event::Operator(operator) => Some(&operator.verb),
+            _ => None,
+        });
+        seen.extend(verbs.map(|verb| match verb {
+            Verb::RepairRetry { .. } => "retry".to_owned(),
+            Verb::ResolveLeft | Verb::ResolveUndone => "resolve".to_owned(),
+            _ => "verb".to_owned(),
+        }));
+    }
+    let ends = ["COMPLETED", "ROLLED_BACK", "ROLLED_BACK_WITH_RESIDUE", "KILLED"];
+    let ends = ["open", "sealed"].iter().flat_map(|mode| ends.iter().map(move |end| format!("{mode} {end}")));
+    let causes = ["failed", "unclear", "cancelled", "deadline", "idle", "client", "undo", "retry", "resolve"];
+    for expected in ends.chain(causes.map(str::to_owned)) {
+        assert!(seen.contains(&expected), "no run met `{expected}`: {seen:?}");
     }
 }
