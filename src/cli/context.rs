@@ -10,7 +10,7 @@ use super::output::Output;
 use super::progress::Progress;
 use super::settings::Settings;
 use crate::document::Source;
-use crate::engine::{Engine, Parts, Registry, SystemClock};
+use crate::engine::{Engine, Parts, Registry, SystemClock, prepare_binary_digest};
 use crate::journal::{Options, SqliteJournal};
 use crate::policy::Policy;
 use crate::sandbox::{Sandbox, SandboxConfig};
@@ -106,6 +106,9 @@ impl Context {
 
     /// Everything that a workflow is checked against. No journal is opened or made yet.
     pub(super) fn tools(&self, opening: Opening) -> Result<Tools, CliError> {
+        if opening == Opening::Create {
+            prepare_binary_digest();
+        }
         let policy = self.policy()?;
         let (sandbox, registry) = self.registry(opening)?;
         self.announce(Some(&policy));

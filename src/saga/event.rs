@@ -155,6 +155,9 @@ pub struct RunSubmitted {
     pub templates: Option<PayloadRef>,
     /// The version of the engine.
     pub engine: String,
+    /// The SHA-256 of the host's program file, where it could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binary: Option<Digest>,
     /// How many steps run at the same time at most.
     pub max_parallel: u32,
     /// When the run rolls back if it has not finished.
@@ -428,7 +431,7 @@ pub struct TargetRecord {
 pub struct ReadRecord {
     /// The directory, as the component sees it.
     pub place: String,
-    /// How many files or listings were opened.
+    /// How many files or listings were opened; 0 if names in it were only looked at.
     pub count: u64,
     /// How many bytes were read.
     pub bytes: u64,

@@ -56,6 +56,7 @@ fn submitted(mode: Mode, steps: Vec<StepSpec>) -> Event {
         inputs: payload("i"),
         templates: None,
         engine: "0".into(),
+        binary: None,
         max_parallel: 8,
         deadline: None,
         idle_timeout: Duration::from_secs(600),
