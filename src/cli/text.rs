@@ -207,7 +207,7 @@ fn done(page: &mut Page, undo: &str, done: &Done) {
     let name = |name: &str| if undo.is_empty() { name.to_owned() } else { format!("{undo}{name}") };
     page.fields(&name("effects"), done.effects.iter().map(effect));
     page.fields(&name("egress"), done.egress.iter().map(effect));
-    page.fields(&name("reads"), done.reads.iter().map(read));
+    page.fields(&name("reads"), done.reads.iter().map(reads));
     if done.unlisted > 0 {
         page.field("", format_args!("{} more effects and requests are counted, and not listed", done.unlisted));
     }
@@ -224,7 +224,8 @@ fn undos(page: &mut Page, step: &StepView) {
     }
 }
 
-fn read(read: &ReadRecord) -> String {
+/// What was read in a directory.
+pub(super) fn reads(read: &ReadRecord) -> String {
     let place = quoted(&read.place);
     match read.count {
         0 if read.bytes == 0 => format!("{place}: looked at"),

@@ -19,6 +19,7 @@ mod live;
 mod plan;
 mod registry;
 mod request;
+pub mod review;
 mod rollback;
 mod runner;
 mod stored;

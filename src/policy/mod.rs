@@ -86,7 +86,7 @@ mod selftest;
 pub use decide::{Decision, Request, decide, decide_by_rule_only};
 pub use explain::{Explanation, PrincipalExplanation, RuleOutcome, RuleTrace, explain};
 pub use foresee::{Foresight, foresee};
-pub use grant::{WritableHost, effective_grant};
+pub use grant::{Opening, WritableHost, effective_grant, openings};
 pub use pattern::Pattern;
 pub use rule::{ApprovalTerms, RuleRef, VoteRefusal};
 pub use selftest::{PolicyTest, TestResult, load_tests, run_tests};

@@ -10,5 +10,6 @@ mod documents;
 mod examples;
 mod operator;
 mod recovery;
+mod review;
 mod run;
 mod setup;

@@ -13,17 +13,15 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Context, Exit, Opening, asked};
+use super::{Context, Exit, Opening, asked, unknown};
 use crate::cli::error::CliError;
 use crate::cli::output::quoted;
 use crate::cli::text::{granted, json_lines};
-use crate::document::suggest;
 use crate::engine::{EngineError, Registry};
 use crate::policy::{Policy, effective_grant};
 use crate::sandbox::{Component, ImportKind, Provenance, Sandbox, Sections, sections};
 use crate::types::{
-    CapabilityId, CapabilityInfo, Catalog as _, Digest, Duration, EffectKind, Grant, LimitUnit, Limits, Permission,
-    Principal, Risk,
+    CapabilityId, CapabilityInfo, Digest, Duration, EffectKind, Grant, LimitUnit, Limits, Permission, Principal, Risk,
 };
 
 /// See [`Verb`](super::Verb).
@@ -118,12 +116,7 @@ fn find(what: &str, sandbox: &Sandbox, registry: &Registry) -> Result<Found, Cli
         CliError::usage("unknown-capability", error.to_string()).help("write a file or the id of a capability")
     })?;
     let Some(installed) = registry.provider(what) else {
-        let ids = registry.ids();
-        let error = CliError::from(EngineError::UnknownCapability(id));
-        return Err(match suggest(what, ids.iter().map(|id| id.as_str())) {
-            Some(id) => error.help(format!("did you mean `{id}`?")),
-            None => error.help("`redress capability list` lists what is installed"),
-        });
+        return Err(unknown(what, registry));
     };
     Ok(Found {
         component: installed.component.clone(),
