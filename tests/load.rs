@@ -150,7 +150,8 @@ struct Kept {
 
 fn load_with(cache: &Path, guest: &str) {
     let bytes = fs::read(guests::component(guest)).unwrap();
-    let sandbox = Sandbox::new(SandboxConfig { cache_dir: Some(cache.to_owned()) }).unwrap();
+    let sandbox =
+        Sandbox::new(SandboxConfig { cache_dir: Some(cache.to_owned()), ..SandboxConfig::default() }).unwrap();
     assert_eq!(sandbox.load(&bytes, Provenance::External).unwrap().digest(), sha256(&bytes));
 }
 

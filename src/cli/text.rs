@@ -248,12 +248,15 @@ pub(super) fn effect(effect: &Effect) -> String {
 
 /// With whom a request was exchanged, and what came of it.
 fn exchange(exchange: &Exchange) -> String {
-    let mut text = format!(", to {}", escape(&exchange.address));
+    let mut text = match exchange.address.as_str() {
+        "" => ", the name has no address".to_owned(),
+        address => format!(", to {}", escape(address)),
+    };
     match exchange.status {
         Some(status) => {
             let _ = write!(text, ", status {status}, {} bytes received", exchange.received);
         }
-        None => text.push_str(", no status"),
+        None => text.push_str(", no answer"),
     }
     if let Some(body) = &exchange.body {
         let _ = write!(text, ", body {}", body.short());
@@ -282,6 +285,7 @@ pub(super) fn remains(residue: &Residue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{HttpMethod, Target, sha256};
 
     #[test]
     fn lines_of_others_stay_behind_their_indent() {
@@ -294,5 +298,26 @@ mod tests {
         assert_eq!(host_word("file of 5 bytes, 2cf24dba5fb0"), "file of 5 bytes, 2cf24dba5fb0");
         assert_eq!(host_word("link to x, after absent"), "\"link to x, after absent\"");
         assert_eq!(host_word("unknown: a\nb"), "\"unknown: a\\nb\"");
+    }
+
+    #[test]
+    fn a_request_says_with_whom_it_was_exchanged_and_what_came_of_it() {
+        let target = Target::Http { method: HttpMethod::Post, url: "https://api.test/v1?q=\"".into() };
+        let exchange = Exchange {
+            address: "192.0.2.1:443".into(),
+            status: Some(201),
+            received: 7,
+            body: Some(sha256(b"hello")),
+            secrets: vec!["TOKEN".into()],
+        };
+        let kind = "http.post".to_owned();
+        let sent = Effect { kind, target, to: None, status: EffectStatus::Done, bytes: 5, exchange: Some(exchange) };
+        assert_eq!(
+            effect(&sent),
+            "http.post \"POST https://api.test/v1?q=\\\"\": done, 5 bytes, to 192.0.2.1:443, status 201, 7 bytes received, \
+             body 2cf24dba5fb0, with secret TOKEN"
+        );
+        let unsent = Effect { status: EffectStatus::Refused, bytes: 0, exchange: Some(Exchange::default()), ..sent };
+        assert!(effect(&unsent).ends_with("refused: nothing changed, the name has no address, no answer"));
     }
 }

@@ -44,9 +44,6 @@ pub enum LoadError {
     /// It does not compile.
     #[error("it is not a valid component: {0}")]
     Invalid(String),
-    /// It wants the network.
-    #[error("it imports `{0}`: HTTP is not offered to components by this version")]
-    Http(String),
     /// It imports what the host does not have.
     #[error("it imports `{0}`, which the host does not have")]
     MissingImport(String),
@@ -147,8 +144,8 @@ impl Sandbox {
         let wrong = |error: wasmtime::Error| LoadError::WrongContract(format!("{error:#}"));
         let pre = inner.linker.instantiate_pre(&code).map_err(wrong)?;
         let pre = CapabilityPre::new(pre).map_err(wrong)?;
-        let description = call::describe(&inner.engine, &pre).map_err(LoadError::DescribeFailed)?;
-        if call::describe(&inner.engine, &pre).map_err(LoadError::DescribeFailed)? != description {
+        let description = call::describe(inner, &pre).map_err(LoadError::DescribeFailed)?;
+        if call::describe(inner, &pre).map_err(LoadError::DescribeFailed)? != description {
             return Err(LoadError::DescribeDiffers);
         }
         let (capabilities, schemas) =

@@ -16,12 +16,13 @@
 //! | file | what is inside |
 //! |---|---|
 //! | `engine` | the one wasmtime configuration, the epoch ticker, the linker |
-//! | `component`, `world`, `describe`, `schema`, `cache` | bytes become a checked [`Component`] |
+//! | `component`, `world`, `describe`, `schema`, `cache`, `private` | bytes become a checked [`Component`] |
 //! | `sections` | what a component says of its origin |
 //! | `grant` | the directories of a grant are opened |
 //! | `call`, `explain` | one call from start to report, and why it failed |
 //! | `attempt`, `evidence` | the gate's decisions, and what it saw |
 //! | `fs`, `fs_effects`, `names`, `stream` | the filesystem gate |
+//! | `http`, `net`, `secret` | the HTTP gate: what is sent, over which connection, with which secrets |
 //! | `undo` | the two interfaces that a component imports from us |
 //! | `limits`, `stdio` | what bounds a call |
 //! | `observe` | states of targets on disk |
@@ -38,10 +39,14 @@ mod explain;
 mod fs;
 mod fs_effects;
 mod grant;
+mod http;
 mod limits;
 mod names;
+mod net;
 mod observe;
+mod private;
 mod schema;
+mod secret;
 mod sections;
 mod state;
 mod stdio;
@@ -54,6 +59,8 @@ pub use call::{Call, CallKind, Report};
 pub use cancel::Cancel;
 pub use component::{Component, LoadError, Provenance};
 pub use engine::{Sandbox, SandboxConfig, SandboxError};
+pub use net::{Connection, Net, NetError, Resolver, Stream, SystemResolver};
 pub use observe::{observe, observe_like, sync_paths};
+pub use private::PrivateFolder;
 pub use sections::{Section, Sections, sections};
 pub use world::ImportKind;

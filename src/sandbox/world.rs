@@ -1,8 +1,7 @@
 //! Whether a component fits the contract, and if not, which item does not.
 //!
-//! In this order: it exports `provider` in a version that this host runs; each function of it has the types of the contract;
-//! each import is one that the host has, in a version that it runs; and what it imports of our own interfaces has the types
-//! of the contract, too. Component-model types are exact: one more field of a record breaks a component, so the first
+//! In this order: it exports `provider` in a version that this host runs; each import is one that the host has, in a version
+//! that it runs; and the functions that it exports and imports of our own interfaces have the types of the contract. Component-model types are exact: one more field of a record breaks a component, so the first
 //! difference is named, with what was expected in its place. What is different in WASI is said by the linker, which compares
 //! all of it anyway.
 
@@ -25,8 +24,18 @@ const OURS: Versions = Versions { prefix: "0.1.", shown: "0.1.x" };
 const WASI: Versions = Versions { prefix: "0.2.", shown: "0.2.x" };
 
 /// What a component may import; whatever of it is not granted is empty.
-const IMPORTS: [&str; 8] =
-    [UNDO, CONTEXT, "wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+const IMPORTS: [&str; 10] = [
+    UNDO,
+    CONTEXT,
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
+    "wasi:io/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
 
 struct Versions {
     prefix: &'static str,
@@ -136,15 +145,19 @@ pub(super) fn check(engine: &Engine, code: &Code) -> Result<Vec<String>, LoadErr
             _ => {}
         }
     }
-    match (provider, other) {
-        (Some((name, item)), _) => check_provider(engine, &name, &item)?,
+    let (name, provider) = match (provider, other) {
+        (Some(provider), _) => provider,
         (None, Some(name)) => return Err(LoadError::WrongVersion { does: "exports", name, runs: OURS.shown }),
         (None, None) => return Err(LoadError::WrongWorld),
-    }
+    };
     let mut imports = Vec::new();
+    for (name, _) in world.imports(engine) {
+        check_offered(name)?;
+        imports.push(name.to_owned());
+    }
+    check_provider(engine, &name, &provider)?;
     for (name, item) in world.imports(engine) {
         check_import(engine, name, &item.ty)?;
-        imports.push(name.to_owned());
     }
     Ok(imports)
 }
@@ -162,10 +175,8 @@ fn check_provider(engine: &Engine, name: &str, item: &ComponentItem) -> Result<(
     Ok(())
 }
 
-fn check_import(engine: &Engine, name: &str, item: &ComponentItem) -> Result<(), LoadError> {
-    if name.starts_with("wasi:http/") {
-        return Err(LoadError::Http(name.to_owned()));
-    }
+/// Whether the host has an interface of this name in this version.
+fn check_offered(name: &str) -> Result<(), LoadError> {
     let missing = || LoadError::MissingImport(name.to_owned());
     let (path, version) = name.split_once('@').ok_or_else(missing)?;
     let known = |import: &&str| if import.ends_with("/") { path.starts_with(*import) } else { path == *import };
@@ -176,7 +187,12 @@ fn check_import(engine: &Engine, name: &str, item: &ComponentItem) -> Result<(),
     if !version.starts_with(versions.prefix) {
         return Err(LoadError::WrongVersion { does: "imports", name: name.to_owned(), runs: versions.shown });
     }
-    let offered: &[Function] = match path {
+    Ok(())
+}
+
+/// Whether what is imported of our own interfaces has the types of the contract.
+fn check_import(engine: &Engine, name: &str, item: &ComponentItem) -> Result<(), LoadError> {
+    let offered: &[Function] = match name.split('@').next().unwrap_or(name) {
         UNDO => &UNDO_OFFERED,
         CONTEXT => &CONTEXT_OFFERED,
         _ => return Ok(()),

@@ -1,5 +1,7 @@
 //! Policies, capabilities, completions, version.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use crate::project::{POLICY, Project, run_in};
@@ -106,6 +108,11 @@ fn capabilities_are_listed_and_inspected_with_what_they_ask_for_and_get() {
     let said = project.ends(0, &["capability", "inspect", "io.fs.write_file"]);
     for expected in [
         "source      standard library: fs\n",
+        "provenance  part of this binary\n",
+        "\nimports that can lead out\n  redress:capability/undo@0.1.0: ",
+        "  wasi:filesystem/preopens@0.2.6: the directories that are granted\n",
+        "\n  \"producers\" (",
+        "\n    \"processed-by: wit-",
         "grants      to agent:demo, by sha256:",
         "  effect      reversible\n",
         "  asks        fs:read, fs:write\n",
@@ -118,6 +125,16 @@ fn capabilities_are_listed_and_inspected_with_what_they_ask_for_and_get() {
     let granted = &inspected["capabilities"][0]["granted"]["filesystem"][0];
     assert_eq!((&granted["guest"], &granted["access"]), (&json!("/workspace"), &json!("read-write")));
     assert_eq!(inspected["component"], write["component"]);
+    let capability = &inspected["capabilities"][0];
+    assert_eq!((&capability["risk"], &capability["declared_risk"]), (&json!("MEDIUM"), &json!("MEDIUM")));
+    assert_eq!((&inspected["provenance"], &inspected["installed"]), (&json!("standard"), &json!(true)));
+    let privileges = inspected["imports"]["privileges"].as_array().unwrap();
+    let kinds: BTreeSet<&str> = privileges.iter().map(|import| import["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, BTreeSet::from(["contract", "filesystem"]));
+    // Every Rust component imports the file system. Of one that asks for no files it says nothing.
+    let hash = project.json(0, &["capability", "inspect", "data.hash"]);
+    assert_eq!(hash["imports"]["privileges"], json!([]));
+    assert!(!hash["imports"]["floor"].as_array().unwrap().is_empty());
 
     let said = project.ends(2, &["capability", "inspect", "io.fs.write_fil"]);
     assert!(said.stderr.contains("did you mean `io.fs.write_file`?"), "{}", said.stderr);

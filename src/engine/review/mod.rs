@@ -391,6 +391,11 @@ fn joined(above: &str, rest: &str) -> String {
     }
 }
 
+/// Asks for every request: for whether a grant opens one, whatever is asked for.
+fn any_request() -> Vec<Permission> {
+    ["http:* https://*", "http:* http://*"].iter().filter_map(|text| Permission::parse(text).ok()).collect()
+}
+
 impl Place {
     /// A directory as the component sees it, below one that was granted; none if it was not granted.
     fn of(grant: &Grant, guest: &str) -> Option<Place> {
@@ -427,9 +432,7 @@ impl Usage {
         let plain = format!("{}/{}", parts.origin(), parts.segments.join("/"));
         let request = self.requests.entry((method, plain)).or_default();
         request.query |= parts.query.is_some();
-        let any: Vec<Permission> =
-            ["http:* https://*", "http:* http://*"].iter().filter_map(|text| Permission::parse(text).ok()).collect();
-        if let Ok(how) = opened(&grant.network, &any, method, &parts) {
+        if let Ok(how) = opened(&grant.network, &any_request(), method, &parts) {
             request.local |= how.local;
             request.reads_are_effects |= how.effect && method.is_read();
         }

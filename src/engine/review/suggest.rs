@@ -13,11 +13,11 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Place, Usage, below, joined};
+use super::{Place, Usage, any_request, below, joined};
 use crate::policy::Opening;
 use crate::types::{
-    Access, CapabilityId, DirGrant, Duration, HttpMethod, LimitUnit, Limits, Permission, Principal, ResourceGlob,
-    SecretGrant, SecretSource, UrlGrant, UrlParts, opened,
+    Access, CapabilityId, DirGrant, Duration, HttpMethod, LimitUnit, Limits, Principal, ResourceGlob, SecretGrant,
+    SecretSource, UrlGrant, UrlParts, opened,
 };
 
 /// The most directories of one entry.
@@ -59,8 +59,8 @@ pub(super) fn of(
         config: usage.config.clone(),
         limits: limits(openings),
     };
-    let opens = !(suggested.filesystem.is_empty() && suggested.network.is_empty() && suggested.secrets.is_empty())
-        || !suggested.config.is_empty();
+    let Suggested { filesystem, network, secrets, config, .. } = &suggested;
+    let opens = !(filesystem.is_empty() && network.is_empty() && secrets.is_empty() && config.is_empty());
     // Limits alone are for everybody, as they were.
     let principals = if opens { usage.principals.iter().cloned().collect() } else { Vec::new() };
     (opens || !suggested.limits.is_empty()).then_some(Suggested { principals, ..suggested })
@@ -151,7 +151,7 @@ fn standing(place: &Place, openings: &[Opening], moving: &BTreeSet<String>) -> P
 }
 
 /// What of a request decides which entry it falls under, besides its path and method.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
     origin: String,
     query: bool,
@@ -159,21 +159,28 @@ struct Kind {
     reads_are_effects: bool,
 }
 
+/// The requests of one method to one origin.
+#[derive(Default)]
+struct Enclosed {
+    kind: Kind,
+    /// The segments of each path.
+    paths: Vec<Vec<String>>,
+}
+
 /// For each origin and method the URLs that enclose the requests; methods with the same URLs stand together.
 fn urls(usage: &Usage) -> Vec<UrlGrant> {
-    let mut paths: BTreeMap<(String, HttpMethod), (Kind, Vec<Vec<String>>)> = BTreeMap::new();
+    let mut enclosed: BTreeMap<(String, HttpMethod), Enclosed> = BTreeMap::new();
     for ((method, url), request) in &usage.requests {
         let Ok(parts) = UrlParts::parse(url) else { continue };
-        let origin = parts.origin();
-        let kind = Kind { origin: origin.clone(), query: false, local: false, reads_are_effects: false };
-        let (kind, paths) = paths.entry((origin, *method)).or_insert_with(|| (kind, Vec::new()));
+        let Enclosed { kind, paths } = enclosed.entry((parts.origin(), *method)).or_default();
+        kind.origin = parts.origin();
         kind.query |= request.query;
         kind.local |= request.local;
         kind.reads_are_effects |= request.reads_are_effects;
         paths.push(parts.segments.iter().map(|segment| (*segment).to_owned()).collect());
     }
     let mut found: BTreeMap<(Kind, String), Vec<HttpMethod>> = BTreeMap::new();
-    for ((_, method), (kind, paths)) in paths {
+    for ((_, method), Enclosed { kind, paths }) in enclosed {
         let url = enclosing(&kind.origin, &paths);
         found.entry((kind, url)).or_default().push(method);
     }
@@ -220,13 +227,12 @@ fn covers(url: &str, origin: &str, paths: &[Vec<String>]) -> bool {
         local: false,
         reads_are_effects: false,
     };
-    let any: Vec<Permission> =
-        ["http:* https://*", "http:* http://*"].iter().filter_map(|text| Permission::parse(text).ok()).collect();
     plain
         && paths.iter().all(|path| {
             let url = format!("{origin}/{}", path.join("/"));
-            UrlParts::parse(&url)
-                .is_ok_and(|parts| opened(std::slice::from_ref(&grant), &any, HttpMethod::Get, &parts).is_ok())
+            UrlParts::parse(&url).is_ok_and(|parts| {
+                opened(std::slice::from_ref(&grant), &any_request(), HttpMethod::Get, &parts).is_ok()
+            })
         })
 }
 
