@@ -444,11 +444,18 @@ impl Usage {
             self.target(grant, &record.target);
         }
         for read in &evidence.reads {
-            if let Some(place) = Place::of(grant, &read.place) {
-                let (opened, bytes) = self.read.entry(place).or_default();
-                *opened += read.count;
-                *bytes = bytes.saturating_add(read.bytes);
-            }
+            let Some(place) = Place::of(grant, &read.place) else {
+                // Somewhere below one of them, in a directory whose name the system could not tell.
+                for dir in &grant.filesystem {
+                    if let Some(place) = Place::of(grant, &dir.guest) {
+                        self.read.entry(place).or_default();
+                    }
+                }
+                continue;
+            };
+            let (opened, bytes) = self.read.entry(place).or_default();
+            *opened += read.count;
+            *bytes = bytes.saturating_add(read.bytes);
         }
         for effect in evidence.effects.iter().chain(&evidence.egress) {
             self.effect(grant, effect);

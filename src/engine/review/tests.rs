@@ -228,6 +228,18 @@ fn a_directory_that_a_run_made_is_granted_by_the_one_that_stands() {
 }
 
 #[test]
+fn what_was_read_where_no_name_was_known_keeps_the_whole_grant() {
+    let info = capability("t.x", &["fs:read"]);
+    let run = Run::of(&[("s", &info)]).decided("s", Action::Allow, workspace(Access::ReadOnly), None).executed(
+        "s",
+        read(&["/workspace/a", "?"]),
+        None,
+    );
+    let review = review(&[&info], &[run], &policy(WORKSPACE));
+    assert_eq!(opened_by(&review, &info), workspace(Access::ReadOnly));
+}
+
+#[test]
 fn a_name_that_cannot_stand_in_a_policy_is_granted_by_the_directory_above() {
     let info = capability("t.x", &["fs:read"]);
     let run = Run::of(&[("s", &info)]).decided("s", Action::Allow, workspace(Access::ReadOnly), None).executed(
