@@ -14,7 +14,7 @@ use super::error::CliError;
 use super::output::quoted;
 use super::text::{granted, json_lines};
 use crate::document::escape;
-use crate::engine::{rfc3339, state_of};
+use crate::engine::{rfc3339, state_of, vote_command};
 use crate::journal::{Journal, RunFilter};
 use crate::saga::event::{ApprovalRequest, Decision};
 use crate::saga::{RunState, State, Step};
@@ -111,8 +111,6 @@ fn waiting(
         None => None,
     };
     let (run, name) = (state.run(), &step.spec.name);
-    let command =
-        |verb: &str| format!("redress {verb} {run} {name} --request {} --as user:NAME --reason REASON", request.id);
     Ok(Waiting {
         schema: 1,
         run: run.clone(),
@@ -137,8 +135,8 @@ fn waiting(
         quorum: request.quorum,
         expires: rfc3339(request.expires),
         expired: now >= request.expires,
-        approve: command("approve"),
-        reject: command("reject"),
+        approve: vote_command(true, run, name, &request.id),
+        reject: vote_command(false, run, name, &request.id),
     })
 }
 

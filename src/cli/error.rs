@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Exit;
 use crate::document::{Diagnostics, Severity, escape};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, WebhookError};
 use crate::journal::JournalError;
 use crate::sandbox::SandboxError;
 
@@ -152,6 +152,17 @@ impl From<JournalError> for CliError {
         match help {
             Some(help) => answer.help(help),
             None => answer,
+        }
+    }
+}
+
+impl From<WebhookError> for CliError {
+    fn from(error: WebhookError) -> CliError {
+        match error {
+            WebhookError::Journal(error) => error.into(),
+            WebhookError::Secret { .. } => CliError::usage("no-secret", error.to_string()).help(
+                "it is `whsec_` and 24 to 64 random bytes in base64, in the variable or file that `webhook:` names",
+            ),
         }
     }
 }

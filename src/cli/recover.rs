@@ -57,6 +57,7 @@ async fn recover_all(context: &Context, host: &Host) -> Result<Exit, CliError> {
     }
     host.progress.finish();
     print(context, &recovered)?;
+    drive::tell_people(context, host, &interrupt).await;
     if stopped {
         context.output.note("interrupted: nothing new was started; go on with `redress recover`");
         return Ok(Exit::Interrupted);

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::Finding;
+use crate::saga::NotAdmitted;
 use crate::types::{CanonicalError, Digest, RunId};
 
 /// Why the journal did not do what was asked.
@@ -156,6 +157,15 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// An append that the saga core does not admit to this run.
+    pub(super) fn not_admitted(run: &RunId, refused: NotAdmitted) -> JournalError {
+        let run = run.clone();
+        match refused {
+            NotAdmitted::StaleEpoch { epoch, current } => JournalError::StaleEpoch { run, epoch, current },
+            NotAdmitted::HeadMoved { expected, seq } => JournalError::HeadMoved { run, expected, seq },
+        }
+    }
+
     /// What a person can do about it.
     pub fn help(&self) -> Option<&'static str> {
         Some(match self {

@@ -4,7 +4,7 @@
 //!
 //! - **Prefix-durable in the order of enqueueing.** What was enqueued earlier is never less durable than what was enqueued
 //!   later. An answered [`Durability::Sync`] append survives the loss of power, and so does everything before it.
-//! - **All or nothing.** The events of one append, their payloads and the run's row are in one transaction. A refused append
+//! - **All or nothing.** The events of one append, their payloads, messages and the run's row are in one transaction. A refused append
 //!   changed nothing, and its neighbours in the same transaction are not concerned.
 //! - **One owner.** An append by an owner carries its epoch and is refused once another process took the run over. A run is
 //!   taken over only from a process that is dead: see [`OwnerLock`].
@@ -27,12 +27,13 @@
 //!
 //! Beside the database file: `owners/`, one locked file a living process; `targets/`, states of targets that were noted
 //! without a sync. In it: `events` (chains), `payloads` (salted, apart), `runs` (an index for listing, derived from the
-//! chains), `components` and `policies` (whatever runs refer to).
+//! chains), `components` and `policies` (whatever runs refer to), `outbox` (messages for people, and what came of them).
 
 mod book;
 mod chain;
 mod error;
 mod finding;
+mod outbox;
 mod owner;
 mod payload;
 mod pending;
@@ -47,10 +48,12 @@ mod targets;
 mod verify;
 mod writer;
 
+pub use crate::saga::Author;
 pub use crate::saga::event::TargetNote;
 pub use chain::{Chain, GENESIS, SYSTEM, VERSION, link};
 pub use error::JournalError;
 pub use finding::{Finding, Flaw};
+pub use outbox::{Answer, Ended, Message, MessageKind, MessageRow, Messages, Then, Tried};
 pub use owner::{Guard, OwnerIdentity, OwnerLock, try_lock_dead};
 pub use payload::Payload;
 pub use pending::Pending;
@@ -88,7 +91,8 @@ pub trait Journal: Send + Sync {
 
     /// Makes `owner` the owner of a run. Called by recovery with the [`Guard`] of the owner before in hand, never without.
     ///
-    /// `noted` is what the owner before noted for attempts that have no `RESULT`; it becomes part of the chain. Durable.
+    /// `noted` is what the owner before noted for attempts that have no `RESULT`; it becomes part of the chain. `messages`
+    /// are put into the outbox in the same commit. Durable.
     /// Refused with [`JournalError::StaleEpoch`] if somebody else took it first. The new owner then reads the run's
     /// entries up to [`Taken::entry`]; what stands after it will be told as foreign.
     fn take_over(
@@ -97,6 +101,7 @@ pub trait Journal: Send + Sync {
         expected_epoch: u64,
         owner: &OwnerIdentity,
         noted: Vec<TargetNote>,
+        messages: Vec<Message>,
         at: Timestamp,
     ) -> Pending<Taken>;
 
@@ -150,6 +155,19 @@ pub trait Journal: Send + Sync {
 
     /// A kept policy, checked against its digest.
     fn policy(&self, digest: &Digest) -> Result<Option<PolicyText>, JournalError>;
+
+    /// Takes a message for `owner` before it is sent, and answers with its body. Called with the [`Guard`] of the owner that
+    /// the row names in hand, if it names one.
+    ///
+    /// None, and nothing is written, if the message is not as `row` says any more: somebody else was faster. Durable.
+    fn claim_message(&self, row: &MessageRow, owner: &OwnerIdentity) -> Pending<Option<Bytes>>;
+
+    /// Notes what came of a try, once it has ended, and gives the claim up. False, and nothing is written, if `owner` does not
+    /// hold it. Durable.
+    fn note_message(&self, id: &str, owner: &OwnerIdentity, tried: Tried) -> Pending<bool>;
+
+    /// Up to `limit` messages of the outbox.
+    fn messages(&self, which: Messages<'_>, limit: usize) -> Result<Vec<MessageRow>, JournalError>;
 
     /// Whether there is space for new runs. Called before each [`Journal::create_run`]; never before an append, so that what is
     /// reserved is there for rollbacks.
@@ -221,24 +239,6 @@ pub struct PolicyText {
     pub text: String,
 }
 
-/// Who appends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Author {
-    /// The run's owner.
-    Owner {
-        /// The epoch that it got from [`Journal::create_run`] or [`Journal::take_over`].
-        epoch: u64,
-        /// The run's head, if the append is legal only as long as nobody else has appended; otherwise it is refused with
-        /// [`JournalError::HeadMoved`].
-        expected_seq: Option<u64>,
-    },
-    /// Any process: only `VOTE` and `OPERATOR`, and always durable.
-    Anyone {
-        /// The run's head when the author checked that the event is legal.
-        expected_seq: u64,
-    },
-}
-
 /// When an append is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -257,6 +257,8 @@ pub struct Append {
     pub events: Vec<(Timestamp, Event)>,
     /// What the events name and what is not stored yet.
     pub payloads: Vec<Payload>,
+    /// What people are to be told because of the events.
+    pub messages: Vec<Message>,
     /// The row's new state, if it changes.
     pub summary: Option<Summary>,
     /// When it is answered.
@@ -270,6 +272,7 @@ impl Append {
             author: Author::Owner { epoch, expected_seq: None },
             events,
             payloads: Vec::new(),
+            messages: Vec::new(),
             summary: None,
             durability,
         }
@@ -281,6 +284,7 @@ impl Append {
             author: Author::Anyone { expected_seq },
             events: vec![(at, event)],
             payloads: Vec::new(),
+            messages: Vec::new(),
             summary: None,
             durability: Durability::Sync,
         }
@@ -289,6 +293,12 @@ impl Append {
     /// With payloads.
     pub fn with_payloads(mut self, payloads: Vec<Payload>) -> Append {
         self.payloads = payloads;
+        self
+    }
+
+    /// With messages.
+    pub fn with_messages(mut self, messages: Vec<Message>) -> Append {
+        self.messages = messages;
         self
     }
 

@@ -19,6 +19,7 @@ use rustix::io::Errno;
 
 use super::JournalError;
 use super::error::on_file;
+use crate::saga::event::UNKNOWN_BOOT;
 
 /// Who a process is, as `OWNER` events say it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +59,7 @@ impl OwnerLock {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
         let identity = OwnerIdentity {
             id: uuid::Uuid::now_v7().to_string(),
-            boot: boot.map_or_else(|_| "unknown".to_owned(), |boot| boot.trim().to_owned()),
+            boot: boot.map_or_else(|_| UNKNOWN_BOOT.to_owned(), |boot| boot.trim().to_owned()),
         };
         let unnamed = dir.join(format!(".{}", identity.id));
         let failed = on_file("lock the owner file", &unnamed);

@@ -25,7 +25,7 @@ fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
 }
 
 /// A column that is parsed to a type of ours.
-fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
+pub(super) fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
     row: &Row<'_>,
     column: usize,
     parse: impl FnOnce(&str) -> Result<T, E>,

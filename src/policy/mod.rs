@@ -87,6 +87,7 @@ pub use decide::{Decision, Request, decide, decide_by_rule_only};
 pub use explain::{Explanation, PrincipalExplanation, RuleOutcome, RuleTrace, explain};
 pub use foresee::{Foresight, foresee};
 pub use grant::{GrantedHost, Opening, effective_grant, openings};
+pub use load::read_secret_source;
 pub use pattern::Pattern;
 pub use rule::{ApprovalTerms, RuleRef, VoteRefusal};
 pub use selftest::{PolicyTest, TestResult, load_tests, run_tests};

@@ -239,6 +239,9 @@ pub struct StepSubmitted {
 #[serde(deny_unknown_fields)]
 pub struct Sealed {}
 
+/// The boot id where the system does not tell one: it may be any.
+pub const UNKNOWN_BOOT: &str = "unknown";
+
 /// See [`Event::Owner`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

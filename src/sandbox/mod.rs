@@ -62,5 +62,6 @@ pub use engine::{Sandbox, SandboxConfig, SandboxError};
 pub use net::{Connection, Net, NetError, Resolver, Stream, SystemResolver};
 pub use observe::{observe, observe_like, sync_paths};
 pub use private::PrivateFolder;
+pub use secret::read_secret;
 pub use sections::{Section, Sections, sections};
 pub use world::ImportKind;

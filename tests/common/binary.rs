@@ -144,6 +144,7 @@ impl Place {
             clock: Arc::new(clock),
             observer: Arc::new(NoObserver),
             protected: Vec::new(),
+            webhook: None,
         };
         Engine::new(parts).unwrap()
     }

@@ -75,7 +75,7 @@ fn a_stale_epochs_append_is_refused() {
     let home = Home::new();
     let (old, new) = (home.open(), home.open());
     let run = create(&old, 1);
-    let taken = new.take_over(&run, 1, &owner("owner-2"), Vec::new(), Timestamp(9_000)).wait().unwrap();
+    let taken = new.take_over(&run, 1, &owner("owner-2"), Vec::new(), Vec::new(), Timestamp(9_000)).wait().unwrap();
     assert_eq!((taken.epoch, taken.entry.seq), (2, 3));
     let stale = JournalError::StaleEpoch { run: run.clone(), epoch: 1, current: 2 };
     assert_eq!(append(&old, &run, durable(9_500, sealed())), Err(stale.clone()));
@@ -97,7 +97,7 @@ fn a_refused_lazy_append_comes_back_with_every_later_append_of_its_owner() {
     assert_eq!(append(&journal, &run, durable(2_000, sealed())), Err(error.clone()));
     assert_eq!(append(&journal, &run, nothing()), Err(error));
     assert_eq!(journal.head(&run).unwrap(), Some(2));
-    let taken = journal.take_over(&run, 1, &owner("owner-2"), Vec::new(), Timestamp(3_000)).wait().unwrap();
+    let taken = journal.take_over(&run, 1, &owner("owner-2"), Vec::new(), Vec::new(), Timestamp(3_000)).wait().unwrap();
     append(&journal, &run, Append::by_owner(taken.epoch, Durability::Sync, vec![(Timestamp(1), sealed())])).unwrap();
 }
 
@@ -107,8 +107,9 @@ fn two_takers_of_one_dead_owner_exactly_one_wins() {
     let journals = [home.open(), home.open()];
     for n in 0..20 {
         let run = create(&journals[0], n);
-        let pending =
-            [0, 1].map(|i| journals[i].take_over(&run, 1, &owner(&format!("taker-{i}")), Vec::new(), Timestamp(2_000)));
+        let pending = [0, 1].map(|i| {
+            journals[i].take_over(&run, 1, &owner(&format!("taker-{i}")), Vec::new(), Vec::new(), Timestamp(2_000))
+        });
         let won = pending.map(|pending| pending.wait());
         assert_eq!(won.iter().filter(|result| result.is_ok()).count(), 1, "{won:?}");
         let lost = won.iter().find_map(|result| result.as_ref().err()).unwrap();
@@ -159,7 +160,7 @@ fn a_taker_is_told_what_came_after_its_own_event() {
     let (journal, other) = (home.open(), home.open());
     let run = create(&journal, 1);
     append(&other, &run, by_anyone(2, vote("before"))).unwrap();
-    let taken = journal.take_over(&run, 1, &owner("owner-2"), Vec::new(), Timestamp(1)).wait().unwrap();
+    let taken = journal.take_over(&run, 1, &owner("owner-2"), Vec::new(), Vec::new(), Timestamp(1)).wait().unwrap();
     append(&other, &run, by_anyone(4, vote("after"))).unwrap();
     let read = journal.entries(&run, 0, usize::try_from(taken.entry.seq).unwrap()).unwrap();
     assert_eq!(read.last(), Some(&taken.entry));
@@ -365,7 +366,7 @@ fn after_a_failure_to_write_everybody_is_answered_and_nothing_is_tried_again() {
     assert!(matches!(journal.flush().wait(), Err(JournalError::Fatal(_))));
     assert!(matches!(journal.create_run(new_run(2)).wait(), Err(JournalError::Fatal(_))));
     assert!(matches!(
-        journal.take_over(&run, 1, &owner("x"), Vec::new(), Timestamp(1)).wait(),
+        journal.take_over(&run, 1, &owner("x"), Vec::new(), Vec::new(), Timestamp(1)).wait(),
         Err(JournalError::Fatal(_))
     ));
     assert_eq!(journal.head(&run).unwrap(), Some(2), "reading goes on");

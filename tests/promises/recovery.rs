@@ -21,7 +21,7 @@ async fn an_owner_that_lost_its_run_cannot_append_to_it() {
     let other = redress::journal::OwnerLock::acquire(&world.journal.owners_dir()).unwrap();
     let row = world.journal.run(run.id()).unwrap().unwrap();
     let now = redress::types::Timestamp(1);
-    world.journal.take_over(run.id(), row.epoch, other.identity(), Vec::new(), now).wait().unwrap();
+    world.journal.take_over(run.id(), row.epoch, other.identity(), Vec::new(), Vec::new(), now).wait().unwrap();
     let error = run.drive(&redress::engine::Stop::default()).await.unwrap_err();
     assert!(matches!(error, EngineError::Journal(redress::journal::JournalError::StaleEpoch { .. })), "{error}");
 }
