@@ -11,7 +11,7 @@ use super::progress::Progress;
 use super::settings::Settings;
 use crate::document::Source;
 use crate::engine::{Engine, Outbox, Parts, Registry, SystemClock, prepare_binary_digest};
-use crate::journal::{Journal, Options, SqliteJournal};
+use crate::journal::{Journal, Options, SqliteJournal, SystemEvent};
 use crate::policy::Policy;
 use crate::sandbox::{Net, Sandbox, SandboxConfig, SystemResolver};
 use crate::types::{Principal, Timestamp};
@@ -151,6 +151,17 @@ impl Context {
         let message = format!("there is no journal: tried `{}`{from}", path.display());
         Err(CliError::usage("no-journal", message)
             .help("`redress run` and `redress call` make one; `--journal FILE` or another folder may lead to it"))
+    }
+
+    /// Records in the system chain that what somebody submitted does not load, if there is a journal. Of what was written
+    /// there the record says nothing.
+    pub(super) async fn record_refusal(&self, request: &str, error: &CliError) -> Result<(), CliError> {
+        if self.existing_journal().is_err() {
+            return Ok(());
+        }
+        let (code, message) = error.without_input();
+        let event = SystemEvent::refused(self.settings()?.principal.clone(), request, code, &message);
+        Ok(self.journal(Opening::Existing)?.record(event, self.now()).await?)
     }
 
     /// An engine with everything that is in force.

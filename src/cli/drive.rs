@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use super::context::{Context, Host};
 use super::error::CliError;
-use super::{Exit, output::Tone};
+use super::output::Tone;
+use super::{Exit, lookup};
 use crate::engine::{self, Driven, Engine, EngineError, Run, Stop};
 use crate::journal::{Ended, Then};
 use crate::saga::{Phase, RunState, State, StepState};
@@ -165,8 +166,8 @@ fn report(context: &Context, host: &Host, run: &RunId, driven: Driven) -> Result
         Driven::Rest(state) => {
             match state {
                 RunState::Paused => {
-                    let waiting = StepState::Waiting.as_str();
-                    let asked = view.steps.iter().find(|step| step.state == waiting && step.approval.is_some());
+                    let mut waiting = view.steps.iter().filter(|step| step.state == StepState::Waiting);
+                    let asked = waiting.find(|step| step.approval.is_some());
                     let step = asked.map_or("STEP", |step| step.name.as_str());
                     next(format!(
                         "next: `redress approvals`, then `redress approve {run} {step} --as user:NAME --reason REASON`"
@@ -212,7 +213,10 @@ pub(super) async fn tell_people(context: &Context, host: &Host, interrupt: &Inte
 /// Says which other runs wait for somebody to take them over.
 pub(super) fn tell_of_orphans(context: &Context, host: &Host) -> Result<(), CliError> {
     let orphans = host.engine.orphans()?;
-    match orphans.as_slice() {
+    for (run, what) in &orphans.unreadable {
+        context.output.note(&lookup::damage_note(run, what));
+    }
+    match orphans.runs.as_slice() {
         [] => {}
         [run] => context.output.note(&format!("run {run} waits for recovery: `redress recover`")),
         runs => context.output.note(&format!("{} other runs wait for recovery: `redress recover`", runs.len())),

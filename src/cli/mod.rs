@@ -128,7 +128,7 @@ enum Command {
     Show(show::Arguments),
     /// Show what components printed
     Logs(logs::Arguments),
-    /// List the events of a run as the journal has them
+    /// List the events of a run, or of the system chain, as the journal has them
     Events(events::Arguments),
     /// List what waits for a person
     Approvals(approvals::Arguments),

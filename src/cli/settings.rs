@@ -13,10 +13,13 @@ use std::path::{Path, PathBuf};
 
 use super::Globals;
 use super::error::CliError;
-use crate::document::{Diagnostic, Diagnostics, MapReader, Node, Source, boolean, integer, parse, string, strings};
-use crate::engine::Webhook;
+use crate::document::{
+    Diagnostic, Diagnostics, MapReader, Node, Source, boolean, duration, integer, parse, positive_duration, string,
+    strings,
+};
+use crate::engine::{Submit, Webhook};
 use crate::policy::read_secret_source;
-use crate::types::Principal;
+use crate::types::{Duration, Principal};
 
 /// The name of the settings file.
 pub(super) const FILE: &str = "redress.yaml";
@@ -30,6 +33,8 @@ const KEYS: &[&str] = &[
     "components",
     "extra_ca",
     "max_parallel",
+    "settle_timeout",
+    "idle_timeout",
     "trust_owner",
     "listen",
     "webhook",
@@ -65,6 +70,10 @@ pub(super) struct Settings {
     pub extra_ca: Option<PathBuf>,
     /// How many steps of a run go on at the same time.
     pub max_parallel: Option<u32>,
+    /// How long running attempts may go on once nothing new starts.
+    pub settle_timeout: Option<Duration>,
+    /// How long an open run may be idle.
+    pub idle_timeout: Option<Duration>,
     /// Whether the owner that a workflow names is the principal.
     pub trust_owner: bool,
     /// Where people are told that something waits for them.
@@ -125,6 +134,17 @@ impl Settings {
             self.missing(&["a webhook"])
                 .help("write `webhook: { url: \"https://...\", secret: { env: NAME } }` into the settings")
         })
+    }
+
+    /// A submission on behalf of `principal`, with the bounds that are set.
+    pub(super) fn submit(&self, principal: Principal) -> Submit {
+        let default = Submit::by(principal);
+        Submit {
+            max_parallel: self.max_parallel.unwrap_or(default.max_parallel),
+            settle_timeout: self.settle_timeout.unwrap_or(default.settle_timeout),
+            idle_timeout: self.idle_timeout.unwrap_or(default.idle_timeout),
+            ..default
+        }
     }
 
     /// Whatever a run needs and is not there, all at once.
@@ -249,6 +269,10 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         }
         number
     });
+    let settle_timeout =
+        map.optional("settle_timeout").and_then(|node| duration(node, "`settle_timeout`", diagnostics));
+    let idle_timeout =
+        map.optional("idle_timeout").and_then(|node| positive_duration(node, "`idle_timeout`", diagnostics));
     let trust_owner = map.optional("trust_owner").and_then(|node| boolean(node, "`trust_owner`", diagnostics));
     let webhook = map.optional("webhook").and_then(|node| read_webhook(node, folder, diagnostics));
     Some(Settings {
@@ -259,6 +283,8 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         components: components.unwrap_or_default().into_iter().map(|(text, _)| folder.join(text)).collect(),
         extra_ca,
         max_parallel,
+        settle_timeout,
+        idle_timeout,
         trust_owner: trust_owner.unwrap_or(false),
         ..Settings::default()
     })
@@ -357,6 +383,26 @@ mod tests {
         ] {
             let error = webhook(text).unwrap_err();
             assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_handed_to_runs_and_a_wrong_length_of_time_is_refused() {
+        let demo = || Principal::parse("agent:demo").unwrap();
+        let submit = settings("settle_timeout: 0s\nidle_timeout: 1h\nmax_parallel: 3\n").unwrap().submit(demo());
+        assert_eq!((submit.settle_timeout, submit.idle_timeout), (Duration(0), Duration::from_secs(3_600)));
+        assert_eq!(submit.max_parallel, 3);
+        let unset = settings("{}").unwrap().submit(demo());
+        assert_eq!((unset.settle_timeout, unset.idle_timeout), (Duration::from_secs(10), Duration::from_secs(600)));
+        for (text, told) in [
+            ("settle_timeout: 30", "`settle_timeout` needs a unit"),
+            ("idle_timeout: 10 minutes", "`10 minutes` is not a length of time"),
+            ("idle_timeout: 0s", "`idle_timeout` must be longer than nothing"),
+            ("settle_timeout: [1s]", "`settle_timeout` must be a string"),
+            ("settle-timeout: 1s", "did you mean `settle_timeout`?"),
+        ] {
+            let error = settings(text).unwrap_err();
+            assert!(error.contains(told) && error.contains("redress.yaml:1:"), "{text}: {error}");
         }
     }
 

@@ -112,7 +112,7 @@ impl Live {
         let append = Append::by_owner(self.epoch, durability, vec![(at, entry.event)])
             .with_payloads(payloads)
             .with_messages(message.into_iter().collect())
-            .with_summary(Summary { state: core.state.shown().as_str().to_owned() });
+            .with_summary(Summary { state: core.state.shown() });
         let mut pending = self.engine.journal.append(&self.run, append);
         // What could not even be enqueued is in this state and will never be in the journal: the run must be left at once.
         match pending.refused() {
@@ -148,7 +148,7 @@ impl Live {
                 events: vec![(at, entry.event.clone())],
                 payloads: Vec::new(),
                 messages: Vec::new(),
-                summary: Some(Summary { state: after.shown().as_str().to_owned() }),
+                summary: Some(Summary { state: after.shown() }),
                 durability: Durability::Sync,
             };
             (self.engine.journal.append(&self.run, append), entry)

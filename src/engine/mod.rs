@@ -36,11 +36,11 @@ pub use clock::{Clock, SimClock, SystemClock};
 pub use error::EngineError;
 pub use history::{entries_of, misrepresented, state_of};
 pub use outbox::{Outbox, Sent, Webhook, WebhookError, send_test, vote_command};
-pub use plan::{PlannedStep, known_problems, plan};
+pub use plan::{Egress, Foreseen, Plan, PlannedStep, known_problems, plan, undo_of};
 pub use registry::{Installed, Registry, embedded};
 pub use request::{VoteRequest, operate, vote};
 pub use runner::{Driven, Stop};
-pub use submit::{Submit, Submitted};
+pub use submit::{Submit, Submittal, Submitted};
 pub use view::{
     ApprovalView, DecisionView, Done, HostView, Reason, RunView, StepView, TargetView, UndoView, VoteView, reason,
     rfc3339, view,
@@ -235,33 +235,47 @@ impl Engine {
     }
 
     /// See [`orphans`].
-    pub fn orphans(&self) -> Result<Vec<RunId>, EngineError> {
+    pub fn orphans(&self) -> Result<Orphans, EngineError> {
         orphans(&*self.inner.journal, &self.inner.owners, self.inner.clock.now())
     }
 }
 
+/// See [`orphans`].
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Orphans {
+    /// The runs, oldest first.
+    pub runs: Vec<RunId>,
+    /// Runs of which it cannot be said, because their rows or events are damaged: each as it is named, and what is wrong.
+    pub unreadable: Vec<(String, String)>,
+}
+
 /// Runs in which something can move and whose owner is dead: what `recover` takes over. Besides those that are not at rest,
-/// paused ones whose approval has expired or whose deadline has passed by `now`.
-pub fn orphans(journal: &dyn Journal, owners: &Path, now: Timestamp) -> Result<Vec<RunId>, EngineError> {
-    let mut found = Vec::new();
+/// paused ones whose approval has expired or whose deadline has passed by `now`. A damaged run does not hide the others.
+pub fn orphans(journal: &dyn Journal, owners: &Path, now: Timestamp) -> Result<Orphans, EngineError> {
+    let mut found = Orphans::default();
     for state in [RunState::Running, RunState::RollingBack, RunState::Paused] {
-        let filter = RunFilter { state: Some(state.as_str().to_owned()), ..RunFilter::default() };
+        let filter = RunFilter { state: Some(state), ..RunFilter::default() };
         let mut before = None;
         loop {
             let page = journal.runs(&filter, before.as_ref(), 500)?;
-            for row in &page {
-                let due = state != RunState::Paused || is_due(journal, &row.run, now)?;
+            found.unreadable.extend(page.damaged.into_iter().map(|row| (row.run, row.what)));
+            for row in &page.rows {
+                let due = state != RunState::Paused
+                    || is_due(journal, &row.run, now).unwrap_or_else(|error| {
+                        found.unreadable.push((row.run.to_string(), error.to_string()));
+                        false
+                    });
                 if due && try_lock_dead(owners, &row.owner)?.is_some() {
-                    found.push(row.run.clone());
+                    found.runs.push(row.run.clone());
                 }
             }
-            match page.last() {
+            match page.rows.last() {
                 Some(last) => before = Some(last.run.clone()),
                 None => break,
             }
         }
     }
-    found.sort();
+    found.runs.sort();
     Ok(found)
 }
 

@@ -81,6 +81,7 @@ impl Live {
             Err(
                 error @ (EngineError::MissingComponent { .. }
                 | EngineError::Component { .. }
+                | EngineError::UnknownCapability(_)
                 | EngineError::Erased { .. }),
             ) => {
                 return self.refuse_undo(&step, UndoOutcome::Failed, Failure::new("cannot-undo", error.to_string()));

@@ -13,7 +13,8 @@
 //! - **Fail once, stop for good.** After a failed commit or a disk error every waiting and every later append is answered
 //!   with [`JournalError::Fatal`]; nothing is tried again (what a sync that failed once has lost is not known).
 //! - **Nothing dangling.** An event that names a payload is refused unless that payload is stored or comes with it.
-//! - **One unreadable run hurts no other.** Chains are per run; an event that cannot be read ends the reading of its chain only.
+//! - **One unreadable run hurts no other.** Chains are per run; an event that cannot be read ends the reading of its chain only,
+//!   and a row of the table of runs that cannot be read is named beside the others.
 //!
 //! # How an append goes
 //!
@@ -63,6 +64,7 @@ pub use verify::Verified;
 
 use bytes::Bytes;
 
+use crate::saga::RunState;
 use crate::saga::event::{Entry, Event, RunSubmitted};
 use crate::types::{CapabilityId, Digest, Principal, RunId, Timestamp};
 
@@ -141,8 +143,9 @@ pub trait Journal: Send + Sync {
     /// One run's row.
     fn run(&self, run: &RunId) -> Result<Option<RunRow>, JournalError>;
 
-    /// One page of runs, newest first. `before` is the last run of the page before.
-    fn runs(&self, filter: &RunFilter, before: Option<&RunId>, limit: usize) -> Result<Vec<RunRow>, JournalError>;
+    /// One page of runs, newest first. `before` is the last run of the page before. A page with fewer rows than `limit` is
+    /// the last one.
+    fn runs(&self, filter: &RunFilter, before: Option<&RunId>, limit: usize) -> Result<Page, JournalError>;
 
     /// The run that was submitted under a key.
     fn find_by_key(&self, run_key: &str) -> Result<Option<RunId>, JournalError>;
@@ -344,8 +347,26 @@ pub struct Taken {
 /// What people see of a run without reading its chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The state as it is shown, such as `RUNNING`.
-    pub state: String,
+    /// The state as it is shown.
+    pub state: RunState,
+}
+
+/// See [`Journal::runs`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The rows.
+    pub rows: Vec<RunRow>,
+    /// Rows that stand among them and cannot be read.
+    pub damaged: Vec<DamagedRow>,
+}
+
+/// A row of the table of runs that is not of the form in which rows are written. The chain of its run may be whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedRow {
+    /// What stands there for the run's id.
+    pub run: String,
+    /// What is wrong.
+    pub what: String,
 }
 
 /// A run in the table of runs: an index, derived from its chain.
@@ -358,7 +379,7 @@ pub struct RunRow {
     /// On whose behalf.
     pub principal: Principal,
     /// The state of the last [`Summary`].
-    pub state: String,
+    pub state: RunState,
     /// When it was submitted.
     pub submitted: Timestamp,
     /// When it was closed; none while it goes on or is undone.
@@ -379,7 +400,7 @@ pub struct RunRow {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunFilter {
     /// Only those that are shown in this state.
-    pub state: Option<String>,
+    pub state: Option<RunState>,
     /// Only those that are closed, or only those that are not.
     pub closed: Option<bool>,
 }

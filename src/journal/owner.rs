@@ -82,10 +82,15 @@ fn lock_and_name(unnamed: &Path, path: &Path) -> std::io::Result<File> {
     Ok(file)
 }
 
+/// Whether this can be the name of an owner file: one that does not lead elsewhere.
+pub(super) fn is_name(owner: &str) -> bool {
+    !owner.is_empty() && owner.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
 /// The guard of an owner that is dead; none if it lives.
 pub fn try_lock_dead(dir: &Path, owner: &str) -> Result<Option<Guard>, JournalError> {
     let path = dir.join(owner);
-    if !owner.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+    if !is_name(owner) {
         return Err(on_file("open the owner file", &path)(ErrorKind::InvalidInput.into()));
     }
     let file = match File::open(&path) {

@@ -15,7 +15,7 @@ use super::store::{Prepared, uint};
 use super::writer::{self, Batch, Create, Noted, Request, TakeOver, Writer};
 use super::{
     Append, Appended, Author, Component, Durability, Journal, JournalError, Kept, Message, MessageRow, Messages,
-    NewRun, OwnerIdentity, Pending, PolicyText, RunFilter, RunRow, Submission, SystemEntry, SystemEvent, Taken,
+    NewRun, OwnerIdentity, Page, Pending, PolicyText, RunFilter, RunRow, Submission, SystemEntry, SystemEvent, Taken,
     TargetNote, Tried, Verified, place, reader, schema, targets, verify,
 };
 use crate::saga::event::{Entry, Event};
@@ -293,12 +293,12 @@ impl Journal for SqliteJournal {
         self.read(|conn| reader::run(conn, run))
     }
 
-    fn runs(&self, filter: &RunFilter, before: Option<&RunId>, limit: usize) -> Result<Vec<RunRow>, JournalError> {
+    fn runs(&self, filter: &RunFilter, before: Option<&RunId>, limit: usize) -> Result<Page, JournalError> {
         self.read(|conn| reader::runs(conn, filter, before, limit))
     }
 
     fn find_by_key(&self, run_key: &str) -> Result<Option<RunId>, JournalError> {
-        self.read(|conn| reader::find_by_key(conn, run_key).map_err(on_read))
+        self.read(|conn| reader::find_by_key(conn, run_key, on_read))
     }
 
     fn payload(&self, digest: &Digest) -> Result<Option<Bytes>, JournalError> {

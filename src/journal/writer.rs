@@ -287,7 +287,7 @@ fn create_run(conn: &Connection, book: &mut Book, create: &Create) -> Result<Sub
     let Create { new, events } = create;
     let run = &new.submitted.run;
     if let Some(key) = &new.submitted.run_key
-        && let Some(run) = reader::find_by_key(conn, key).map_err(on_write)?
+        && let Some(run) = reader::find_by_key(conn, key, on_write)?
     {
         return Ok(Submission::Existing { run });
     }
@@ -310,7 +310,7 @@ fn create_run(conn: &Connection, book: &mut Book, create: &Create) -> Result<Sub
             run: run.clone(),
             workflow: new.submitted.name.clone(),
             principal: new.submitted.principal.clone(),
-            state: new.summary.state.clone(),
+            state: new.summary.state,
             submitted: entries.first().map_or(new.at, |entry| entry.at),
             closed: None,
             run_key: new.submitted.run_key.clone(),

@@ -89,7 +89,7 @@ pub use foresee::{Foresight, foresee};
 pub use grant::{GrantedHost, Opening, effective_grant, openings};
 pub use load::read_secret_source;
 pub use pattern::Pattern;
-pub use rule::{ApprovalTerms, RuleRef, VoteRefusal};
+pub use rule::{ApprovalTerms, RuleRef};
 pub use selftest::{PolicyTest, TestResult, load_tests, run_tests};
 
 use crate::document::{Diagnostic, Diagnostics, Source};

@@ -4,12 +4,15 @@
 
 #[path = "../common/binary.rs"]
 mod common;
+#[path = "../common/guests.rs"]
+mod guests;
 
 mod approval;
 mod documents;
 mod examples;
 mod operator;
 mod recovery;
+mod refusals;
 mod review;
 mod run;
 mod setup;

@@ -2,6 +2,7 @@ use redress::journal::{
     Append, Durability, HeadAt, Journal, JournalError, Kept, Options, SqliteJournal, Submission, Summary, SystemEvent,
     TargetNote,
 };
+use redress::saga::RunState;
 use redress::saga::event::{Cause, Event, Owner, RollbackStarted};
 use redress::types::{Target, TargetState, Timestamp};
 
@@ -241,9 +242,9 @@ fn a_summary_without_events_changes_only_the_row() {
     let home = Home::new();
     let journal = home.open();
     let run = create(&journal, 1);
-    append(&journal, &run, nothing().with_summary(Summary { state: "PAUSED".into() })).unwrap();
+    append(&journal, &run, nothing().with_summary(Summary { state: RunState::Paused })).unwrap();
     let row = journal.run(&run).unwrap().unwrap();
-    assert_eq!((row.state.as_str(), row.seq), ("PAUSED", 2));
+    assert_eq!((row.state, row.seq), (RunState::Paused, 2));
     assert_eq!(journal.verify().unwrap().findings, []);
 }
 
@@ -265,10 +266,10 @@ fn a_runs_head_is_recorded_at_its_start_and_close_in_the_same_commit() {
     let journal = home.open();
     let run = create(&journal, 1);
     assert_eq!(journal.commits(), 1);
-    append(&journal, &run, durable(2_000, closed()).with_summary(Summary { state: "COMPLETED".into() })).unwrap();
+    append(&journal, &run, durable(2_000, closed()).with_summary(Summary { state: RunState::Completed })).unwrap();
     assert_eq!(journal.commits(), 2);
     let row = journal.run(&run).unwrap().unwrap();
-    assert_eq!((row.closed, row.state.as_str()), (Some(Timestamp(2_000)), "COMPLETED"));
+    assert_eq!((row.closed, row.state), (Some(Timestamp(2_000)), RunState::Completed));
     let system = journal.system_entries(0, 100).unwrap();
     let kinds: Vec<_> = system.iter().map(|entry| entry.event.kind()).collect();
     assert_eq!(kinds, ["COMPONENT_ADDED", "POLICY_LOADED", "RUN_HEAD", "RUN_HEAD"]);

@@ -172,7 +172,7 @@ fn a_journal_opened_for_reading_reads_everything_and_writes_nothing() {
     let run = create(&writer, 1);
     let reader = SqliteJournal::open_read_only(&home.path(), Options::default()).unwrap();
     assert_eq!(reader.entries(&run, 0, 9).unwrap().len(), 2);
-    assert_eq!(reader.runs(&RunFilter::default(), None, 9).unwrap().len(), 1);
+    assert_eq!(reader.runs(&RunFilter::default(), None, 9).unwrap().rows.len(), 1);
     assert_eq!(reader.verify().unwrap().findings, []);
     let read_only = JournalError::ReadOnly;
     assert_eq!(append(&reader, &run, durable(1, sealed())), Err(read_only.clone()));

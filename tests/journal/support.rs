@@ -4,6 +4,7 @@ use redress::journal::{
     Append, Appended, Component, Durability, Journal, JournalError, Kept, Message, MessageKind, NewRun, Options,
     OwnerIdentity, Payload, PolicyText, SqliteJournal, Submission, Summary,
 };
+use redress::saga::RunState;
 use redress::saga::event::{Closed, Event, Mode, Operator, RunClosed, RunSubmitted, Sealed, UndoAppended, Verb, Vote};
 use redress::types::{CapabilityId, Duration, Principal, RunId, Salt, StepName, Timestamp, sha256};
 use rusqlite::Connection;
@@ -91,7 +92,7 @@ pub fn new_run(n: u64) -> NewRun {
         owner: owner("owner-1"),
         payloads: vec![workflow, inputs],
         kept: Kept { components: vec![component("wasm")], policies: vec![policy("default: DENY")] },
-        summary: Summary { state: "RUNNING".to_owned() },
+        summary: Summary { state: RunState::Running },
     }
 }
 

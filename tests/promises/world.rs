@@ -143,7 +143,7 @@ impl World {
     pub async fn drive(&self, run: &Run) -> RunView {
         let driven = run.drive(&Stop::default()).await.unwrap();
         let view = self.view(run.id());
-        assert!(matches!(driven, Driven::Rest(state) if state.as_str() == view.state), "{driven:?} {}", view.state);
+        assert!(matches!(driven, Driven::Rest(state) if state == view.state), "{driven:?} {}", view.state);
         view
     }
 
@@ -247,7 +247,7 @@ pub fn step<'v>(view: &'v RunView, name: &str) -> &'v StepView {
 }
 
 pub fn states(view: &RunView) -> Vec<(&str, &str)> {
-    view.steps.iter().map(|step| (step.name.as_str(), step.state)).collect()
+    view.steps.iter().map(|step| (step.name.as_str(), step.state.as_str())).collect()
 }
 
 pub fn code(view: &RunView, name: &str) -> String {
@@ -255,5 +255,5 @@ pub fn code(view: &RunView, name: &str) -> String {
 }
 
 pub fn is(view: &RunView, state: RunState) {
-    assert_eq!(view.state, state.as_str(), "{:#?}", view.reason);
+    assert_eq!(view.state, state, "{:#?}", view.reason);
 }

@@ -94,7 +94,8 @@ fn read(journal: &dyn Journal, since: Option<Timestamp>, reviewer: &mut Reviewer
     let mut before = None;
     loop {
         let page = journal.runs(&RunFilter::default(), before.as_ref(), PAGE)?;
-        for row in &page {
+        unreadable += page.damaged.len() as u64;
+        for row in &page.rows {
             if since.is_some_and(|since| row.submitted < since) {
                 return Ok(unreadable);
             }
@@ -103,7 +104,7 @@ fn read(journal: &dyn Journal, since: Option<Timestamp>, reviewer: &mut Reviewer
                 Err(_) => unreadable += 1,
             }
         }
-        match page.last() {
+        match page.rows.last() {
             Some(last) => before = Some(last.run.clone()),
             None => return Ok(unreadable),
         }
