@@ -226,9 +226,11 @@ fn imports_that_the_host_does_not_have_are_named() {
     let provider = r#"(instance $p) (export "redress:capability/provider@0.1.0" (instance $p))"#;
     let with =
         |import: &str| wat::parse_str(format!(r#"(component (import "{import}" (instance)) {provider})"#)).unwrap();
-    for import in ["wasi:http/incoming-handler@0.2.12", "wasi:http/outgoing-handler@0.3.0"] {
-        assert_eq!(load(&with(import)), Err(LoadError::MissingImport(import.into())));
-    }
+    let incoming = "wasi:http/incoming-handler@0.2.12";
+    assert_eq!(load(&with(incoming)), Err(LoadError::MissingImport(incoming.into())));
+    let name = "wasi:http/outgoing-handler@0.3.0";
+    let other = LoadError::WrongVersion { does: "imports", name: name.into(), runs: "0.2.x" };
+    assert_eq!(load(&with(name)), Err(other));
     assert_eq!(load(&with("acme:exec/run@1.0.0")), Err(LoadError::MissingImport("acme:exec/run@1.0.0".into())));
     let empty = wat::parse_str(format!("(component {provider})")).unwrap();
     assert!(matches!(load(&empty), Err(LoadError::WrongContract(_))));

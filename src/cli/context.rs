@@ -10,7 +10,7 @@ use super::output::Output;
 use super::progress::Progress;
 use super::settings::Settings;
 use crate::document::Source;
-use crate::engine::{Engine, Outbox, Parts, Registry, SystemClock};
+use crate::engine::{Engine, Outbox, Parts, Registry, SystemClock, prepare_binary_digest};
 use crate::journal::{Journal, Options, SqliteJournal, SystemEvent};
 use crate::policy::Policy;
 use crate::sandbox::{Net, Sandbox, SandboxConfig, SystemResolver};
@@ -112,6 +112,10 @@ impl Context {
 
     /// Everything that a workflow is checked against. No journal is opened or made yet.
     pub(super) fn tools(&self, opening: Opening) -> Result<Tools, CliError> {
+        if opening == Opening::Create {
+            let folder = self.settings()?.journal.as_deref().and_then(Path::parent);
+            prepare_binary_digest(folder.map(cache));
+        }
         let policy = self.policy()?;
         let (sandbox, registry) = self.registry(opening)?;
         self.announce(Some(&policy));

@@ -9,12 +9,13 @@ use std::fmt::{Display, Write as _};
 
 use serde::Serialize;
 
+use super::logs::undo_word;
 use super::output::{decided, json_text, quoted};
 use crate::document::escape;
-use crate::engine::{ApprovalView, RunView, StepView, TargetView};
-use crate::saga::event::{Residue, ResidueKind};
+use crate::engine::{ApprovalView, Done, RunView, StepView, TargetView};
+use crate::saga::event::{ReadRecord, Residue, ResidueKind};
 use crate::saga::{RunState, StepState};
-use crate::types::{Effect, EffectStatus, Grant, SecretGrant, SecretSource, UrlGrant};
+use crate::types::{Effect, EffectStatus, Exchange, Grant, SecretGrant, SecretSource, UrlGrant};
 
 /// The most characters of an input or output that are shown of a step.
 const MAX_VALUE: usize = 2_000;
@@ -42,6 +43,9 @@ pub fn run(view: &RunView, effects: bool) -> String {
     page.line(format_args!("run {} {}", view.run, view.state));
     page.field("workflow", quoted(&view.workflow));
     page.field("principal", &view.principal);
+    if let Some(binary) = &view.host.binary {
+        page.field("host", format_args!("redress {}, {binary}", escape(&view.host.version)));
+    }
     page.field("submitted", &view.submitted);
     if let Some(closed) = &view.closed {
         page.field("closed", closed);
@@ -128,7 +132,8 @@ fn step(page: &mut Page, step: &StepView, view: &RunView, effects: bool) {
     }
     page.fields("touched", step.targets.iter().map(touched));
     if effects {
-        page.fields("effects", step.effects.iter().map(effect));
+        done(page, "", &step.done);
+        undos(page, step);
     }
     if let Some(output) = &step.output {
         page.field("output", json_text(output, MAX_VALUE));
@@ -192,6 +197,37 @@ fn host_word(state: &str) -> String {
     if plain && !state.starts_with("link") { state.to_owned() } else { quoted(state) }
 }
 
+/// Every effect, request and read of a step's attempts, or of one attempt to undo it.
+fn done(page: &mut Page, undo: &str, done: &Done) {
+    let name = |name: &str| if undo.is_empty() { name.to_owned() } else { format!("{undo}{name}") };
+    page.fields(&name("effects"), done.effects.iter().map(effect));
+    page.fields(&name("egress"), done.egress.iter().map(effect));
+    page.fields(&name("reads"), done.reads.iter().map(reads));
+    if done.unlisted > 0 {
+        page.field("", format_args!("{} more effects and requests are counted, and not listed", done.unlisted));
+    }
+}
+
+fn undos(page: &mut Page, step: &StepView) {
+    for undo in &step.undos {
+        let checked = if undo.checked { " (checked)" } else { "" };
+        page.field("undo", format_args!("attempt {}: {}{checked}", undo.attempt, undo_word(undo.outcome)));
+        if let Some(error) = &undo.error {
+            page.field("", format_args!("{}: {}", escape(&error.code), quoted(&error.message)));
+        }
+        done(page, "  ", &undo.done);
+    }
+}
+
+/// What was read in a directory.
+pub(super) fn reads(read: &ReadRecord) -> String {
+    let place = quoted(&read.place);
+    match read.count {
+        0 if read.bytes == 0 => format!("{place}: looked at"),
+        count => format!("{place}: {count} opened, {} bytes", read.bytes),
+    }
+}
+
 pub(super) fn effect(effect: &Effect) -> String {
     let to = effect.to.as_ref().map_or(String::new(), |to| format!(" to {}", quoted(&to.to_string())));
     let bytes = if effect.bytes > 0 { format!(", {} bytes", effect.bytes) } else { String::new() };
@@ -201,7 +237,29 @@ pub(super) fn effect(effect: &Effect) -> String {
         EffectStatus::Done => "done",
         EffectStatus::Failed => "failed after it was let out",
     };
-    format!("{} {}{to}: {status}{bytes}", escape(&effect.kind), quoted(&effect.target.to_string()))
+    let exchange = effect.exchange.as_ref().map_or(String::new(), exchange);
+    format!("{} {}{to}: {status}{bytes}{exchange}", escape(&effect.kind), quoted(&effect.target.to_string()))
+}
+
+/// With whom a request was exchanged, and what came of it.
+fn exchange(exchange: &Exchange) -> String {
+    let mut text = match exchange.address.as_str() {
+        "" => ", the name has no address".to_owned(),
+        address => format!(", to {}", escape(address)),
+    };
+    match exchange.status {
+        Some(status) => {
+            let _ = write!(text, ", status {status}, {} bytes received", exchange.received);
+        }
+        None => text.push_str(", no answer"),
+    }
+    if let Some(body) = &exchange.body {
+        let _ = write!(text, ", body {}", body.short());
+    }
+    if !exchange.secrets.is_empty() {
+        let _ = write!(text, ", with secret {}", escape(&exchange.secrets.join(", ")));
+    }
+    text
 }
 
 /// What is known of something that remains.
@@ -222,6 +280,7 @@ pub(super) fn remains(residue: &Residue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::{HttpMethod, Target, sha256};
 
     #[test]
     fn lines_of_others_stay_behind_their_indent() {
@@ -234,5 +293,26 @@ mod tests {
         assert_eq!(host_word("file of 5 bytes, 2cf24dba5fb0"), "file of 5 bytes, 2cf24dba5fb0");
         assert_eq!(host_word("link to x, after absent"), "\"link to x, after absent\"");
         assert_eq!(host_word("unknown: a\nb"), "\"unknown: a\\nb\"");
+    }
+
+    #[test]
+    fn a_request_says_with_whom_it_was_exchanged_and_what_came_of_it() {
+        let target = Target::Http { method: HttpMethod::Post, url: "https://api.test/v1?q=\"".into() };
+        let exchange = Exchange {
+            address: "192.0.2.1:443".into(),
+            status: Some(201),
+            received: 7,
+            body: Some(sha256(b"hello")),
+            secrets: vec!["TOKEN".into()],
+        };
+        let kind = "http.post".to_owned();
+        let sent = Effect { kind, target, to: None, status: EffectStatus::Done, bytes: 5, exchange: Some(exchange) };
+        assert_eq!(
+            effect(&sent),
+            "http.post \"POST https://api.test/v1?q=\\\"\": done, 5 bytes, to 192.0.2.1:443, status 201, 7 bytes received, \
+             body 2cf24dba5fb0, with secret TOKEN"
+        );
+        let unsent = Effect { status: EffectStatus::Refused, bytes: 0, exchange: Some(Exchange::default()), ..sent };
+        assert!(effect(&unsent).ends_with("refused: nothing changed, the name has no address, no answer"));
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Exit;
 use super::context::Context;
 use super::error::CliError;
-use crate::engine::embedded;
+use crate::engine::{binary_digest, embedded};
 use crate::types::Digest;
 
 /// The versions that this binary was built with.
@@ -24,6 +24,8 @@ struct Version {
     schema: u32,
     version: &'static str,
     wasmtime: &'static str,
+    /// Of the program's own file.
+    binary: Option<Digest>,
     components: Vec<Embedded>,
 }
 
@@ -38,10 +40,14 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
         schema: 1,
         version: env!("CARGO_PKG_VERSION"),
         wasmtime: locked(LOCK, "wasmtime").unwrap_or("unknown"),
+        binary: binary_digest(),
         components: embedded().map(|(name, digest)| Embedded { name, digest }).collect(),
     };
     context.output.result(&version, || {
         let mut text = format!("redress {}\nwasmtime {}\n", version.version, version.wasmtime);
+        if let Some(binary) = version.binary {
+            let _ = writeln!(text, "binary {binary}");
+        }
         for Embedded { name, digest } in &version.components {
             let _ = writeln!(text, "component {name} {digest}");
         }

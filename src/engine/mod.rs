@@ -11,6 +11,7 @@
 //! The engine adds nothing to what the core decides: it never orders, retries or undoes by itself.
 
 mod attempt;
+mod binary;
 mod clock;
 mod decide;
 mod error;
@@ -21,6 +22,7 @@ mod plan;
 mod reboot;
 mod registry;
 mod request;
+pub mod review;
 mod rollback;
 mod runner;
 mod stored;
@@ -30,6 +32,7 @@ mod view;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+pub use binary::{binary_digest, prepare_binary_digest};
 pub use clock::{Clock, SimClock, SystemClock};
 pub use error::EngineError;
 pub use history::{entries_of, misrepresented, state_of};
@@ -39,7 +42,10 @@ pub use registry::{Installed, Registry, embedded};
 pub use request::{VoteRequest, operate, vote};
 pub use runner::{Driven, Stop};
 pub use submit::{Submit, Submittal, Submitted};
-pub use view::{ApprovalView, DecisionView, Reason, RunView, StepView, TargetView, VoteView, reason, rfc3339, view};
+pub use view::{
+    ApprovalView, DecisionView, Done, HostView, Reason, RunView, StepView, TargetView, UndoView, VoteView, reason,
+    rfc3339, view,
+};
 
 use crate::journal::{Guard, Journal, JournalError, Left, Message, OwnerIdentity, OwnerLock, RunFilter, try_lock_dead};
 use crate::policy::Policy;

@@ -137,6 +137,7 @@ impl Engine {
     async fn start(&self, start: Start, stored: StoredInputs, submit: &Submit) -> Result<Submitted, EngineError> {
         let inner = &self.inner;
         inner.journal.free_space_ok()?;
+        let binary = tokio::task::spawn_blocking(super::binary_digest).await.ok().flatten();
         let now = inner.clock.now();
         let json = |value: &Value| -> Result<Payload, EngineError> {
             let bytes = canonical_bytes(value).map_err(|error| EngineError::Refused { why: error.to_string() })?;
@@ -160,6 +161,7 @@ impl Engine {
             inputs: inputs.reference(),
             templates: Some(templates.reference()),
             engine: env!("CARGO_PKG_VERSION").to_owned(),
+            binary,
             max_parallel: submit.max_parallel,
             deadline: start.deadline.map(|deadline| now.plus(deadline)),
             idle_timeout: submit.idle_timeout,

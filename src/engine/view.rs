@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::EngineError;
 use super::live::parse;
 use crate::journal::Journal;
-use crate::saga::event::{Cause, Event, Residue};
+use crate::saga::event::{Cause, Event, Evidence, ReadRecord, Residue, UndoOutcome};
 use crate::saga::{RunState, State, Status, Step, StepIndex, StepState};
 use crate::types::{Action, Digest, Effect, Failure, Grant, Principal, Risk, RunId, Timestamp};
 
@@ -23,6 +23,8 @@ pub struct RunView {
     pub workflow: String,
     /// On whose behalf.
     pub principal: String,
+    /// The host that it was submitted by.
+    pub host: HostView,
     /// Its state.
     pub state: RunState,
     /// Why it turned back.
@@ -35,6 +37,15 @@ pub struct RunView {
     pub steps: Vec<StepView>,
     /// What remains.
     pub residue: Vec<Residue>,
+}
+
+/// A host.
+#[derive(Clone, Debug, Serialize)]
+pub struct HostView {
+    /// Its version.
+    pub version: String,
+    /// The digest of its program file, if the run says so.
+    pub binary: Option<Digest>,
 }
 
 /// Why a run turned back.
@@ -79,8 +90,58 @@ pub struct StepView {
     pub error: Option<Failure>,
     /// The targets that it touched, with their states.
     pub targets: Vec<TargetView>,
-    /// What it did.
+    /// What its attempts did.
+    #[serde(flatten)]
+    pub done: Done,
+    /// The attempts to undo it.
+    pub undos: Vec<UndoView>,
+}
+
+/// What one attempt did, or several.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Done {
+    /// Every effect, in order.
     pub effects: Vec<Effect>,
+    /// Requests that were no effects, in order.
+    pub egress: Vec<Effect>,
+    /// Reads, by directory.
+    pub reads: Vec<ReadRecord>,
+    /// How many effects and requests more there were than are listed.
+    pub unlisted: u64,
+}
+
+/// An attempt to undo a step.
+#[derive(Clone, Debug, Serialize)]
+pub struct UndoView {
+    /// Which one, from 1; 0 if it was refused before one began.
+    pub attempt: u32,
+    /// How it ended.
+    pub outcome: UndoOutcome,
+    /// Whether the host compared every file target.
+    pub checked: bool,
+    /// Why it failed.
+    pub error: Option<Failure>,
+    /// What it did.
+    #[serde(flatten)]
+    pub done: Done,
+}
+
+impl Done {
+    fn add(&mut self, evidence: &Evidence) {
+        self.effects.extend(evidence.effects.iter().cloned());
+        self.egress.extend(evidence.egress.iter().cloned());
+        let listed = (evidence.effects.len() + evidence.egress.len()) as u64;
+        self.unlisted += (evidence.effects_total + evidence.egress_total).saturating_sub(listed);
+        for read in &evidence.reads {
+            match self.reads.iter_mut().find(|known| known.place == read.place) {
+                Some(known) => {
+                    known.count += read.count;
+                    known.bytes = known.bytes.saturating_add(read.bytes);
+                }
+                None => self.reads.push(read.clone()),
+            }
+        }
+    }
 }
 
 /// A decision.
@@ -154,16 +215,28 @@ pub fn rfc3339(at: Timestamp) -> String {
 /// The view of a run. Inputs and outputs are read from the journal; what was erased is left out.
 pub fn view(journal: &dyn Journal, run: &RunId) -> Result<RunView, EngineError> {
     let mut state: Option<State> = None;
-    let mut effects: Vec<(StepIndex, Effect)> = Vec::new();
+    let mut done: HashMap<StepIndex, (Done, Vec<UndoView>)> = HashMap::new();
     super::history::each_entry(journal, run, |entry| {
         match &mut state {
             None => state = Some(State::begin(entry)?),
             Some(state) => state.apply(entry)?,
         }
-        if let (Event::Result(result), Some(state)) = (&entry.event, &state)
-            && let Some(index) = state.index(result.step.as_str())
-        {
-            effects.extend(result.evidence.effects.iter().map(|effect| (index, effect.clone())));
+        let step = entry.event.step().and_then(|step| state.as_ref()?.index(step.as_str()));
+        let Some(index) = step else { return Ok(()) };
+        match &entry.event {
+            Event::Result(result) => done.entry(index).or_default().0.add(&result.evidence),
+            Event::UndoResult(result) => {
+                let mut did = Done::default();
+                did.add(&result.evidence);
+                done.entry(index).or_default().1.push(UndoView {
+                    attempt: result.attempt,
+                    outcome: result.outcome,
+                    checked: result.checked,
+                    error: result.error.clone(),
+                    done: did,
+                });
+            }
+            _ => {}
         }
         Ok(())
     })?;
@@ -172,18 +245,15 @@ pub fn view(journal: &dyn Journal, run: &RunId) -> Result<RunView, EngineError> 
     let mut asks = Asks::default();
     for (index, step) in state.steps.iter().enumerate() {
         let asks = asks.of(journal, step);
-        steps.push(StepView { asks, ..step_view(journal, &state, index, step)? });
-    }
-    for (index, effect) in effects {
-        if let Some(step) = steps.get_mut(index) {
-            step.effects.push(effect);
-        }
+        let (done, undos) = done.remove(&index).unwrap_or_default();
+        steps.push(StepView { asks, done, undos, ..step_view(journal, &state, index, step)? });
     }
     Ok(RunView {
         schema: 1,
         run: run.clone(),
         workflow: state.submitted.name.clone(),
         principal: state.submitted.principal.to_string(),
+        host: HostView { version: state.submitted.engine.clone(), binary: state.submitted.binary },
         state: state.shown(),
         reason: reason(&state),
         submitted: rfc3339(state.submitted_at),
@@ -282,6 +352,7 @@ fn step_view(journal: &dyn Journal, state: &State, index: StepIndex, step: &Step
                 after: touched.after.as_ref().map(ToString::to_string),
             })
             .collect(),
-        effects: Vec::new(),
+        done: Done::default(),
+        undos: Vec::new(),
     })
 }

@@ -84,6 +84,38 @@ pub fn effective_grant(
     capability: &CapabilityId,
     asked: &[Permission],
 ) -> Grant {
+    cut_down(policy.grants.iter().filter(|entry| entry.covers(principals, capability)), asked)
+}
+
+/// What one entry of `grants:` opens for a capability.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// Patterns of the principals that it is for; none for everybody.
+    pub principals: Option<Vec<String>>,
+    /// What it opens, cut down to what the capability asks for.
+    pub grant: Grant,
+}
+
+/// What each entry that names the capability opens for it, for whom it may be; only entries for `principal`, if one is given.
+pub fn openings(
+    policy: &Policy,
+    principal: Option<&Principal>,
+    capability: &CapabilityId,
+    asked: &[Permission],
+) -> Vec<Opening> {
+    let principals: Vec<&Principal> = principal.into_iter().collect();
+    let entries = policy.grants.iter().filter(|entry| entry.covers(&principals, capability));
+    let patterns = |patterns: &Vec<Pattern>| patterns.iter().map(|pattern| pattern.as_str().to_owned()).collect();
+    entries
+        .map(|entry| Opening {
+            principals: entry.principals.as_ref().map(patterns),
+            grant: cut_down(std::iter::once(entry), asked),
+        })
+        .collect()
+}
+
+/// What entries open together, cut down to what is asked for.
+fn cut_down<'e>(entries: impl Iterator<Item = &'e GrantEntry>, asked: &[Permission]) -> Grant {
     let writes = asked.contains(&Permission::FsWrite);
     let reads = writes || asked.contains(&Permission::FsRead);
     let mut filesystem: BTreeMap<&str, DirGrant> = BTreeMap::new();
@@ -91,7 +123,7 @@ pub fn effective_grant(
     let mut secrets: BTreeMap<&str, SecretGrant> = BTreeMap::new();
     let mut config = BTreeMap::new();
     let mut limits = Limits::default();
-    for entry in policy.grants.iter().filter(|entry| entry.covers(principals, capability)) {
+    for entry in entries {
         limits = limits.lowered_by(&entry.limits);
         for GrantedConfig { name, value, .. } in &entry.config {
             if asked.contains(&Permission::Config(name.clone())) {

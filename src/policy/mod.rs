@@ -86,7 +86,7 @@ mod selftest;
 pub use decide::{Decision, Request, decide, decide_by_rule_only};
 pub use explain::{Explanation, PrincipalExplanation, RuleOutcome, RuleTrace, explain};
 pub use foresee::{Foresight, foresee};
-pub use grant::{GrantedHost, effective_grant};
+pub use grant::{GrantedHost, Opening, effective_grant, openings};
 pub use load::read_secret_source;
 pub use pattern::Pattern;
 pub use rule::{ApprovalTerms, RuleRef};

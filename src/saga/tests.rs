@@ -60,6 +60,7 @@ fn submitted_until(mode: Mode, steps: Vec<StepSpec>, deadline: Option<Timestamp>
         inputs: payload("i"),
         templates: None,
         engine: "0".into(),
+        binary: None,
         max_parallel: 8,
         deadline,
         idle_timeout: Duration::from_secs(600),

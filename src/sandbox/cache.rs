@@ -1,26 +1,37 @@
 //! Compiled code, kept between starts.
 //!
-//! An entry is named by the digest of the component's bytes and a hash of everything in the engine that code depends on.
-//! It begins with the SHA-256 of the code, which is checked before the code is believed: an entry that was cut off or
-//! changed is ignored and made anew. The folder is private to the user and is not used if it is not: whoever can write there
-//! could run any code, since compiled code is not sandboxed. Code that comes from anywhere else is never loaded.
+//! Compiled code is not sandboxed: whoever can put a file here could run anything. So an entry is believed only if all of this
+//! holds, in this order; otherwise it is ignored and made anew.
+//!
+//! 1. It lies in a folder of this user alone and is a file that nobody else can have written (`private`).
+//! 2. It begins with its seal: the SHA-256 over the digest of the component, a hash of everything in the engine that code
+//!    depends on, and the code. Both also make its name. So an entry that was cut off, changed, or put under the name of
+//!    another component or another engine does not have the right seal.
+//!
+//! Code that comes from anywhere else is never loaded. Entries of other engines are left alone while somebody uses them: two
+//! versions of the host may share a folder. What nobody has read for [`UNUSED`] is removed when an entry is added.
 
-use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::{Hash, Hasher};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::types::{Digest, sha256};
+use super::private::{DRAFT, PrivateFolder};
+use crate::types::Digest;
 
-const MAGIC: &[u8; 16] = b"redress code 1\n\n";
+/// Changes whenever the form of an entry does.
+const MAGIC: &[u8; 16] = b"redress code 2\n\n";
+/// The end of an entry's name.
+const ENDING: &str = ".code";
+/// How long an entry of another engine is kept after it was last read or written.
+const UNUSED: Duration = Duration::from_secs(30 * 86_400);
 
 pub(super) struct Cache {
-    dir: PathBuf,
+    folder: PrivateFolder,
     compatibility: Digest,
 }
 
@@ -41,86 +52,79 @@ impl Cache {
     pub(super) fn new(dir: PathBuf, engine: &Engine) -> Cache {
         let mut hasher = Sha(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        Cache { dir, compatibility: Digest(hasher.0.finalize().into()) }
+        Cache { folder: PrivateFolder::new(dir), compatibility: Digest(hasher.0.finalize().into()) }
     }
 
-    fn entry(&self, component: &Digest) -> PathBuf {
-        self.dir.join(format!("{}-{}.code", component.hex(), self.compatibility.short()))
+    fn entry(&self, component: &Digest) -> String {
+        format!("{}-{}{ENDING}", component.hex(), self.compatibility.hex())
+    }
+
+    /// What an entry begins with: no other component, engine or code has the same.
+    fn seal(&self, component: &Digest, code: &[u8]) -> [u8; 32] {
+        let parts = [MAGIC.as_slice(), &component.0, &self.compatibility.0, code];
+        parts.into_iter().fold(Sha256::new(), Sha256::chain_update).finalize().into()
     }
 
     /// The code of the component, if a sound entry is there.
     pub(super) fn load(&self, engine: &Engine, component: &Digest) -> Option<Component> {
-        private(&self.dir).ok()?;
-        let path = self.entry(component);
-        let code = match read(&path) {
-            Ok(code) => code?,
+        let name = self.entry(component);
+        let anew = |why: &dyn std::fmt::Display| {
+            tracing::warn!("compiled code `{name}` in `{}` is made anew: {why}", self.folder.path().display());
+        };
+        let entry = match self.folder.read(&name) {
+            Ok(entry) => entry,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                tracing::warn!("compiled code in `{}` cannot be read and is made anew: {error}", path.display());
+                anew(&error);
                 return None;
             }
         };
-        deserialize(engine, &code)
-            .inspect_err(|error| tracing::warn!("compiled code in `{}` is made anew: {error:#}", path.display()))
-            .ok()
+        let sealed = entry.strip_prefix(MAGIC).and_then(|rest| rest.split_first_chunk::<32>());
+        let Some((_, code)) = sealed.filter(|(seal, code)| self.seal(component, code) == **seal) else {
+            anew(&"it is damaged, or belongs to something else");
+            return None;
+        };
+        deserialize(engine, code).inspect_err(|error| anew(error)).ok()
     }
 
     /// Keeps the code; a failure costs time at the next start and nothing else.
     pub(super) fn store(&self, component: &Digest, code: &Component) {
-        let path = self.entry(component);
-        let kept = code.serialize().map_err(io::Error::other).and_then(|code| self.write(&path, &code));
-        if let Err(error) = kept {
-            tracing::warn!("compiled code cannot be kept in `{}`: {error}", path.display());
+        let name = self.entry(component);
+        let kept = code
+            .serialize()
+            .map_err(io::Error::other)
+            .and_then(|code| self.folder.write(&name, &[MAGIC.as_slice(), &self.seal(component, &code), &code]));
+        match kept {
+            Ok(()) => self.clean_up(),
+            Err(error) => {
+                tracing::warn!("compiled code cannot be kept in `{}`: {error}", self.folder.path().display());
+            }
         }
     }
 
-    fn write(&self, path: &Path, code: &[u8]) -> io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-        private(&self.dir)?;
-        let unique = format!("tmp-{}-{:?}", std::process::id(), std::thread::current().id());
-        let draft = path.with_extension(unique);
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(MAGIC)?;
-        file.write_all(&sha256(code).0)?;
-        file.write_all(code)?;
-        drop(file);
-        fs::rename(&draft, path)
-    }
-}
-
-/// Whether only this user can write in `dir`.
-fn private(dir: &Path) -> io::Result<()> {
-    let meta = fs::metadata(dir)?;
-    let own = meta.uid() == rustix::process::geteuid().as_raw();
-    if own && meta.permissions().mode() & 0o077 == 0 {
-        return Ok(());
-    }
-    let why = format!("`{}` is not used for compiled code: it must belong to this user with mode 0700", dir.display());
-    tracing::warn!("{why}");
-    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
-}
-
-/// The code in an entry; none if its header does not fit it.
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let mut file = fs::File::open(path)?;
-    let mut magic = [0; 16];
-    let mut digest = [0; 32];
-    let mut code = Vec::new();
-    let header = file.read_exact(&mut magic).and_then(|()| file.read_exact(&mut digest));
-    if header.is_ok() && magic == *MAGIC {
-        file.read_to_end(&mut code)?;
-        if sha256(&code) == Digest(digest) {
-            return Ok(Some(code));
+    /// Removes what other engines left and nobody has used for long. What cannot be looked at or removed stays.
+    fn clean_up(&self) {
+        let now = SystemTime::now();
+        let ours = format!("-{}{ENDING}", self.compatibility.hex());
+        let draft = format!("{ENDING}{DRAFT}");
+        for entry in std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            let is_other = (name.ends_with(ENDING) && !name.ends_with(&ours)) || name.contains(&draft);
+            let used = |meta: std::fs::Metadata| meta.modified().into_iter().chain(meta.accessed()).max();
+            let last = entry.metadata().ok().and_then(used);
+            let unused = last.and_then(|last| now.duration_since(last).ok()).is_some_and(|age| age > UNUSED);
+            if is_other && unused {
+                self.folder.remove(name);
+            }
         }
     }
-    tracing::warn!("compiled code in `{}` is damaged and is made anew", path.display());
-    Ok(None)
 }
 
 #[allow(unsafe_code)]
 fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
-    // SAFETY: `deserialize` requires bytes that `serialize` made. These stood in a folder that belongs to this user and
-    // that nobody else can write to (`private`), under the hash of this very engine configuration, and they have the digest
-    // that was written with them (`read`); no bytes from any other source come here.
+    // SAFETY: `deserialize` requires bytes that `serialize` made. These stood in a folder that nobody but this user can reach
+    // into, in a file of this user that nobody else can write (`PrivateFolder::read`), under a seal over this very component,
+    // this very engine configuration and these very bytes (`Cache::load`); no bytes from any other source come here.
     unsafe { Component::deserialize(engine, code) }
 }

@@ -1,9 +1,9 @@
 //! Bytes become a [`Component`], or an error that says why not.
 //!
-//! In this order: it must be WebAssembly, a component and not a module, and never compiled code; its imports must be among
-//! what the host has, its exports what the contract says; it is compiled, or taken from the host's own cache; `describe` is
-//! called twice, in a sandbox that is empty and where time stands still, and must return the same bytes; and what it says is
-//! checked (`describe`).
+//! In this order: it must be WebAssembly, a component and not a module, and never compiled code; it is compiled, or taken from
+//! the host's own cache (`cache`); its exports must be what the contract says, and its imports among what the host has
+//! (`world`); `describe` is called twice, in a sandbox that is empty and where time stands still, and must return the same
+//! bytes; and what it says is checked (`describe`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,25 +17,8 @@ use super::engine::{Inner, Sandbox};
 use super::schema::Schemas;
 use super::state::State;
 use super::undo::bindings::CapabilityPre;
-use super::{call, describe};
+use super::{call, describe, world};
 use crate::types::{CapabilityId, CapabilityInfo, Digest, Failure, code, sha256};
-
-/// The interface that a component must export.
-const PROVIDER: &str = "redress:capability/provider@0.1.";
-
-/// What a component may import; whatever of it is not granted is empty.
-const IMPORTS: [&str; 10] = [
-    "redress:capability/undo@0.1.",
-    "redress:capability/context@0.1.",
-    "wasi:cli/",
-    "wasi:clocks/",
-    "wasi:filesystem/",
-    "wasi:http/outgoing-handler@0.2.",
-    "wasi:http/types@0.2.",
-    "wasi:io/",
-    "wasi:random/",
-    "wasi:sockets/",
-];
 
 /// Where a component comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +47,16 @@ pub enum LoadError {
     /// It imports what the host does not have.
     #[error("it imports `{0}`, which the host does not have")]
     MissingImport(String),
+    /// It was built against another version of an interface.
+    #[error("it {does} `{name}`; this host runs {runs}")]
+    WrongVersion {
+        /// `imports` or `exports`.
+        does: &'static str,
+        /// The interface with its version.
+        name: String,
+        /// The versions that would do.
+        runs: &'static str,
+    },
     /// What it imports or exports has another shape than the contract.
     #[error("it does not fit the contract `redress:capability@0.1.0`: {0}")]
     WrongContract(String),
@@ -85,6 +78,7 @@ pub enum LoadError {
 pub struct Component {
     digest: Digest,
     description: String,
+    imports: Vec<String>,
     capabilities: Vec<CapabilityInfo>,
     schemas: HashMap<CapabilityId, Schemas>,
     pub(super) pre: CapabilityPre<State>,
@@ -110,6 +104,11 @@ impl Component {
     /// What it says of itself: the JSON that `describe` returned.
     pub fn description(&self) -> &str {
         &self.description
+    }
+
+    /// The interfaces that it imports, by name and version.
+    pub fn imports(&self) -> &[String] {
+        &self.imports
     }
 
     /// Checks an input against the capability's schema; the failure names the place in the input.
@@ -141,7 +140,7 @@ impl Sandbox {
         look_at(bytes)?;
         let digest = sha256(bytes);
         let code = inner.compile(bytes, &digest)?;
-        check_world(&inner.engine, &code)?;
+        let imports = world::check(&inner.engine, &code)?;
         let wrong = |error: wasmtime::Error| LoadError::WrongContract(format!("{error:#}"));
         let pre = inner.linker.instantiate_pre(&code).map_err(wrong)?;
         let pre = CapabilityPre::new(pre).map_err(wrong)?;
@@ -151,7 +150,7 @@ impl Sandbox {
         }
         let (capabilities, schemas) =
             on_a_deep_stack(|| describe::check(&description, digest, provenance)).map_err(LoadError::Description)?;
-        Ok(Arc::new(Component { digest, description, capabilities, schemas, pre }))
+        Ok(Arc::new(Component { digest, description, imports, capabilities, schemas, pre }))
     }
 }
 
@@ -186,17 +185,4 @@ fn look_at(bytes: &[u8]) -> Result<(), LoadError> {
         Some([0, b'a', b's', b'm', ..]) => Ok(()),
         _ => Err(LoadError::NotWasm),
     }
-}
-
-fn check_world(engine: &Engine, code: &Code) -> Result<(), LoadError> {
-    let world = code.component_type();
-    if !world.exports(engine).any(|(name, _)| name.starts_with(PROVIDER)) {
-        return Err(LoadError::WrongWorld);
-    }
-    for (name, _) in world.imports(engine) {
-        if !IMPORTS.iter().any(|prefix| name.starts_with(prefix)) {
-            return Err(LoadError::MissingImport(name.to_owned()));
-        }
-    }
-    Ok(())
 }

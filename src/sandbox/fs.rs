@@ -59,6 +59,29 @@ impl GateFsView<'_> {
         result
     }
 
+    /// Notes where a name was looked at: the directory that it names, or the nearest one on its way that is there, by its own
+    /// name.
+    async fn note_look(&mut self, fd: u32, flags: PathFlags, path: &str) {
+        let (mut path, mut flags) = (path.trim_end_matches('/'), flags);
+        while !path.is_empty() {
+            let fd = Resource::new_borrow(fd);
+            let opened = self.fs.open_at(fd, flags, path.to_owned(), OpenFlags::DIRECTORY, DescriptorFlags::READ).await;
+            if let Ok(Descriptor::Dir(dir)) = opened.and_then(|opened| Ok(self.fs.table.delete(opened)?)) {
+                return self.looked_in(&dir.dir);
+            }
+            path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
+            flags = PathFlags::SYMLINK_FOLLOW;
+        }
+        if let Ok(base) = self.dir(&Resource::new_borrow(fd)) {
+            self.looked_in(&base.dir);
+        }
+    }
+
+    fn looked_in(&self, dir: &std::fs::File) {
+        let guest = name_of(dir).and_then(|host| self.gate.attempt.roots.guest_name(&host));
+        self.gate.attempt.read(guest.as_deref().unwrap_or("?"), 0);
+    }
+
     fn hint(&self, path: &str, why: &str) {
         self.gate.attempt.note_hint(Failure::new(code::NOT_GRANTED, format!("`{path}` {why}")));
     }
@@ -73,6 +96,9 @@ impl GateFsView<'_> {
     ) -> FsResult<Resource<Descriptor>> {
         let base = Resource::new_borrow(fd.rep());
         let found = self.fs.stat_at(base, flags, path.clone()).await;
+        if found.is_err() {
+            self.note_look(fd.rep(), flags, &path).await;
+        }
         match self.looked(&path, found)?.type_ {
             DescriptorType::RegularFile | DescriptorType::Directory => {}
             DescriptorType::SymbolicLink => return Err(ErrorCode::Loop.into()),
@@ -135,11 +161,13 @@ impl HostDescriptor for GateFsView<'_> {
     }
 
     async fn stat_at(&mut self, fd: Resource<Descriptor>, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
+        self.note_look(fd.rep(), flags, &path).await;
         let found = self.fs.stat_at(fd, flags, path.clone()).await;
         self.looked(&path, found)
     }
 
     async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
+        self.note_look(fd.rep(), PathFlags::empty(), &path).await;
         let found = self.fs.readlink_at(fd, path.clone()).await;
         self.looked(&path, found)
     }
@@ -158,6 +186,7 @@ impl HostDescriptor for GateFsView<'_> {
         flags: PathFlags,
         path: String,
     ) -> FsResult<MetadataHashValue> {
+        self.note_look(fd.rep(), flags, &path).await;
         self.fs.metadata_hash_at(fd, flags, path).await
     }
 

@@ -16,7 +16,8 @@
 //! | file | what is inside |
 //! |---|---|
 //! | `engine` | the one wasmtime configuration, the epoch ticker, the linker |
-//! | `component`, `describe`, `schema`, `cache` | bytes become a checked [`Component`] |
+//! | `component`, `world`, `describe`, `schema`, `cache`, `private` | bytes become a checked [`Component`] |
+//! | `sections` | what a component says of its origin |
 //! | `grant` | the directories of a grant are opened |
 //! | `call`, `explain` | one call from start to report, and why it failed |
 //! | `attempt`, `evidence` | the gate's decisions, and what it saw |
@@ -43,12 +44,15 @@ mod limits;
 mod names;
 mod net;
 mod observe;
+mod private;
 mod schema;
 mod secret;
+mod sections;
 mod state;
 mod stdio;
 mod stream;
 mod undo;
+mod world;
 
 pub use attempt::Watcher;
 pub use call::{Call, CallKind, Report};
@@ -57,4 +61,7 @@ pub use component::{Component, LoadError, Provenance};
 pub use engine::{Sandbox, SandboxConfig, SandboxError};
 pub use net::{Connection, Net, NetError, Resolver, Stream, SystemResolver};
 pub use observe::{observe, observe_like, sync_paths};
+pub use private::PrivateFolder;
 pub use secret::read_secret;
+pub use sections::{Section, Sections, sections};
+pub use world::ImportKind;

@@ -13,5 +13,6 @@ mod examples;
 mod operator;
 mod recovery;
 mod refusals;
+mod review;
 mod run;
 mod setup;

@@ -28,16 +28,40 @@ fn a_run_is_printed_as_one_object_with_everything_about_it() {
     place.write("w.yaml", COPY);
     let answer = place.redress(&["run", "w.yaml", "--json"]).exits(0);
     let view = answer.json();
-    let of_run =
-        ["closed", "principal", "reason", "residue", "run", "schema", "state", "steps", "submitted", "workflow"];
+    let of_run = [
+        "closed",
+        "host",
+        "principal",
+        "reason",
+        "residue",
+        "run",
+        "schema",
+        "state",
+        "steps",
+        "submitted",
+        "workflow",
+    ];
     assert_eq!(keys(&view), of_run);
     assert_eq!((&view["schema"], &view["state"], &view["workflow"]), (&1.into(), &"COMPLETED".into(), &"copy".into()));
     assert_eq!((&view["principal"], &view["reason"]), (&"agent:demo".into(), &Value::Null));
     assert!(view["submitted"].as_str().unwrap().ends_with('Z'));
     let step = &view["steps"][0];
-    for key in
-        ["name", "capability", "component", "state", "checked", "attempts", "decision", "output", "error", "effects"]
-    {
+    for key in [
+        "name",
+        "capability",
+        "component",
+        "state",
+        "checked",
+        "attempts",
+        "decision",
+        "output",
+        "error",
+        "effects",
+        "egress",
+        "reads",
+        "unlisted",
+        "undos",
+    ] {
         assert!(step.get(key).is_some(), "{key}: {step}");
     }
     assert_eq!((&step["state"], &step["attempts"]), (&"SUCCEEDED".into(), &1.into()));

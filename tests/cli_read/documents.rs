@@ -1,8 +1,11 @@
 //! Policies, capabilities, completions, version.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use serde_json::json;
 
-use crate::project::{POLICY, Project, run_in};
+use crate::project::{EVIL, POLICY, Project, run_in};
 
 #[test]
 fn a_policy_is_checked_without_being_in_force() {
@@ -106,6 +109,11 @@ fn capabilities_are_listed_and_inspected_with_what_they_ask_for_and_get() {
     let said = project.ends(0, &["capability", "inspect", "io.fs.write_file"]);
     for expected in [
         "source      standard library: fs\n",
+        "provenance  part of this binary\n",
+        "\nimports that can lead out\n  redress:capability/undo@0.1.0: ",
+        "  wasi:filesystem/preopens@0.2.6: the directories that are granted\n",
+        "\n  \"producers\" (",
+        "\n    \"processed-by: wit-",
         "grants      to agent:demo, by sha256:",
         "  effect      reversible\n",
         "  asks        fs:read, fs:write\n",
@@ -118,6 +126,16 @@ fn capabilities_are_listed_and_inspected_with_what_they_ask_for_and_get() {
     let granted = &inspected["capabilities"][0]["granted"]["filesystem"][0];
     assert_eq!((&granted["guest"], &granted["access"]), (&json!("/workspace"), &json!("read-write")));
     assert_eq!(inspected["component"], write["component"]);
+    let capability = &inspected["capabilities"][0];
+    assert_eq!((&capability["risk"], &capability["declared_risk"]), (&json!("MEDIUM"), &json!("MEDIUM")));
+    assert_eq!((&inspected["provenance"], &inspected["installed"]), (&json!("standard"), &json!(true)));
+    let privileges = inspected["imports"]["privileges"].as_array().unwrap();
+    let kinds: BTreeSet<&str> = privileges.iter().map(|import| import["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, BTreeSet::from(["contract", "filesystem"]));
+    // Every Rust component imports the file system. Of one that asks for no files it says nothing.
+    let hash = project.json(0, &["capability", "inspect", "data.hash"]);
+    assert_eq!(hash["imports"]["privileges"], json!([]));
+    assert!(!hash["imports"]["floor"].as_array().unwrap().is_empty());
 
     let said = project.ends(2, &["capability", "inspect", "io.fs.write_fil"]);
     assert!(said.stderr.contains("did you mean `io.fs.write_file`?"), "{}", said.stderr);
@@ -133,6 +151,36 @@ fn a_component_is_inspected_without_settings() {
     let said = run_in(folder.path(), &["capability", "inspect", "data.hash"]);
     assert_eq!(said.code, 0, "{}", said.stderr);
     assert!(said.stdout.contains("grants      not known: no policy or no principal is set\n"), "{}", said.stdout);
+}
+
+#[test]
+fn what_a_strangers_component_says_of_itself_is_quoted_and_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut bytes = wat::parse_file(root.join("tests/components/harmless.wat")).unwrap();
+    for (name, text) in [("description", EVIL.to_owned()), (EVIL, String::new()), ("source", "y".repeat(120))] {
+        let content = [&[u8::try_from(name.len()).unwrap()], name.as_bytes(), text.as_bytes()].concat();
+        bytes.extend([0, u8::try_from(content.len()).unwrap() | 0x80, 0]);
+        bytes.extend(content);
+    }
+    std::fs::write(folder.path().join("evil.wasm"), bytes).unwrap();
+    let said = run_in(folder.path(), &["capability", "inspect", "evil.wasm"]);
+    assert_eq!(said.code, 0, "{}", said.stderr);
+    assert!(said.is_printable(), "{}", said.stdout);
+    for expected in [
+        "source      evil.wasm\nprovenance  somebody else's\ninstalled   no\n",
+        "\nimports that can lead out\n  none\n",
+        "\nimports that every toolchain brings along\n  none\n",
+        "\n  \"description\" (",
+        "\n    \"a\\\" COMPLETED\\u001b[31m",
+        "  risk        LOW\n",
+    ] {
+        assert!(said.stdout.contains(expected), "{expected}\n---\n{}", said.stdout);
+    }
+    let json = run_in(folder.path(), &["capability", "inspect", "evil.wasm", "--json"]).json();
+    assert_eq!((&json["provenance"], &json["installed"]), (&json!("external"), &json!(false)));
+    let says: Vec<_> = json["sections"]["listed"].as_array().unwrap().iter().map(|one| &one["says"]).collect();
+    assert_eq!(says[says.len() - 3..], [&json!([EVIL]), &json!([]), &json!(["y".repeat(120)])]);
 }
 
 #[test]

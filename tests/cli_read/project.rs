@@ -226,6 +226,7 @@ pub fn begin(journal: &SqliteJournal, run: &RunId, name: &str, owner: &str, stat
         inputs: inputs.reference(),
         templates: None,
         engine: "0".into(),
+        binary: None,
         max_parallel: 8,
         deadline: None,
         idle_timeout: Duration::from_secs(600),

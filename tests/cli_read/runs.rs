@@ -35,6 +35,26 @@ fn a_run_is_shown_step_by_step_with_what_was_decided_granted_and_touched() {
 }
 
 #[test]
+fn the_effects_of_undoing_and_what_was_read_and_looked_at_are_shown_too() {
+    let project = Project::new();
+    let run = project.run(3, ROLLED_BACK);
+    let shown = project.ends(0, &["show", &run, "--effects"]).stdout;
+    for expected in [
+        "  effects     fs.create \"/workspace/b.txt\": done\n",
+        "  undo        attempt 1: undone (checked)\n    effects   fs.unlink \"/workspace/b.txt\": done\n",
+        "  reads       \"/workspace\": looked at\n",
+    ] {
+        assert!(shown.contains(expected), "{expected}\n---\n{shown}");
+    }
+    let steps = &project.json(0, &["show", &run])["steps"];
+    let undo = &steps[0]["undos"][0];
+    assert_eq!((&undo["attempt"], &undo["outcome"], &undo["checked"]), (&json!(1), &json!("undone"), &json!(true)));
+    assert_eq!((&undo["effects"][0]["kind"], &undo["effects"][0]["status"]), (&json!("fs.unlink"), &json!("done")));
+    assert_eq!(steps[1]["reads"], json!([{"place": "/workspace", "count": 0, "bytes": 0}]));
+    assert_eq!((&steps[1]["egress"], &steps[1]["unlisted"]), (&json!([]), &json!(0)));
+}
+
+#[test]
 fn show_prints_the_object_that_run_prints() {
     let project = Project::new();
     project.write("workflow.yaml", COMPLETED);
@@ -127,7 +147,7 @@ fn runs_are_listed_newest_first_and_by_state() {
     assert_eq!(ids, [three.as_str(), &two, &one]);
     let doomed = &project.json(0, &["runs", "--state", "rolled_back"])[0];
     let mut whole = project.json(0, &["show", &two]);
-    whole.as_object_mut().unwrap().remove("steps");
+    whole.as_object_mut().unwrap().retain(|key, _| key != "steps" && key != "host");
     assert_eq!(*doomed, whole);
     assert_eq!(project.json(0, &["runs", "--state", "STUCK"]), json!([]));
     assert!(project.ends(0, &["runs", "--state", "STUCK"]).stderr.contains("there are no such runs"));

@@ -80,6 +80,7 @@ pub fn new_run(n: u64) -> NewRun {
             inputs: inputs.reference(),
             templates: None,
             engine: "0.1.0".to_owned(),
+            binary: None,
             max_parallel: 8,
             deadline: None,
             idle_timeout: Duration::from_secs(600),

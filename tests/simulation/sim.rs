@@ -118,6 +118,7 @@ impl Sim {
             inputs: kept,
             templates: None,
             engine: "0".into(),
+            binary: None,
             max_parallel: 1 + dice.roll(4) as u32,
             deadline,
             idle_timeout: Duration::from_secs(600),

@@ -1,24 +1,27 @@
-//! `redress capability inspect`: one component, as a reviewer wants to see it before it is let in: what it is, what it asks
-//! for, and what the policy in force would open for it.
+//! `redress capability inspect`: one component, as a reviewer wants to see it before it is let in: what it is, what it says of
+//! its origin, what its imports could lead to, what it asks for, and what the policy in force would open for it.
+//!
+//! Imports are told apart: every toolchain brings along a floor of clocks, randomness and an empty environment, which says
+//! nothing; the others are what a reviewer looks for.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Context, Exit, Opening, asked};
+use super::{Context, Exit, Opening, asked, unknown};
 use crate::cli::error::CliError;
 use crate::cli::output::quoted;
 use crate::cli::text::{granted, json_lines};
-use crate::document::suggest;
 use crate::engine::{EngineError, Registry};
 use crate::policy::{Policy, effective_grant};
-use crate::sandbox::{Component, Provenance, Sandbox};
+use crate::sandbox::{Component, ImportKind, Provenance, Sandbox, Sections, sections};
 use crate::types::{
-    CapabilityId, CapabilityInfo, Catalog as _, Digest, Duration, EffectKind, Grant, LimitUnit, Limits, Permission,
-    Principal, Risk,
+    CapabilityId, CapabilityInfo, Digest, Duration, EffectKind, Grant, LimitUnit, Limits, Permission, Principal, Risk,
 };
 
 /// See [`Verb`](super::Verb).
@@ -35,8 +38,13 @@ struct Inspected {
     schema: u32,
     component: Digest,
     source: String,
+    /// `standard` if it is part of this binary.
+    provenance: &'static str,
     installed: bool,
     bytes: usize,
+    imports: Imports,
+    /// What it says of its origin; nobody has checked it.
+    sections: Sections,
     /// For whom the grants are; none if there is no policy or nobody acts.
     granted_to: Option<Principal>,
     policy: Option<Digest>,
@@ -46,12 +54,29 @@ struct Inspected {
 }
 
 #[derive(Serialize)]
+struct Imports {
+    /// What can lead out, if it is granted.
+    privileges: Vec<Import>,
+    /// What every toolchain brings along.
+    floor: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Import {
+    name: String,
+    kind: ImportKind,
+}
+
+#[derive(Serialize)]
 struct Provided {
     capability: CapabilityId,
     title: String,
     summary: String,
     effect: EffectKind,
+    /// What counts: the declared risk, or a higher one.
     risk: Risk,
+    /// What its component says.
+    declared_risk: Option<Risk>,
     idempotent: bool,
     asks: Vec<Permission>,
     /// What the policy in force opens; none if there is no policy or nobody acts.
@@ -65,7 +90,8 @@ struct Found {
     component: std::sync::Arc<Component>,
     source: String,
     installed: bool,
-    bytes: usize,
+    provenance: Provenance,
+    bytes: Bytes,
     /// Only this one of its capabilities.
     only: Option<CapabilityId>,
 }
@@ -90,18 +116,14 @@ fn find(what: &str, sandbox: &Sandbox, registry: &Registry) -> Result<Found, Cli
         CliError::usage("unknown-capability", error.to_string()).help("write a file or the id of a capability")
     })?;
     let Some(installed) = registry.provider(what) else {
-        let ids = registry.ids();
-        let error = CliError::from(EngineError::UnknownCapability(id));
-        return Err(match suggest(what, ids.iter().map(|id| id.as_str())) {
-            Some(id) => error.help(format!("did you mean `{id}`?")),
-            None => error.help("`redress capability list` lists what is installed"),
-        });
+        return Err(unknown(what, registry));
     };
     Ok(Found {
         component: installed.component.clone(),
         source: installed.source.clone(),
         installed: true,
-        bytes: installed.bytes.len(),
+        provenance: installed.provenance,
+        bytes: installed.bytes.clone(),
         only: Some(id),
     })
 }
@@ -117,17 +139,21 @@ fn from_file(path: &Path, sandbox: &Sandbox, registry: &Registry) -> Result<Foun
             .load(&bytes, Provenance::External)
             .map_err(|error| CliError::from(EngineError::Component { file: source.clone(), error }))?,
     };
-    Ok(Found { component, source, installed: installed.is_some(), bytes: bytes.len(), only: None })
+    let provenance = installed.map_or(Provenance::External, |installed| installed.provenance);
+    let installed = installed.is_some();
+    Ok(Found { component, source, installed, provenance, bytes: Bytes::from(bytes), only: None })
 }
 
 fn inspect(found: &Found, policy: Option<&Policy>, principal: Option<&Principal>) -> Inspected {
     let granting = policy.zip(principal);
+    let declared = declared_risks(&found.component);
     let provided = |info: &CapabilityInfo| Provided {
         capability: info.id.clone(),
         title: info.title.clone(),
         summary: info.summary.clone(),
         effect: info.effect,
         risk: info.risk,
+        declared_risk: declared.get(info.id.as_str()).copied(),
         idempotent: info.idempotent,
         asks: info.permissions.clone(),
         granted: granting.map(|(policy, who)| effective_grant(policy, &[who], &info.id, &info.permissions)),
@@ -139,8 +165,14 @@ fn inspect(found: &Found, policy: Option<&Policy>, principal: Option<&Principal>
         schema: 1,
         component: found.component.digest(),
         source: found.source.clone(),
+        provenance: match found.provenance {
+            Provenance::Standard => "standard",
+            Provenance::External => "external",
+        },
         installed: found.installed,
-        bytes: found.bytes,
+        bytes: found.bytes.len(),
+        imports: imports(&found.component),
+        sections: sections(&found.bytes),
         granted_to: granting.map(|(_, who)| who.clone()),
         policy: granting.map(|(policy, _)| policy.digest()),
         limits: Limits::default(),
@@ -148,25 +180,92 @@ fn inspect(found: &Found, policy: Option<&Policy>, principal: Option<&Principal>
     }
 }
 
+/// What the component says of the risk of each capability, before the host raised any.
+fn declared_risks(component: &Component) -> HashMap<String, Risk> {
+    let description: Value = serde_json::from_str(component.description()).unwrap_or_default();
+    let all = description.get("capabilities").and_then(Value::as_array).into_iter().flatten();
+    let risk = |one: &Value| Some((one.get("id")?.as_str()?.to_owned(), Risk::parse(one.get("risk")?.as_str()?)?));
+    all.filter_map(risk).collect()
+}
+
+/// The imports by what they can lead to. Every Rust component imports the file system; it counts if files are asked for.
+fn imports(component: &Component) -> Imports {
+    let files = |permission: &Permission| matches!(permission, Permission::FsRead | Permission::FsWrite);
+    let asks_for_files = component.capabilities().iter().any(|info| info.permissions.iter().any(files));
+    let mut imports = Imports { privileges: Vec::new(), floor: Vec::new() };
+    for name in component.imports() {
+        match ImportKind::of(name) {
+            ImportKind::Floor => imports.floor.push(name.clone()),
+            ImportKind::Filesystem if !asks_for_files => imports.floor.push(name.clone()),
+            kind => imports.privileges.push(Import { name: name.clone(), kind }),
+        }
+    }
+    imports
+}
+
+fn leads_to(kind: ImportKind) -> &'static str {
+    match kind {
+        ImportKind::Floor => "nothing",
+        ImportKind::Contract => "the host keeps its undo and tells it of its run",
+        ImportKind::Filesystem => "the directories that are granted",
+        ImportKind::Http => "the URLs that are granted",
+        ImportKind::Sockets => "nothing: raw sockets and look-ups are granted to nobody",
+    }
+}
+
 fn text(inspected: &Inspected) -> String {
     let mut text = String::new();
     let mut field = |name: &str, value: &str| {
-        let _ = writeln!(text, "{name:<11} {value}");
+        let _ = writeln!(text, "{}", format!("{name:<11} {value}").trim_end());
     };
     field("component", &inspected.component.to_string());
     field("source", &crate::document::escape(&inspected.source));
+    field("provenance", if inspected.provenance == "standard" { "part of this binary" } else { "somebody else's" });
     field("installed", if inspected.installed { "yes" } else { "no" });
     field("size", &format!("{} bytes", inspected.bytes));
     match (&inspected.granted_to, &inspected.policy) {
         (Some(who), Some(policy)) => field("grants", &format!("to {who}, by {policy}")),
         _ => field("grants", "not known: no policy or no principal is set"),
     }
+    let _ = writeln!(text, "\nimports that can lead out");
+    for Import { name, kind } in &inspected.imports.privileges {
+        let _ = writeln!(text, "  {}: {}", crate::document::escape(name), leads_to(*kind));
+    }
+    if inspected.imports.privileges.is_empty() {
+        let _ = writeln!(text, "  none");
+    }
+    let _ = writeln!(text, "\nimports that every toolchain brings along");
+    let _ = writeln!(text, "  {}", crate::document::escape(&or_none(&inspected.imports.floor)));
+    said_of_origin(&mut text, &inspected.sections);
     for one in &inspected.capabilities {
         provided(&mut text, one);
     }
     let _ = writeln!(text, "\nlimits of a call, unless a grant lowers them");
     let _ = write!(text, "{}", limits(&inspected.limits, None));
     text
+}
+
+fn or_none(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+fn said_of_origin(text: &mut String, sections: &Sections) {
+    let _ = writeln!(text, "\ncustom sections: what it says of its origin, which nobody has checked");
+    for section in &sections.listed {
+        let place = match section.depth {
+            0 => String::new(),
+            depth => format!(", {depth} deep"),
+        };
+        let _ = writeln!(text, "  {} ({} bytes{place})", quoted(&section.name), section.bytes);
+        for said in &section.says {
+            let _ = writeln!(text, "    {}", quoted(said));
+        }
+    }
+    let more = sections.total - sections.listed.len();
+    if sections.total == 0 || more > 0 {
+        let rest = if sections.total == 0 { "none".to_owned() } else { format!("and {more} more") };
+        let _ = writeln!(text, "  {rest}");
+    }
 }
 
 fn provided(text: &mut String, one: &Provided) {
@@ -177,7 +276,10 @@ fn provided(text: &mut String, one: &Provided) {
     field("title", &quoted(&one.title));
     field("summary", &quoted(&one.summary));
     field("effect", one.effect.as_str());
-    field("risk", one.risk.as_str());
+    match one.declared_risk.filter(|declared| *declared != one.risk) {
+        Some(declared) => field("risk", &format!("{}, raised by the host from {declared}", one.risk)),
+        None => field("risk", one.risk.as_str()),
+    }
     field("idempotent", if one.idempotent { "yes" } else { "no" });
     field("asks", &asked(&one.asks));
     if let Some(grant) = &one.granted {

@@ -170,7 +170,7 @@ pub struct TargetRecord {
 pub struct ReadRecord {
     /// The directory, as the component sees it.
     pub place: String,
-    /// How many files or listings were opened.
+    /// How many files or listings were opened; 0 if names in it were only looked at.
     pub count: u64,
     /// How many bytes were read.
     pub bytes: u64,

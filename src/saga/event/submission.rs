@@ -43,6 +43,9 @@ pub struct RunSubmitted {
     pub templates: Option<PayloadRef>,
     /// The version of the engine.
     pub engine: String,
+    /// The SHA-256 of the host's program file, where it could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binary: Option<Digest>,
     /// How many steps run at the same time at most.
     pub max_parallel: u32,
     /// When the run rolls back if it has not finished.
