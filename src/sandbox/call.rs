@@ -162,6 +162,7 @@ fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) ->
         effect: call.capability.effect,
         mode: mode(&call.kind),
         undo_limit: limits.undo,
+        target_limit: limits.targets,
         effects_listed: limits.effects_listed,
     }));
     let guest = Guest {
@@ -350,7 +351,10 @@ fn join(attempt: &Attempt) {
     }
     while attempt.outstanding() > 0 {
         if !said {
-            tracing::error!("a call has ended and {} of its files and requests are still open: waiting", attempt.outstanding());
+            tracing::error!(
+                "a call has ended and {} of its files and requests are still open: waiting",
+                attempt.outstanding()
+            );
             said = true;
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
@@ -392,6 +396,7 @@ pub(super) fn describe(inner: &Inner, pre: &CapabilityPre<State>) -> Result<Stri
         effect: EffectKind::None,
         mode: Mode::Describe,
         undo_limit: 0,
+        target_limit: 0,
         effects_listed: 0,
     }));
     let guest = Guest {
@@ -406,7 +411,11 @@ pub(super) fn describe(inner: &Inner, pre: &CapabilityPre<State>) -> Result<Stri
     };
     // A thread of its own, since the caller may be inside a runtime.
     let ended = std::thread::scope(|scope| {
-        scope.spawn(|| guest.run(async |store, provider| provider.call_describe(store).await)).join()
+        let work = || {
+            let _permit = on_this_thread(inner.descriptions.acquire());
+            guest.run(async |store, provider| provider.call_describe(store).await)
+        };
+        scope.spawn(work).join()
     });
     ended.map_err(|_| Failure::new(code::TRAP, "the host failed while it ran the component"))?.result
 }

@@ -108,8 +108,9 @@ pub(super) fn failure(error: &wasmtime::Error, refused: Option<Refused>, limits:
         Some(Refused::Tables) => return Some(limit("table_elements", limits.table_elements)),
         None => {}
     }
-    // These errors of the engine have no type of their own.
-    let text = format!("{error:#}");
+    // These errors of the engine have no type of their own. Only the cause itself is looked at: what stands around it holds
+    // names of functions, which the component has chosen.
+    let cause = error.root_cause().to_string();
     for (part, name, value) in [
         ("fuel allocated for hostcalls has been exhausted", "hostcall_bytes", limits.hostcall_bytes),
         ("store handle limit exceeded", "handles", limits.handles),
@@ -118,15 +119,15 @@ pub(super) fn failure(error: &wasmtime::Error, refused: Option<Refused>, limits:
         ("table count too high", "table_elements", limits.table_elements),
         ("exceeds limit", "random_bytes", limits.random_bytes),
     ] {
-        if text.contains(part) {
+        if cause.contains(part) {
             return Some(limit(name, value));
         }
     }
     let message = match error.downcast_ref::<Trap>() {
         Some(trap) => format!("the component trapped: {trap}"),
-        None => format!("the component was stopped: {}", error.root_cause()),
+        None => format!("the component was stopped: {cause}"),
     };
-    let details: String = text.chars().take(4 << 10).collect();
+    let details: String = format!("{error:#}").chars().take(4 << 10).collect();
     Some(Failure { details: Some(details), ..Failure::new(code::TRAP, message) })
 }
 
