@@ -20,6 +20,7 @@
 //! out and not answered, and the attempt is unclear whatever the component makes of it. A redirect is an answer like any
 //! other: where it leads is a new request. Everything runs on the thread of the guest and is gone when the call has ended.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -34,14 +35,17 @@ use hyper::body::{Body, Frame, SizeHint};
 use hyper::client::conn::http1;
 use sha2::{Digest as _, Sha256};
 use wasmtime_wasi_http::io::TokioIo;
-use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
+};
 
 use super::attempt::{Admitted, Answer, Attempt, Refusal};
 use super::explain::limit;
 use super::net::{Connection, Net};
 use super::secret::{self, Secret};
 use crate::types::{
-    AddressClass, Digest, Exchange, Failure, Grant, HttpMethod, Limits, Opened, Permission, Target, UrlParts, code, opened,
+    AddressClass, Digest, Exchange, Failure, Grant, HttpMethod, Limits, Opened, Permission, SecretGrant, Target,
+    UrlParts, code, opened,
 };
 
 /// The longest URL.
@@ -67,9 +71,8 @@ struct Used {
     requests: u64,
     sent: u64,
     received: u64,
-    /// Read once, when the first request needs one.
-    secrets: Arc<Vec<Secret>>,
-    names: Vec<String>,
+    /// By name; each is read once, when the first request needs it.
+    secrets: BTreeMap<String, Arc<Secret>>,
 }
 
 /// A request that is inside the grant.
@@ -209,18 +212,17 @@ impl Sending {
         })
     }
 
-    fn read_secret(&self, grant: &crate::types::SecretGrant) -> Result<(), Failure> {
+    fn read_secret(&self, grant: &SecretGrant) -> Result<(), Failure> {
         let mut used = self.used();
-        if !used.names.contains(&grant.name) {
+        if !used.secrets.contains_key(&grant.name) {
             let secret = Secret::read(grant)?;
-            let Some(secrets) = Arc::get_mut(&mut used.secrets) else {
-                // Another request is being filled right now, which takes no time.
-                return Err(Failure::new(code::NO_SECRET, format!("the secret `{}` cannot be added now", grant.name)));
-            };
-            secrets.push(secret);
-            used.names.push(grant.name.clone());
+            used.secrets.insert(grant.name.clone(), Arc::new(secret));
         }
         Ok(())
+    }
+
+    fn secrets(&self) -> Vec<Arc<Secret>> {
+        self.used().secrets.values().cloned().collect()
     }
 
     /// Remembers a refusal where it belongs: one of an effect fails the attempt, one of a read explains its failure.
@@ -330,7 +332,7 @@ impl Sending {
         body: WasiBody,
         sent: &Arc<Mutex<Sent>>,
     ) -> Result<Request<Counted>, Error> {
-        let secrets = self.used().secrets.clone();
+        let secrets = self.secrets();
         for value in parts.headers.values_mut() {
             if !secret::names(value).is_empty() {
                 *value = secret::filled(value, &secrets).ok_or(Error::HttpProtocolError)?;
@@ -423,7 +425,7 @@ impl Sending {
 
     /// Step 10: what the component sees of an answer.
     fn without_secrets(&self, response: Response<Bytes>) -> Response<WasiBody> {
-        let secrets = self.used().secrets.clone();
+        let secrets = self.secrets();
         let (mut parts, mut body) = response.into_parts();
         if !secrets.is_empty() {
             mask_headers(&mut parts.headers, &secrets);
@@ -438,7 +440,7 @@ impl Sending {
     }
 }
 
-fn mask_headers(headers: &mut HeaderMap, secrets: &[Secret]) {
+fn mask_headers(headers: &mut HeaderMap, secrets: &[Arc<Secret>]) {
     for value in headers.values_mut() {
         if let Some(masked) = secret::masked(value.as_bytes(), secrets) {
             *value = HeaderValue::from_bytes(&masked).unwrap_or(HeaderValue::from_static(""));
@@ -449,9 +451,8 @@ fn mask_headers(headers: &mut HeaderMap, secrets: &[Secret]) {
 /// Why an address is not opened; none if it is.
 fn closed(address: IpAddr, opened: Opened) -> Option<AddressClass> {
     let class = AddressClass::of(address);
-    let open = class == AddressClass::Public
-        || (opened.named && class.can_be_named())
-        || (opened.local && class.is_local());
+    let open =
+        class == AddressClass::Public || (opened.named && class.can_be_named()) || (opened.local && class.is_local());
     (!open).then_some(class)
 }
 
@@ -529,11 +530,14 @@ impl Body for Counted {
 /// The library's way to the gate.
 pub(super) struct HttpGate(pub(super) Arc<Sending>);
 
-type Sends = dyn Future<Output = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>> + Send;
+type Sends =
+    dyn Future<Output = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>> + Send;
 
 impl WasiHttpHooks for HttpGate {
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
-        Arc::new(|name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name) || METHOD_OVERRIDES.contains(&name.as_str()))
+        Arc::new(|name: &HeaderName| {
+            DEFAULT_FORBIDDEN_HEADERS.contains(name) || METHOD_OVERRIDES.contains(&name.as_str())
+        })
     }
 
     fn send_request(

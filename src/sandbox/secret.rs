@@ -5,6 +5,7 @@
 //! logs, not by `Debug`.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use http::HeaderValue;
 
@@ -28,9 +29,10 @@ impl Secret {
     /// Reads a value from where the policy says. The failure does not show it.
     pub(super) fn read(grant: &SecretGrant) -> Result<Secret, Failure> {
         let (place, read) = match &grant.source {
-            SecretSource::Env(name) => {
-                (format!("the variable `{name}`"), std::env::var(name).map_err(|_| "is not set, or not text".to_owned()))
-            }
+            SecretSource::Env(name) => (
+                format!("the variable `{name}`"),
+                std::env::var(name).map_err(|_| "is not set, or not text".to_owned()),
+            ),
             SecretSource::File(path) => (format!("the file `{path}`"), read_file(path)),
         };
         let unusable = |why: String| {
@@ -68,7 +70,7 @@ pub(super) fn names(value: &HeaderValue) -> Vec<String> {
 }
 
 /// The value as it is sent; marked so that nothing prints it. None if it is no header value any more.
-pub(super) fn filled(value: &HeaderValue, secrets: &[Secret]) -> Option<HeaderValue> {
+pub(super) fn filled(value: &HeaderValue, secrets: &[Arc<Secret>]) -> Option<HeaderValue> {
     let mut bytes = value.as_bytes().to_vec();
     for secret in secrets {
         if let Cow::Owned(replaced) = replace(&bytes, secret.placeholder.as_bytes(), secret.value.as_bytes()) {
@@ -81,7 +83,7 @@ pub(super) fn filled(value: &HeaderValue, secrets: &[Secret]) -> Option<HeaderVa
 }
 
 /// The bytes with each value that stands in them as it is replaced by its placeholder; none if there was none.
-pub(super) fn masked(bytes: &[u8], secrets: &[Secret]) -> Option<Vec<u8>> {
+pub(super) fn masked(bytes: &[u8], secrets: &[Arc<Secret>]) -> Option<Vec<u8>> {
     let mut masked: Option<Vec<u8>> = None;
     for secret in secrets {
         let current = masked.as_deref().unwrap_or(bytes);
@@ -114,8 +116,8 @@ fn replace<'b>(bytes: &'b [u8], from: &[u8], to: &[u8]) -> Cow<'b, [u8]> {
 mod tests {
     use super::*;
 
-    fn secret(name: &str, value: &str) -> Secret {
-        Secret { placeholder: format!("{OPEN}{name}}}"), value: value.into() }
+    fn secret(name: &str, value: &str) -> Arc<Secret> {
+        Arc::new(Secret { placeholder: format!("{OPEN}{name}}}"), value: value.into() })
     }
 
     #[test]
@@ -137,7 +139,9 @@ mod tests {
         let path = folder.path().join("token").to_string_lossy().into_owned();
         let grant = SecretGrant { name: "T".into(), source: SecretSource::File(path.clone()), hosts: Vec::new() };
         assert_eq!(Secret::read(&grant).err().unwrap().code, code::NO_SECRET);
-        for (content, good) in [("short\n", false), ("long enough\n", true), ("long enough\r\n", true), ("two\nlines\nhere", false)] {
+        for (content, good) in
+            [("short\n", false), ("long enough\n", true), ("long enough\r\n", true), ("two\nlines\nhere", false)]
+        {
             std::fs::write(&path, content).unwrap();
             match Secret::read(&grant) {
                 Ok(secret) => assert!(good && secret.value == "long enough"),
