@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::FieldMapError;
 
 use super::attempt::Stopped;
 use super::limits::Refused;
@@ -91,6 +92,9 @@ pub(super) fn failure(error: &wasmtime::Error, refused: Option<Refused>, limits:
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
         return Some(limit("resources", limits.resources));
     }
+    if let Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) = error.downcast_ref() {
+        return Some(limit("header_bytes", limits.header_bytes));
+    }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => return None,
         Some(Trap::OutOfFuel) => {
@@ -117,7 +121,7 @@ pub(super) fn failure(error: &wasmtime::Error, refused: Option<Refused>, limits:
         ("instance count too high", "instances", limits.instances),
         ("memory count too high", "memories", limits.memories),
         ("table count too high", "table_elements", limits.table_elements),
-        ("exceeds limit", "random_bytes", limits.random_bytes),
+        ("requested len", "random_bytes", limits.random_bytes),
     ] {
         if cause.contains(part) {
             return Some(limit(name, value));

@@ -1,14 +1,7 @@
 //! The limits of a store: what a guest may allocate, and what is remembered when it asked for more.
 //!
-//! | limit | meets | ends where |
-//! |---|---|---|
-//! | `memory` | a guest that fills the machine, with one memory or with many: the sum counts | the host's own bookkeeping per call, a few hundred kilobytes |
-//! | `table_elements`, `memories`, `instances` | the same with tables and instances | - |
-//! | `fuel` | a loop that computes; deterministic | work of host calls costs no fuel, `wall_time` bounds it |
-//! | `wall_time` | a loop or a sleep | a file system that hangs in the kernel: the call is joined, however long that takes |
-//! | `hostcall_bytes` | one call that hands over a huge list | many small calls, which `wall_time` bounds |
-//! | `handles`, `resources` | a guest that opens and never closes | - |
-//! | `random_bytes` | one request for gigabytes of randomness | - |
+//! What each stops and where its protection ends stands in docs/SECURITY.md. What is counted elsewhere: output (`stdio`),
+//! undo records and targets (`attempt`), requests and their bodies (`http`), input and output (`call`).
 //!
 //! Growing beyond `memory` is an error inside the guest, as on any machine that is full; most guests then trap. The
 //! refusal is remembered, so that such a trap is reported as what it is.

@@ -3,18 +3,31 @@
   (core module $code
     (memory (export "memory") 1)
     (table $table 1 funcref)
-    (data (i32.const 0) "{\"schema\":1,\"capabilities\":[{\"id\":\"test.bare_loop\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]},{\"id\":\"test.bare_table\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]},{\"id\":\"test.bare_memory\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]},{\"id\":\"test.bare_bad_text\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]},{\"id\":\"test.bare_recursion\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]},{\"id\":\"test.bare_out_of_bounds\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]},{\"id\":\"test.bare_wrong_discriminant\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]},{\"id\":\"test.bare_false_name\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]}]}")
+    (data (i32.const 0) "{\"schema\":1,\"capabilities\":[{\"id\":\"test.bare_loop\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]},{\"id\":\"test.bare_table\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]},{\"id\":\"test.bare_memory\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]},{\"id\":\"test.bare_bad_text\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]},{\"id\":\"test.bare_recursion\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]},{\"id\":\"test.bare_out_of_bounds\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]},{\"id\":\"test.bare_wrong_discriminant\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]},{\"id\":\"test.bare_false_name\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]},{\"id\":\"test.bare_many_values\",\"title\":\"t\",\"summary\":\"s\",\"risk\":\"LOW\",\"effect\":\"none\",\"idempotent\":true,\"input\":{},\"output\":{},\"permissions\":[]}]}")
     ;; The description: where it begins and its length.
-    (data (i32.const 4000) "\00\00\00\00\8e\04\00\00")
+    (data (i32.const 4000) "\00\00\00\00\1e\05\00\00")
     ;; Results of `execute`: the case, then at 8 the output. Bytes that are no text; a text beyond the memory; no case.
     (data (i32.const 4008) "\ff\fe")
     (data (i32.const 4016) "\00\00\00\00\00\00\00\00\a8\0f\00\00\02\00\00\00")
     (data (i32.const 4032) "\00\00\00\00\00\00\00\00\a8\0f\00\00\00\00\00\40")
     (data (i32.const 4048) "\09\00\00\00\00\00\00\00")
+    (data (i32.const 4064) "\00\00\00\00\00\00\00\00\ff\ff\00\00\ff\ff\3f\00")
     ;; A place for short arguments, which are never looked at; none for long ones.
     (func (export "realloc") (param i32 i32 i32 i32) (result i32)
       (if (result i32) (i32.gt_u (local.get 3) (i32.const 1000)) (then (i32.const -16)) (else (i32.const 8192))))
     (func (export "describe") (result i32) (i32.const 4000))
+    ;; A list of as many numbers as there is room for in an output: `[1,1,...,1]`.
+    (func $many-values (result i32)
+      (local $at i32)
+      (drop (memory.grow (i32.const 65)))
+      (i32.store8 (i32.const 65535) (i32.const 0x5b))
+      (local.set $at (i32.const 65536))
+      (loop $more
+        (i32.store16 (local.get $at) (i32.const 0x2c31))
+        (local.set $at (i32.add (local.get $at) (i32.const 2)))
+        (br_if $more (i32.lt_u (local.get $at) (i32.const 4259836))))
+      (i32.store16 (local.get $at) (i32.const 0x5d31))
+      (i32.const 4064))
     (func $down (call $down))
     (func $"store handle limit exceeded" (unreachable))
     (func (export "execute") (param i32) (param $length i32) (param i32 i32 i32 i32 i32 i64) (result i32)
@@ -30,6 +43,8 @@
       (if (i32.eq (local.get $length) (i32.const 20)) (then (call $"store handle limit exceeded")))
       ;; test.bare_recursion
       (if (i32.eq (local.get $length) (i32.const 19)) (then (call $down)))
+      ;; test.bare_many_values
+      (if (i32.eq (local.get $length) (i32.const 21)) (then (return (call $many-values))))
       ;; test.bare_out_of_bounds
       (if (i32.eq (local.get $length) (i32.const 23)) (then (return (i32.const 4032))))
       ;; test.bare_wrong_discriminant

@@ -14,7 +14,10 @@ fn an_exit_and_a_panic_are_failures_of_the_call_only() {
         assert_eq!((code.as_str(), message), (code::EXITED, format!("the component called `exit({})`", status.min(1))));
     }
     let (code, message) = ends("test.panic", json!({}), Grant::default());
-    assert_eq!((code.as_str(), &*message), (code::TRAP, "the component trapped: wasm `unreachable` instruction executed"));
+    assert_eq!(
+        (code.as_str(), &*message),
+        (code::TRAP, "the component trapped: wasm trap: wasm `unreachable` instruction executed")
+    );
 }
 
 #[test]
@@ -44,8 +47,7 @@ fn names_of_functions_do_not_decide_what_a_failure_is_called() {
 
 #[test]
 fn a_failure_without_measure_is_cut_to_size() {
-    let report =
-        run(execution(&guest("hostile"), "test.long_failure", json!({}), Grant::default()), &Recorder::new());
+    let report = run(execution(&guest("hostile"), "test.long_failure", json!({}), Grant::default()), &Recorder::new());
     let failure = report.result.unwrap_err();
     assert_eq!((failure.code.as_str(), failure.message.len()), ("failed", 4 << 10));
 }

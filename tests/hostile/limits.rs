@@ -111,7 +111,7 @@ fn what_one_call_copies_across_the_boundary_is_bounded() {
     }
     assert_eq!(ends("test.big_output", json!({"bytes": 1 << 20}), grant()), passed);
     // Zeroes cost the component nothing, so one call writes only so many.
-    let zeroes = ends("test.across", json!({"how": "zeroes", "count": 1_u64 << 40}), Grant::default());
+    let zeroes = ends("test.across", json!({"how": "zeroes", "count": 1_u64 << 31}), Grant::default());
     assert_eq!(zeroes.0, code::TRAP);
 }
 
@@ -164,8 +164,7 @@ fn a_flood_of_output_is_cut_off_and_said_so() {
 #[test]
 fn an_input_over_the_limit_never_reaches_the_component() {
     let grant = limited(|limits| limits.input = 1000);
-    let report =
-        run(execution(&guest("plain"), "test.echo", json!({"x": "y".repeat(1000)}), grant), &Recorder::new());
+    let report = run(execution(&guest("plain"), "test.echo", json!({"x": "y".repeat(1000)}), grant), &Recorder::new());
     assert_eq!((report.evidence.fuel, report.outcome), (0, Outcome::Clean));
     let failure = report.result.unwrap_err();
     assert_eq!((failure.code, failure.message), passed("input", 1000));

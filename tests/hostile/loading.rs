@@ -35,11 +35,17 @@ fn random_bytes_are_never_loaded() {
 #[test]
 fn a_truncated_component_is_never_loaded() {
     let whole = std::fs::read(guests::component("harmless")).unwrap();
+    let mut whole_enough = 0;
     for end in 0..whole.len() {
-        let error = load(&whole[..end]).unwrap_err();
+        let Err(error) = load(&whole[..end]) else {
+            // Only names for debuggers are missing.
+            whole_enough += 1;
+            continue;
+        };
         let expected = matches!(error, LoadError::NotWasm | LoadError::Invalid(_) | LoadError::WrongWorld);
         assert!(expected, "{end}: {error}");
     }
+    assert!(whole_enough <= 1, "{whole_enough}");
 }
 
 #[test]

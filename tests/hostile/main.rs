@@ -5,12 +5,12 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod beside;
 mod calls;
 mod limits;
 mod loading;
 mod network;
 #[path = "../http/server.rs"]
+#[expect(dead_code, reason = "nothing here needs TLS")]
 mod server;
 
 use common::{Recorder, execution, guest, run};

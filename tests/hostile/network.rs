@@ -126,7 +126,9 @@ pub fn the_number_of_requests_is_bounded() {
 
 #[test]
 fn bytes_that_drip_do_not_put_the_end_off() {
-    for start in ["", "HTTP/1.1 200 OK\r\nx: ", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n"] {
+    for start in
+        ["HTTP/1.1 200 OK\r\nx: ", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n"]
+    {
         let server = dripping(start);
         for (method, outcome) in [("GET", Outcome::Clean), ("POST", Outcome::Unclear)] {
             let report = send(&server, json!({ "method": method }), |limits| limits.wall_time = 300);

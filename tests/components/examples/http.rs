@@ -20,7 +20,10 @@ fn capabilities() -> Vec<Capability> {
             permissions: &["http:GET,HEAD,OPTIONS https://*", "http:GET,HEAD,OPTIONS http://*", "secret:*"],
             ..capability("test.http.read", Effect::None, send, nothing)
         },
-        Capability { permissions: EVERYTHING, ..capability("test.http.change", Effect::Reversible, save_and_send, undo_it) },
+        Capability {
+            permissions: EVERYTHING,
+            ..capability("test.http.change", Effect::Reversible, save_and_send, undo_it)
+        },
         Capability { permissions: EVERYTHING, ..capability("test.http.no_save", Effect::Reversible, send, nothing) },
         Capability {
             permissions: &["http:POST http://127.0.0.1:1/only"],
