@@ -13,6 +13,7 @@ use common::*;
 use redress::saga::event::Outcome;
 use redress::sandbox::{Call, Cancel, Report, Watcher};
 use redress::types::{Access, Grant, Limits, code};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
@@ -236,4 +237,39 @@ fn a_thousand_hostile_calls_leave_no_descriptor_and_no_memory_behind() {
     assert!(after <= kept + KEPT, "{after} after {kept}");
     assert!(most <= kept + AT_A_TIME as u64 * A_CALL, "{most} after {kept}");
     behaves(&self::runtime(), &World::new());
+}
+
+#[test]
+fn components_that_hold_all_files_they_can_get_leave_descriptors_to_the_host() {
+    let _alone = alone();
+    if !in_a_process_of_its_own("components_that_hold_all_files_they_can_get_leave_descriptors_to_the_host") {
+        return;
+    }
+    let few = Rlimit { current: Some(600), maximum: Some(600) };
+    setrlimit(Resource::Nofile, few).unwrap();
+    let (runtime, cancel, world) = (runtime(), Cancel::new(), World::new());
+    world.write("f", "x");
+    let (guest, _) = (guest("hostile"), standard("fs"));
+    let holding = |hold: bool| {
+        let input = json!({"path": "/workspace/f", "count": 990, "hold": hold});
+        execution(&guest, "test.many_handles", input, endlessly(world.grant(Access::ReadOnly)))
+    };
+    let others: Vec<_> = (0..3).map(|_| start(&runtime, holding(true), &Recorder::new(), &cancel)).collect();
+    // One that says what it was told is told so once the others hold what there is.
+    let report = loop {
+        let report = runtime.block_on(start(&runtime, holding(false), &Recorder::new(), &Cancel::new())).unwrap();
+        if report.result.is_err() {
+            break report;
+        }
+    };
+    assert_eq!((failed(&report), report.outcome), ("unavailable", Outcome::Clean), "{report:?}");
+    // The host still opens what it needs, and has all of it back when they are gone.
+    let opened: Result<Vec<_>, _> = (0..100).map(|_| std::fs::File::open(world.path("f"))).collect();
+    let unfinished = others.iter().all(|call| !call.is_finished());
+    cancel.cancel();
+    for call in others {
+        assert_eq!(failed(&runtime.block_on(call).unwrap()), code::INTERRUPTED);
+    }
+    assert!(opened.is_ok() && unfinished, "{opened:?}");
+    behaves(&runtime, &World::new());
 }

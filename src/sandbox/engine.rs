@@ -63,6 +63,7 @@ pub(super) struct Inner {
 impl Sandbox {
     /// Sets up the engine and starts its clock.
     pub fn new(config: SandboxConfig) -> Result<Sandbox, SandboxError> {
+        super::limits::ask_for_descriptors();
         let engine = engine().map_err(|error| SandboxError(format!("{error:#}")))?;
         let linker = linker(&engine).map_err(|error| SandboxError(format!("{error:#}")))?;
         start_clock(&engine).map_err(|error| SandboxError(error.to_string()))?;

@@ -158,12 +158,16 @@ fn many_records(call: &Call) -> Result<Value, Failure> {
     Ok(json!({ "appended": input.number("count") }))
 }
 
-/// `{path, count}`: holds so many open files.
+/// `{path, count, hold?}`: holds so many open files; for ever, if it gets no more of them.
 fn many_handles(call: &Call) -> Result<Value, Failure> {
     let input = Input::of(&call.input);
     let mut files = Vec::new();
     for _ in 0..input.number("count") {
-        files.push(File::open(input.text("path")).map_err(|error| Failure::io("open", input.text("path"), &error))?);
+        match File::open(input.text("path")) {
+            Ok(file) => files.push(file),
+            Err(_) if input.flag("hold") => return endless(),
+            Err(error) => return Err(Failure::io("open", input.text("path"), &error)),
+        }
     }
     Ok(json!({ "open": files.len() }))
 }
