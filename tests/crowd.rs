@@ -128,8 +128,10 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// The attacks: which component, which capability, with what, and what each call is lowered to so that it ends soon.
-fn attacks() -> Vec<(&'static str, &'static str, Value, fn(&mut Limits))> {
+/// Which component, which capability, with what, and what each call is lowered to so that it ends soon.
+type Attack = (&'static str, &'static str, Value, fn(&mut Limits));
+
+fn attacks() -> Vec<Attack> {
     let soon: fn(&mut Limits) = |limits| limits.fuel = 20_000_000;
     let at_once: fn(&mut Limits) = |limits| limits.wall_time = 20;
     let as_is: fn(&mut Limits) = |_| {};

@@ -11,7 +11,8 @@
 
 use std::collections::HashMap;
 
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
 use crate::types::{Failure, code};
@@ -37,9 +38,11 @@ const LOOKS: f64 = 20_000.0;
 /// What a schema asks times what there is in a value, at most: a few seconds at worst, and nothing that is meant well.
 const WORK: u64 = 4_000_000_000;
 
-/// A compiled schema, and how much it asks of each value.
+/// A compiled schema, what it was compiled from, and how much it asks of each value.
+#[derive(Debug)]
 pub(super) struct Schema {
     validator: Validator,
+    text: Value,
     weight: u64,
 }
 
@@ -70,7 +73,7 @@ pub(super) fn compile(schema: &Value) -> Result<Schema, String> {
         .map_err(|error| error.to_string())?;
     // A look costs as much as some bytes of a schema do.
     let weight = (schema.to_string().len() as u64).max(32 * looks as u64);
-    Ok(Schema { validator, weight })
+    Ok(Schema { validator, text: schema.clone(), weight })
 }
 
 /// A subschema, as numbers of others: what it applies to the same value, to values by name, and to other values within.
@@ -255,7 +258,14 @@ impl Schemas {
         if too_much(&self.input, value) {
             return Some(String::new());
         }
-        self.input.validator.iter_errors(value).next().map(|error| error.instance_path().to_string())
+        let error = self.input.validator.iter_errors(value).next()?;
+        let place = error.instance_path();
+        Some(match error.kind() {
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                unexpected.first().map_or(place.clone(), |name| place.join(name.as_str())).to_string()
+            }
+            _ => place.to_string(),
+        })
     }
 
     pub(super) fn check_output(&self, value: &Value) -> Result<(), Failure> {
@@ -286,22 +296,65 @@ fn check(schema: &Schema, value: &Value, whole: &str) -> Result<(), String> {
     if too_much(schema, value) {
         return Err(format!("`{whole}`: there is too much in it to be checked against a schema as large as this one"));
     }
-    let validator = &schema.validator;
-    if validator.is_valid(value) {
+    if schema.validator.is_valid(value) {
         return Ok(());
     }
-    let problems: Vec<String> = validator
+    let problems: Vec<String> = schema
+        .validator
         .iter_errors(value)
         .take(NAMED)
         .map(|error| {
             let place = error.instance_path().to_string();
             let place = place.trim_start_matches('/').replace('/', ".");
             let place = if place.is_empty() { whole.to_owned() } else { format!("{whole}.{place}") };
-            let text: String = error.to_string().chars().take(300).collect();
+            let text: String = said(&error, &schema.text).chars().take(300).collect();
             format!("`{place}`: {text}")
         })
         .collect();
     Err(problems.join("; "))
+}
+
+/// What is wrong with a value. Where it fits none of several schemas, or more of them than it should, that says what to give.
+fn said(error: &ValidationError<'_>, schema: &Value) -> String {
+    let words = match error.kind() {
+        ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => none_fits(context),
+        ValidationErrorKind::OneOfMultipleValid { .. } => {
+            schema.pointer(error.schema_path().as_str()).and_then(|parts| several_fit(parts, error.instance()))
+        }
+        _ => None,
+    };
+    words.unwrap_or_else(|| error.to_string())
+}
+
+/// `give A or B` if in each alternative only something is missing; else what is wrong with each.
+fn none_fits(alternatives: &[Vec<ValidationError<'_>>]) -> Option<String> {
+    let missing = |errors: &Vec<ValidationError<'_>>| -> Option<String> {
+        let name = |error: &ValidationError<'_>| match error.kind() {
+            ValidationErrorKind::Required { property } => property.as_str().map(|name| format!("`{name}`")),
+            _ => None,
+        };
+        errors.iter().map(name).collect::<Option<Vec<_>>>().map(|names| names.join(" and "))
+    };
+    if let Some(missing) = alternatives.iter().map(missing).collect::<Option<Vec<_>>>() {
+        return Some(format!("give {}", missing.join(" or ")));
+    }
+    let first = alternatives.iter().map(|errors| errors.first().map(ToString::to_string));
+    let first: Vec<String> = first.collect::<Option<_>>()?;
+    Some(format!("it fits none of {} alternatives: {}", first.len(), first.join("; or ")))
+}
+
+/// `give only one of A and B`, if the alternatives differ in what they require.
+fn several_fit(alternatives: &Value, value: &Value) -> Option<String> {
+    let given =
+        |names: &Vec<Value>| names.iter().all(|name| name.as_str().is_some_and(|name| value.get(name).is_some()));
+    let required = alternatives.as_array()?.iter().map(|part| part.get("required")?.as_array());
+    let fitting = required.collect::<Option<Vec<_>>>()?.into_iter().filter(|names| given(names));
+    let told = |names: &Vec<Value>| {
+        let names: Vec<String> = names.iter().filter_map(Value::as_str).map(|name| format!("`{name}`")).collect();
+        names.join(" with ")
+    };
+    let told: Vec<String> = fitting.map(told).collect();
+    (told.len() > 1).then(|| format!("give only one of {}", told.join(" and ")))
 }
 
 #[cfg(test)]
@@ -322,6 +375,37 @@ mod tests {
             "`input.a.1`: 1 is not of type \"string\""
         );
         assert!(check(&validator, &json!({"b": 1}), "input").unwrap_err().starts_with("`input`: "));
+    }
+
+    #[test]
+    fn alternatives_say_what_to_give() {
+        let content = json!([{ "required": ["text"] }, { "required": ["bytes", "encoding"] }]);
+        for (key, value, told) in [
+            ("oneOf", json!({}), "`input`: give `text` or `bytes` and `encoding`"),
+            ("anyOf", json!({"bytes": 1}), "`input`: give `text` or `encoding`"),
+            (
+                "oneOf",
+                json!({"text": 1, "bytes": 1, "encoding": 1}),
+                "`input`: give only one of `text` and `bytes` with `encoding`",
+            ),
+        ] {
+            let schema = compile(&json!({ key: content })).unwrap();
+            assert_eq!(check(&schema, &value, "input").unwrap_err(), told);
+        }
+        let typed = compile(&json!({"properties": {"a": {"anyOf": [{"type": "string"}, {"type": "null"}]}}})).unwrap();
+        assert_eq!(
+            check(&typed, &json!({"a": 1}), "input").unwrap_err(),
+            "`input.a`: it fits none of 2 alternatives: 1 is not of type \"string\"; or 1 is not of type \"null\""
+        );
+        let both = compile(&json!({"oneOf": [{"type": "object"}, {"required": ["a"]}]})).unwrap();
+        assert!(check(&both, &json!({"a": 1}), "input").unwrap_err().contains("more than one"));
+    }
+
+    #[test]
+    fn what_is_not_expected_is_the_place() {
+        let schema = compile(&json!({"properties": {"a": {"properties": {}, "additionalProperties": false}}})).unwrap();
+        let schemas = Schemas::new(schema, compile(&json!({})).unwrap());
+        assert_eq!(schemas.input_misfit(&json!({"a": {"x/y": 1}})).as_deref(), Some("/a/x~1y"));
     }
 
     #[test]
