@@ -5,7 +5,8 @@
 //! 1. was the call interrupted, or is its time over?
 //! 2. of a path: is it in a directory granted read-write, and none of the names that are the host's own? (Of a request the
 //!    grant, the name's addresses and the connection come first: `http`.)
-//! 3. may this capability change anything (`effect`), and is its undo record saved? In an undo: did `execute` change it?
+//! 3. may this capability change anything (`effect`), and is its undo record saved? In an undo: did `execute` change it? And
+//!    is there room in the limit `targets`?
 //! 4. does another step of the run claim the target?
 //! 5. the target's state is taken, if this is its first effect
 //! 6. is the intent durable? The first effect enqueues it, once, and waits
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 
 use super::cancel::Cancel;
 use super::evidence::{Ledger, effect};
+use super::explain::limit;
 use super::grant::Roots;
 use super::names::At;
 use super::observe::observe_at;
@@ -110,6 +112,9 @@ pub(super) struct Admitted {
     was_clean: bool,
 }
 
+/// What an appended record counts at least: each is an event of the journal, also an empty one.
+const LEAST_RECORD: u64 = 1 << 10;
+
 enum Intent {
     NotYet,
     /// It was enqueued; whoever of several effects waits for it may be dropped.
@@ -127,6 +132,7 @@ pub(super) struct Attempt {
     effect: EffectKind,
     mode: Mode,
     undo_limit: u64,
+    target_limit: u64,
     inner: Mutex<Inner>,
 }
 
@@ -135,7 +141,8 @@ struct Inner {
     saved: Option<Vec<u8>>,
     undo_bytes: u64,
     intent: Intent,
-    claimed: BTreeSet<(Target, &'static str)>,
+    /// By which kinds of effect each target is claimed.
+    claimed: BTreeMap<Target, BTreeSet<&'static str>>,
     /// What was let out and not answered yet: effects, and requests that are none.
     in_flight: BTreeMap<u64, Effect>,
     last_number: u64,
@@ -156,6 +163,7 @@ pub(super) struct Setup {
     pub(super) effect: EffectKind,
     pub(super) mode: Mode,
     pub(super) undo_limit: u64,
+    pub(super) target_limit: u64,
     pub(super) effects_listed: u64,
 }
 
@@ -173,7 +181,7 @@ impl Attempt {
                 Mode::Compensate { .. } => Intent::Durable,
                 Mode::Describe | Mode::Execute { .. } => Intent::NotYet,
             },
-            claimed: BTreeSet::new(),
+            claimed: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             last_number: 0,
             refusal: None,
@@ -190,6 +198,7 @@ impl Attempt {
             effect: setup.effect,
             mode: setup.mode,
             undo_limit: setup.undo_limit,
+            target_limit: setup.target_limit,
             inner: Mutex::new(inner),
         }
     }
@@ -233,6 +242,7 @@ impl Attempt {
         for target in &targets {
             self.permitted(target).map_err(|failure| self.refuse(kind, &targets, failure))?;
         }
+        self.room_for(&targets).map_err(|failure| self.refuse(kind, &targets, failure))?;
         let claims = self.claim(kind, &targets)?;
         let mut fresh: Vec<(Target, TargetState)> = Vec::new();
         for (target, at) in places {
@@ -272,6 +282,7 @@ impl Attempt {
         let mut fresh = Vec::new();
         if !known {
             // The file was renamed while it was open: its new name is one more target.
+            self.room_for(&targets).map_err(|failure| self.refuse(kind, &targets, failure))?;
             self.claim(kind, &targets)?;
             let before = observe_at(&at.dir.dir, at.name.as_ref(), false);
             if matches!(self.mode, Mode::Execute { .. }) {
@@ -398,6 +409,14 @@ impl Attempt {
         }
     }
 
+    /// All targets of an attempt are recorded; so there are only so many.
+    fn room_for(&self, targets: &[Target]) -> Result<(), Failure> {
+        let inner = self.inner();
+        let further = targets.iter().filter(|target| !inner.ledger.touched(target)).count();
+        let fits = further == 0 || (inner.ledger.targets() + further) as u64 <= self.target_limit;
+        if fits { Ok(()) } else { Err(limit("targets", self.target_limit)) }
+    }
+
     fn path_permitted(&self, host: &str, guest: &str) -> Result<(), Failure> {
         let Some(root) = self.roots.of(host) else {
             return Err(Failure::new(code::NOT_GRANTED, format!("`{guest}` is not in a granted directory")));
@@ -421,19 +440,16 @@ impl Attempt {
             return Ok(first);
         }
         for target in targets {
-            let key = (target.clone(), kind);
-            let inner = self.inner();
-            if inner.claimed.contains(&key) {
+            let kinds = self.inner().claimed.get(target).map(|kinds| kinds.contains(kind));
+            if kinds == Some(true) {
                 continue;
             }
-            let new = !inner.claimed.iter().any(|(claimed, _)| claimed == target);
-            drop(inner);
             if let Err(failure) = self.watcher.claim(target, kind) {
                 self.unclaim(&first);
                 return Err(self.refuse(kind, targets, failure));
             }
-            self.inner().claimed.insert(key);
-            if new {
+            self.inner().claimed.entry(target.clone()).or_default().insert(kind);
+            if kinds.is_none() {
                 first.push(target.clone());
             }
         }
@@ -442,13 +458,8 @@ impl Attempt {
 
     fn unclaim(&self, targets: &[Target]) {
         for target in targets {
-            let claimed = {
-                let mut inner = self.inner();
-                let count = inner.claimed.len();
-                inner.claimed.retain(|(claimed, _)| claimed != target);
-                count != inner.claimed.len()
-            };
-            if claimed {
+            let claimed = self.inner().claimed.remove(target);
+            if claimed.is_some() {
                 self.watcher.release(target);
             }
         }
@@ -556,7 +567,7 @@ impl Attempt {
             if !matches!(inner.intent, Intent::Durable) {
                 return Err("`undo.append` comes before the first effect: save first, append afterwards".into());
             }
-            let total = inner.undo_bytes.saturating_add(record.len() as u64);
+            let total = inner.undo_bytes.saturating_add((record.len() as u64).max(LEAST_RECORD));
             if total > self.undo_limit {
                 let message = format!("the undo records have {total} bytes; the limit `undo` is {}", self.undo_limit);
                 inner.hint.get_or_insert(Failure::new(code::UNDO_TOO_LARGE, message.clone()));
@@ -607,11 +618,10 @@ impl Attempt {
             }
         }
         let ledger = std::mem::replace(&mut inner.ledger, Ledger::new(0));
-        let untouched: BTreeSet<Target> =
-            inner.claimed.iter().map(|(target, _)| target.clone()).filter(|t| !ledger.touched(t)).collect();
+        let untouched: Vec<Target> = inner.claimed.keys().filter(|target| !ledger.touched(target)).cloned().collect();
         let (refusal, hint) = (inner.refusal.take(), inner.hint.take());
         drop(inner);
-        self.unclaim(&untouched.into_iter().collect::<Vec<_>>());
+        self.unclaim(&untouched);
         (ledger, refusal, hint)
     }
 }

@@ -162,6 +162,7 @@ fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) ->
         effect: call.capability.effect,
         mode: mode(&call.kind),
         undo_limit: limits.undo,
+        target_limit: limits.targets,
         effects_listed: limits.effects_listed,
     }));
     let guest = Guest {
@@ -395,6 +396,7 @@ pub(super) fn describe(inner: &Inner, pre: &CapabilityPre<State>) -> Result<Stri
         effect: EffectKind::None,
         mode: Mode::Describe,
         undo_limit: 0,
+        target_limit: 0,
         effects_listed: 0,
     }));
     let guest = Guest {
@@ -409,7 +411,11 @@ pub(super) fn describe(inner: &Inner, pre: &CapabilityPre<State>) -> Result<Stri
     };
     // A thread of its own, since the caller may be inside a runtime.
     let ended = std::thread::scope(|scope| {
-        scope.spawn(|| guest.run(async |store, provider| provider.call_describe(store).await)).join()
+        let work = || {
+            let _permit = on_this_thread(inner.descriptions.acquire());
+            guest.run(async |store, provider| provider.call_describe(store).await)
+        };
+        scope.spawn(work).join()
     });
     ended.map_err(|_| Failure::new(code::TRAP, "the host failed while it ran the component"))?.result
 }

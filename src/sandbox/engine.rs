@@ -19,8 +19,17 @@ use super::state::{GateFs, State};
 /// How often running guests are interrupted to look at the clock and at [`Cancel`](super::Cancel).
 const TICK: Duration = Duration::from_millis(10);
 
-/// How many calls run at the same time; more of them wait their turn. The pool below has room for exactly these.
+/// How many calls run at the same time; more of them wait their turn. The pool below has room for exactly these, whatever
+/// each of them takes.
 const CALLS: u32 = 64;
+
+/// How many components are asked for their description at the same time.
+const DESCRIPTIONS: u32 = 4;
+
+/// What one component has at most, whatever its limits are.
+const INSTANCES: u32 = 32;
+const MEMORIES: u32 = 4;
+const TABLES: u32 = 20;
 
 /// How the sandbox is set up.
 #[derive(Clone, Default)]
@@ -47,20 +56,23 @@ pub(super) struct Inner {
     pub(super) linker: Linker<State>,
     pub(super) cache: Option<Cache>,
     pub(super) calls: Arc<Semaphore>,
+    pub(super) descriptions: Semaphore,
     pub(super) net: Net,
 }
 
 impl Sandbox {
     /// Sets up the engine and starts its clock.
     pub fn new(config: SandboxConfig) -> Result<Sandbox, SandboxError> {
+        super::limits::ask_for_descriptors();
         let engine = engine().map_err(|error| SandboxError(format!("{error:#}")))?;
         let linker = linker(&engine).map_err(|error| SandboxError(format!("{error:#}")))?;
         start_clock(&engine).map_err(|error| SandboxError(error.to_string()))?;
         let cache = config.cache_dir.map(|dir| Cache::new(dir, &engine));
         let calls = Arc::new(Semaphore::new(CALLS as usize));
+        let descriptions = Semaphore::new(DESCRIPTIONS as usize);
         let resolver = config.resolver.unwrap_or_else(|| Arc::new(SystemResolver));
         let net = Net::new(resolver, config.extra_ca.as_deref()).map_err(|error| SandboxError(error.to_string()))?;
-        Ok(Sandbox(Arc::new(Inner { engine, linker, cache, calls, net })))
+        Ok(Sandbox(Arc::new(Inner { engine, linker, cache, calls, descriptions, net })))
     }
 }
 
@@ -113,16 +125,19 @@ fn config() -> Config {
 }
 
 /// Reserved once, so that a call takes and returns its memory without asking the system: without it two threads are slower
-/// than one. The counts are for [`CALLS`] calls at a time; the sizes are upper bounds, a call's own limits are lower.
+/// than one. The counts are for [`CALLS`] calls at a time, each with as much as one can have, so that none of them takes
+/// another's place; the sizes are upper bounds, a call's own limits are lower.
 fn pool() -> PoolingAllocationConfig {
+    const ALL: u32 = CALLS + DESCRIPTIONS;
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(CALLS)
-        .total_core_instances(512)
-        .total_memories(128)
-        .total_tables(512)
-        .total_stacks(128)
-        .max_memories_per_component(4)
-        .max_core_instances_per_component(32)
+    pool.total_component_instances(ALL)
+        .total_core_instances(ALL * INSTANCES)
+        .total_memories(ALL * MEMORIES)
+        .total_tables(ALL * TABLES)
+        .total_stacks(ALL)
+        .max_core_instances_per_component(INSTANCES)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(TABLES)
         .max_memory_size(256 << 20)
         .table_elements(20_000)
         .linear_memory_keep_resident(2 << 20)

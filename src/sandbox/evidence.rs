@@ -63,6 +63,11 @@ impl Ledger {
         self.known.contains(target)
     }
 
+    /// How many targets effects were let out on.
+    pub(super) fn targets(&self) -> usize {
+        self.targets.len()
+    }
+
     /// An effect on `target` is let out; `before` is its state if this is the first.
     pub(super) fn target(&mut self, target: &Target, before: TargetState, moved: bool) {
         self.let_out = true;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use wasmtime::component::ResourceTableError;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::FieldMapError;
 
 use super::attempt::Stopped;
 use super::limits::Refused;
@@ -91,6 +92,9 @@ pub(super) fn failure(error: &wasmtime::Error, refused: Option<Refused>, limits:
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
         return Some(limit("resources", limits.resources));
     }
+    if let Some(FieldMapError::TotalSizeTooBig | FieldMapError::TooManyFields) = error.downcast_ref() {
+        return Some(limit("header_bytes", limits.header_bytes));
+    }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => return None,
         Some(Trap::OutOfFuel) => {
@@ -108,25 +112,26 @@ pub(super) fn failure(error: &wasmtime::Error, refused: Option<Refused>, limits:
         Some(Refused::Tables) => return Some(limit("table_elements", limits.table_elements)),
         None => {}
     }
-    // These errors of the engine have no type of their own.
-    let text = format!("{error:#}");
+    // These errors of the engine have no type of their own. Only the cause itself is looked at: what stands around it holds
+    // names of functions, which the component has chosen.
+    let cause = error.root_cause().to_string();
     for (part, name, value) in [
         ("fuel allocated for hostcalls has been exhausted", "hostcall_bytes", limits.hostcall_bytes),
         ("store handle limit exceeded", "handles", limits.handles),
         ("instance count too high", "instances", limits.instances),
         ("memory count too high", "memories", limits.memories),
         ("table count too high", "table_elements", limits.table_elements),
-        ("exceeds limit", "random_bytes", limits.random_bytes),
+        ("requested len", "random_bytes", limits.random_bytes),
     ] {
-        if text.contains(part) {
+        if cause.contains(part) {
             return Some(limit(name, value));
         }
     }
     let message = match error.downcast_ref::<Trap>() {
         Some(trap) => format!("the component trapped: {trap}"),
-        None => format!("the component was stopped: {}", error.root_cause()),
+        None => format!("the component was stopped: {cause}"),
     };
-    let details: String = text.chars().take(4 << 10).collect();
+    let details: String = format!("{error:#}").chars().take(4 << 10).collect();
     Some(Failure { details: Some(details), ..Failure::new(code::TRAP, message) })
 }
 

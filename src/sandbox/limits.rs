@@ -1,18 +1,14 @@
 //! The limits of a store: what a guest may allocate, and what is remembered when it asked for more.
 //!
-//! | limit | meets | ends where |
-//! |---|---|---|
-//! | `memory` | a guest that fills the machine, with one memory or with many: the sum counts | the host's own bookkeeping per call, a few hundred kilobytes |
-//! | `table_elements`, `memories`, `instances` | the same with tables and instances | - |
-//! | `fuel` | a loop that computes; deterministic | work of host calls costs no fuel, `wall_time` bounds it |
-//! | `wall_time` | a loop or a sleep | a file system that hangs in the kernel: the call is joined, however long that takes |
-//! | `hostcall_bytes` | one call that hands over a huge list | many small calls, which `wall_time` bounds |
-//! | `handles`, `resources` | a guest that opens and never closes | - |
-//! | `random_bytes` | one request for gigabytes of randomness | - |
+//! What each stops and where its protection ends stands in docs/SECURITY.md. What is counted elsewhere: output (`stdio`),
+//! undo records and targets (`attempt`), requests and their bodies (`http`), input and output (`call`).
 //!
 //! Growing beyond `memory` is an error inside the guest, as on any machine that is full; most guests then trap. The
 //! refusal is remembered, so that such a trap is reported as what it is.
 
+use std::os::fd::{AsFd, AsRawFd};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use wasmtime::{ResourceLimiter, Store};
 
 use super::state::State;
@@ -99,6 +95,25 @@ pub(super) fn apply(store: &mut Store<State>, limits: &Limits) -> wasmtime::Resu
     store.set_max_component_handles(count(limits.handles));
     store.data_mut().table.set_max_capacity(count(limits.resources));
     Ok(())
+}
+
+/// How many descriptors of the process the guests leave to the host, at most a quarter of all.
+const KEPT_BACK: u64 = 256;
+
+/// Whether the host has enough descriptors left now that this one is open. The system gives the lowest number that is free,
+/// so that a number says how many are in use.
+pub(super) fn leaves_room(opened: impl AsFd) -> bool {
+    let Some(all) = getrlimit(Resource::Nofile).current else { return true };
+    let number = u64::try_from(opened.as_fd().as_raw_fd()).unwrap_or_default();
+    number < all - KEPT_BACK.min(all / 4)
+}
+
+/// Asks for as many descriptors as the system lets this process have; many systems give few unless asked.
+pub(super) fn ask_for_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::debug!("no more than {:?} descriptors: {error}", limit.current);
+    }
 }
 
 fn count(limit: u64) -> usize {

@@ -17,6 +17,7 @@ use wasmtime_wasi::p2::{FsError, FsResult};
 use super::attempt::{Refusal, Stopped};
 use super::fs::GateFsView;
 use super::grant::below;
+use super::limits::leaves_room;
 use super::observe::{file_type, stat_at};
 use crate::types::{Failure, Target, code};
 
@@ -174,6 +175,12 @@ impl GateFsView<'_> {
             Descriptor::Dir(dir) => Arc::clone(&dir.dir),
         };
         self.gate.attempt.handed_out(&file);
+        if !leaves_room(&*file) {
+            self.fs.table.delete(Resource::<Descriptor>::new_own(fd.rep()))?;
+            let message = "the host keeps its last descriptors for itself: too many files are open at the moment";
+            self.gate.attempt.note_hint(Failure::new(code::LIMIT, message));
+            return Err(ErrorCode::Quota.into());
+        }
         Ok(file)
     }
 }

@@ -16,6 +16,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
+use super::limits::leaves_room;
+
 /// Looks names up.
 pub trait Resolver: Send + Sync {
     /// The addresses of `host`, each with `port`. Called once a request; its answer is what is checked and dialled.
@@ -93,6 +95,9 @@ impl Net {
     /// Opens a connection to exactly this address.
     pub async fn dial(&self, address: SocketAddr) -> io::Result<TcpStream> {
         let stream = TcpStream::connect(address).await?;
+        if !leaves_room(&stream) {
+            return Err(io::Error::other("the host keeps its last descriptors for itself"));
+        }
         stream.set_nodelay(true)?;
         Ok(stream)
     }

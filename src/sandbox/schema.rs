@@ -3,6 +3,13 @@
 //! A schema comes from a stranger. It cannot refer to another document, its patterns run in linear time, it must not refer to
 //! itself in a circle without going deeper into the value, and how deeply it is nested is bounded, since both compiling and
 //! checking go as deep on the stack of the host.
+//!
+//! Checking is work of the host, which neither fuel nor `wall_time` ends, so it is bounded before it begins. A schema is
+//! refused if it could look at one value very many times ([`looks`]): one that refers to itself twice would look twice as
+//! often with each level of the value. And how much a schema asks times how much there is in a value has an upper bound,
+//! beyond which the value is refused unseen.
+
+use std::collections::HashMap;
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, ValidationError, Validator};
@@ -22,17 +29,27 @@ const REFERENCES: usize = 64;
 /// How many keywords and references lead on from each other on the same value at most.
 const SAME_VALUE: usize = 8;
 
-/// The schemas of one capability.
-pub(super) struct Schemas {
-    input: Schema,
-    output: Schema,
-}
+/// How deep a value can be nested: as deep as JSON is read.
+const DEPTH: usize = 128;
 
-/// A compiled schema, and what it was compiled from.
+/// How often one value may be looked at, along a way to the deepest one that is possible.
+const LOOKS: f64 = 20_000.0;
+
+/// What a schema asks times what there is in a value, at most: a few seconds at worst, and nothing that is meant well.
+const WORK: u64 = 4_000_000_000;
+
+/// A compiled schema, what it was compiled from, and how much it asks of each value.
 #[derive(Debug)]
 pub(super) struct Schema {
     validator: Validator,
     text: Value,
+    weight: u64,
+}
+
+/// The schemas of one capability.
+pub(super) struct Schemas {
+    input: Schema,
+    output: Schema,
 }
 
 /// Compiles one schema; an error says what is wrong with it.
@@ -41,13 +58,114 @@ pub(super) fn compile(schema: &Value) -> Result<Schema, String> {
         return Err("a schema must be a JSON object".into());
     }
     refuse_circles(schema)?;
-    jsonschema::options()
+    let looks = looks(schema);
+    if looks > LOOKS {
+        return Err(
+            "the schema is too intricate: it refers to itself, or to another part of it, more than once for the same \
+                    value, so that a nested value would be looked at too often"
+                .into(),
+        );
+    }
+    let validator = jsonschema::options()
         .with_pattern_options(PatternOptions::regex().size_limit(1 << 20))
         .offline()
         .build(schema)
-        .map(|validator| Schema { validator, text: schema.clone() })
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+    // A look costs as much as some bytes of a schema do.
+    let weight = (schema.to_string().len() as u64).max(32 * looks as u64);
+    Ok(Schema { validator, text: schema.clone(), weight })
 }
+
+/// A subschema, as numbers of others: what it applies to the same value, to values by name, and to other values within.
+#[derive(Default)]
+struct Node {
+    same: Vec<usize>,
+    named: Vec<usize>,
+    within: Vec<usize>,
+}
+
+/// How many subschemas look at the values on the way to the deepest one, at most. Values of different names are different
+/// values; of all others it is assumed that each applies to every value within. Circles on the same value are refused
+/// before.
+fn looks(schema: &Value) -> f64 {
+    let mut numbers: HashMap<*const Value, usize> = HashMap::new();
+    let mut order = vec![schema];
+    numbers.insert(schema, 0);
+    let mut nodes: Vec<Node> = Vec::new();
+    let mut next = 0;
+    while let Some(at) = order.get(next).copied() {
+        next += 1;
+        let mut node = Node::default();
+        for (key, value) in at.as_object().into_iter().flatten() {
+            let parts: Vec<&Value> = match value {
+                Value::Array(parts) => parts.iter().collect(),
+                Value::String(target) if key == "$ref" => {
+                    target.strip_prefix('#').and_then(|p| schema.pointer(p)).into_iter().collect()
+                }
+                Value::Object(parts) if MAPS.contains(&key.as_str()) => parts.values().collect(),
+                value => vec![value],
+            };
+            let list = match key.as_str() {
+                "properties" => &mut node.named,
+                "$ref" | "allOf" | "anyOf" | "oneOf" | "not" | "if" | "then" | "else" | "dependentSchemas"
+                | "dependencies" => &mut node.same,
+                key if WITHIN.contains(&key) => &mut node.within,
+                _ => continue,
+            };
+            for part in parts.into_iter().filter(|part| part.is_object()) {
+                let number = *numbers.entry(part).or_insert_with(|| {
+                    order.push(part);
+                    order.len() - 1
+                });
+                list.push(number);
+            }
+        }
+        nodes.push(node);
+    }
+    let mut below = vec![0.0; nodes.len()];
+    for _ in 0..DEPTH {
+        let mut here = vec![None; nodes.len()];
+        for number in 0..nodes.len() {
+            look(&nodes, number, &below, &mut here);
+        }
+        below = here.into_iter().map(Option::unwrap_or_default).collect();
+    }
+    below.first().copied().unwrap_or_default()
+}
+
+/// The looks from one subschema on; `below` are those from each of them on a value that is one level less deep.
+fn look(nodes: &[Node], number: usize, below: &[f64], here: &mut [Option<f64>]) -> f64 {
+    if let Some(known) = here.get(number).copied().flatten() {
+        return known;
+    }
+    let Some(node) = nodes.get(number) else { return 0.0 };
+    let deeper = |number: &usize| below.get(*number).copied().unwrap_or_default();
+    let same: f64 = node.same.iter().map(|number| look(nodes, *number, below, here)).sum();
+    let named = node.named.iter().map(deeper).fold(0.0, f64::max);
+    let within: f64 = node.within.iter().map(deeper).sum();
+    let looks = 1.0 + same + named + within;
+    if let Some(slot) = here.get_mut(number) {
+        *slot = Some(looks);
+    }
+    looks
+}
+
+/// Keywords whose value is a map from names to schemas.
+const MAPS: [&str; 4] = ["properties", "patternProperties", "dependentSchemas", "dependencies"];
+
+/// Keywords that apply to values within, besides `properties`.
+const WITHIN: [&str; 10] = [
+    "patternProperties",
+    "additionalProperties",
+    "unevaluatedProperties",
+    "propertyNames",
+    "items",
+    "prefixItems",
+    "additionalItems",
+    "unevaluatedItems",
+    "contains",
+    "contentSchema",
+];
 
 /// Looks at every subschema: references lead to a place in the same schema, and none leads back to itself on the same value,
 /// since that would never end.
@@ -137,6 +255,9 @@ impl Schemas {
 
     /// The JSON pointer to the first value that does not fit.
     pub(super) fn input_misfit(&self, value: &Value) -> Option<String> {
+        if too_much(&self.input, value) {
+            return Some(String::new());
+        }
         let error = self.input.validator.iter_errors(value).next()?;
         let place = error.instance_path();
         Some(match error.kind() {
@@ -152,7 +273,29 @@ impl Schemas {
     }
 }
 
+/// Whether checking would take too long.
+fn too_much(schema: &Schema, value: &Value) -> bool {
+    let (mut size, mut waiting) = (0_u64, vec![value]);
+    while let Some(value) = waiting.pop() {
+        size += 2;
+        match value {
+            // Patterns look at each character, and cheaply.
+            Value::String(text) => size += text.len() as u64 / 8,
+            Value::Array(items) => waiting.extend(items),
+            Value::Object(fields) => {
+                size += fields.keys().map(|key| key.len() as u64 / 8).sum::<u64>();
+                waiting.extend(fields.values());
+            }
+            _ => {}
+        }
+    }
+    size.saturating_mul(schema.weight) > WORK
+}
+
 fn check(schema: &Schema, value: &Value, whole: &str) -> Result<(), String> {
+    if too_much(schema, value) {
+        return Err(format!("`{whole}`: there is too much in it to be checked against a schema as large as this one"));
+    }
     if schema.validator.is_valid(value) {
         return Ok(());
     }
@@ -277,6 +420,10 @@ mod tests {
             (0..100).fold(json!({}), |inner, _| json!({"items": inner})),
             (0..10).fold(json!({}), |inner, _| json!({"allOf": [inner]})),
             json!({"prefixItems": vec![json!({"$ref": "#/$defs/a"}); 100], "$defs": {"a": {}}}),
+            json!({"properties": {"a": {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}}}),
+            json!({"properties": {"a": {"$ref": "#"}}, "patternProperties": {"^a": {"$ref": "#"}}}),
+            json!({"items": {"$ref": "#"}, "contains": {"$ref": "#"}}),
+            (0..16).fold(json!({}), |inner, _| json!({"items": {"allOf": [inner, inner]}})),
             json!({"type": "nonsense"}),
             json!({"pattern": "("}),
             json!(true),
@@ -291,6 +438,19 @@ mod tests {
         let validator = compile(&tree).unwrap();
         assert!(check(&validator, &json!({"child": {"child": {}}}), "input").is_ok());
         assert!(check(&validator, &json!({"child": {"child": 1}}), "input").is_err());
+    }
+
+    #[test]
+    fn what_would_take_too_long_to_check_is_refused_unseen() {
+        let wide: serde_json::Map<String, Value> = (0..5_000).map(|i| (format!("a{i}|."), json!({}))).collect();
+        let schema = compile(&json!({"patternProperties": wide})).unwrap();
+        let object = |count: u32| Value::Object((0..count).map(|i| (i.to_string(), json!(1))).collect());
+        assert!(check(&schema, &object(10), "output").is_ok());
+        let error = check(&schema, &object(100_000), "output").unwrap_err();
+        assert_eq!(error, "`output`: there is too much in it to be checked against a schema as large as this one");
+        let plain = compile(&json!({"type": "object", "properties": {"content": {"type": "string"}}})).unwrap();
+        assert!(check(&plain, &json!({"content": "x".repeat(4 << 20)}), "output").is_ok());
+        assert!(check(&plain, &json!({"content": vec![1; 2 << 20]}), "output").is_err());
     }
 
     #[test]

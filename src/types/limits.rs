@@ -16,8 +16,9 @@ pub enum LimitUnit {
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident: $default:expr, $unit:ident;)*) => {
         /// Everything that bounds one call of a component. Defaults stand beside each; a grant can only lower them.
+        /// A stored one that lacks a limit is older than that limit, and has its default.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(deny_unknown_fields)]
+        #[serde(deny_unknown_fields, default)]
         pub struct Limits { $($(#[$doc])* pub $name: u64,)* }
 
         impl Default for Limits {
@@ -91,7 +92,7 @@ limits! {
     input: 4 << 20, Bytes;
     /// The output.
     output: 4 << 20, Bytes;
-    /// The undo record and all that is appended to it.
+    /// The undo record and all that is appended to it; each appended record counts as 1 KiB at least.
     undo: 16 << 20, Bytes;
     /// The header of a request, and of an answer, in the host's memory.
     header_bytes: 128 << 10, Bytes;
@@ -101,6 +102,8 @@ limits! {
     response_bytes: 16 << 20, Bytes;
     /// How many requests a call sends.
     requests: 1_000, Count;
+    /// How many files, directories and URLs an attempt changes; an effect on a further one is refused.
+    targets: 10_000, Count;
     /// How many effects of an attempt are listed one by one; all are counted.
     effects_listed: 1_000, Count;
 }

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
 use redress_guest::serde_json::{Value, json};
-use redress_guest::{Call, Capability, Failure, context};
+use redress_guest::{Call, Capability, Failure, context, undo};
 use test_guests::{Input, prepare, pure, reversible, write};
 use wasip2::random::random::get_random_bytes;
 
@@ -28,11 +28,13 @@ fn capabilities() -> Vec<Capability> {
             Ok(json!({ "text": "x".repeat(Input::of(&call.input).number("bytes") as usize) }))
         }),
         pure("test.host_call_flood", host_call_flood),
-        pure("test.random_big", |call| {
-            Ok(json!({ "bytes": get_random_bytes(Input::of(&call.input).number("bytes")).len() }))
-        }),
+        pure("test.random_big", random_big),
         pure("test.many_handles", many_handles),
+        pure("test.across", across),
+        pure("test.long_failure", |_| Err(Failure::new("x".repeat(1000).as_str(), "m".repeat(1 << 20)))),
         reversible("test.write_then", write_then),
+        reversible("test.many_targets", many_targets),
+        reversible("test.many_records", many_records),
     ]
 }
 
@@ -43,8 +45,8 @@ fn endless() -> Result<Value, Failure> {
     }
 }
 
-/// `{how: "vec" | "page" | "huge", bytes}`: allocates and touches so much in blocks of 1 MiB, of one page, or at once.
-/// An allocation that the host refused is the failure `out-of-memory`.
+/// `{how: "vec" | "page" | "huge" | "trap", bytes}`: allocates and touches so much in blocks of 1 MiB, of one page, or at
+/// once. An allocation that the host refused is the failure `no-memory`, or a trap.
 fn memory(call: &Call) -> Result<Value, Failure> {
     let input = Input::of(&call.input);
     let bytes = input.number("bytes") as usize;
@@ -56,7 +58,10 @@ fn memory(call: &Call) -> Result<Value, Failure> {
     let mut blocks = Vec::new();
     for _ in 0..bytes.div_ceil(block.max(1)) {
         let mut memory = Vec::new();
-        memory.try_reserve_exact(block).map_err(|error| Failure::new("no-memory", error.to_string()))?;
+        match memory.try_reserve_exact(block) {
+            Err(_) if input.text("how") == "trap" => panic!("the host gives no more"),
+            reserved => reserved.map_err(|error| Failure::new("no-memory", error.to_string()))?,
+        }
         memory.resize(block, 1_u8);
         blocks.push(black_box(memory));
     }
@@ -105,12 +110,64 @@ fn host_call_flood(call: &Call) -> Result<Value, Failure> {
     Ok(json!({ "count": count }))
 }
 
-/// `{path, count}`: holds so many open files.
+/// `{how: "secure" | "insecure", bytes}`: asks for so much randomness at once.
+fn random_big(call: &Call) -> Result<Value, Failure> {
+    let input = Input::of(&call.input);
+    let bytes = input.number("bytes");
+    let random = match input.text("how") {
+        "insecure" => wasip2::random::insecure::get_insecure_random_bytes(bytes),
+        _ => get_random_bytes(bytes),
+    };
+    Ok(json!({ "bytes": random.len() }))
+}
+
+/// `{how: "text" | "bytes" | "handles" | "zeroes", count}`: one call of the host with so much.
+fn across(call: &Call) -> Result<Value, Failure> {
+    let input = Input::of(&call.input);
+    let count = input.number("count") as usize;
+    match input.text("how") {
+        "text" => drop(context::get(&"x".repeat(count))),
+        "bytes" => drop(undo::save(&vec![0; count])),
+        "handles" => {
+            let now = wasip2::clocks::monotonic_clock::subscribe_duration(0);
+            black_box(wasip2::io::poll::poll(&vec![&now; count]));
+        }
+        _ => drop(wasip2::cli::stdout::get_stdout().write_zeroes(count as u64)),
+    }
+    Ok(json!({ "count": count }))
+}
+
+/// `{path, count}`: makes so many files in a directory.
+fn many_targets(call: &Call) -> Result<Value, Failure> {
+    let input = Input::of(&call.input);
+    prepare(&[])?;
+    for number in 0..input.number("count") {
+        write(&format!("{}/{number}", input.text("path")), "")?;
+    }
+    Ok(json!({ "made": input.number("count") }))
+}
+
+/// `{path, count}`: writes a file and appends so many empty records.
+fn many_records(call: &Call) -> Result<Value, Failure> {
+    let input = Input::of(&call.input);
+    prepare(&[input.text("path")])?;
+    write(input.text("path"), "x")?;
+    for _ in 0..input.number("count") {
+        undo::append(b"").map_err(|reason| Failure::new("not-appended", reason))?;
+    }
+    Ok(json!({ "appended": input.number("count") }))
+}
+
+/// `{path, count, hold?}`: holds so many open files; for ever, if it gets no more of them.
 fn many_handles(call: &Call) -> Result<Value, Failure> {
     let input = Input::of(&call.input);
     let mut files = Vec::new();
     for _ in 0..input.number("count") {
-        files.push(File::open(input.text("path")).map_err(|error| Failure::io("open", input.text("path"), &error))?);
+        match File::open(input.text("path")) {
+            Ok(file) => files.push(file),
+            Err(_) if input.flag("hold") => return endless(),
+            Err(error) => return Err(Failure::io("open", input.text("path"), &error)),
+        }
     }
     Ok(json!({ "open": files.len() }))
 }
