@@ -132,7 +132,7 @@ fn a_run_that_rolls_back_tells_nobody_and_one_that_is_stuck_does() {
     let received = receiver.received();
     one_id(&received);
     let data = &received[0].json()["data"];
-    assert_eq!((&data["event"], &data["failure"]), (&"run_stuck".into(), &"changed-since".into()));
+    assert_eq!((&data["event"], &data["failure"]), (&"run_stuck".into(), &"changed_since".into()));
     assert!(!String::from_utf8_lossy(&received[0].body).contains("/workspace"), "a failure's text may say too much");
 }
 

@@ -21,10 +21,6 @@ fn capabilities() -> Vec<Capability> {
             Ok(json!({ "input": call.input, "key": call.key, "attempt": call.attempt, "timeout_ms": call.timeout_ms }))
         }),
         pure("test.log", log),
-        Capability {
-            permissions: &["http:* https://*.example.com", "secret:*"],
-            ..reversible("test.asks_network", |call| Ok(Input::of(&call.input).0))
-        },
         pure("test.context", |call| Ok(json!({ "value": context::get(Input::of(&call.input).text("name")) }))),
         Capability {
             output: json!({ "type": "object", "required": ["number"], "properties": { "number": { "type": "integer" } } }),
