@@ -48,7 +48,7 @@ mod verify;
 mod writer;
 
 pub use crate::saga::event::TargetNote;
-pub use chain::{Chain, GENESIS, SYSTEM, VERSION, link};
+pub use chain::{Chain, GENESIS, SYSTEM, VERSION, decode, link};
 pub use error::JournalError;
 pub use finding::{Finding, Flaw};
 pub use owner::{Guard, OwnerIdentity, OwnerLock, try_lock_dead};
