@@ -325,10 +325,14 @@ fn a_grant_opens_what_is_asked_for_and_granted_to_everybody_involved() {
 }
 
 #[test]
-fn writable_directories_are_listed_with_their_place() {
+fn granted_directories_are_listed_with_their_place() {
     let policy = policy(GRANTS);
-    let writable: Vec<_> = policy.writable_hosts().iter().map(|w| (w.host.to_owned(), w.span.line)).collect();
-    assert_eq!(writable, [("/srv/work".to_owned(), 11), ("/srv/policies/shared".to_owned(), 12)]);
+    let open: Vec<_> = policy.granted_hosts().iter().map(|g| (g.host, g.access, g.span.line)).collect();
+    let shared = "/srv/policies/shared";
+    assert_eq!(
+        open,
+        [(shared, Access::ReadOnly, 6), ("/srv/work", Access::ReadWrite, 11), (shared, Access::ReadWrite, 12)]
+    );
 }
 
 #[test]
@@ -369,7 +373,7 @@ fn the_policies_that_are_shipped_load_and_pass_their_tests() {
         let (policy, said) = Policy::load(source, "/project/policies").unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(said.iter().map(|d| d.code).filter(|code| *code == "risk-accepted").count(), warnings, "{file}");
         assert!(!policy.tests().is_empty());
-        assert!(policy.writable_hosts().iter().all(|w| w.host == "/project/workspace"));
+        assert!(policy.granted_hosts().iter().all(|g| g.host == "/project/workspace"));
         let demo = who("agent:demo");
         let grant = effective_grant(&policy, &[&demo], &capability("io.fs.write_file"), &[Permission::FsWrite]);
         assert_eq!(grant.filesystem.len(), 1);

@@ -92,7 +92,11 @@ impl Context {
         let settings = self.settings()?;
         let folder = settings.journal.as_deref().and_then(Path::parent);
         let kept = folder.filter(|folder| opening == Opening::Create || folder.is_dir());
-        let sandbox = Sandbox::new(SandboxConfig { cache_dir: kept.map(cache) })?;
+        let sandbox = Sandbox::new(SandboxConfig {
+            cache_dir: kept.map(cache),
+            extra_ca: settings.extra_ca()?,
+            ..SandboxConfig::default()
+        })?;
         let mut registry = Registry::standard(sandbox.clone())?;
         for folder in &settings.components {
             if !folder.is_dir() {
@@ -222,6 +226,7 @@ fn cache(folder: &Path) -> PathBuf {
 /// What no component may ever change, because it guards what components may do.
 fn protected(settings: &Settings, owners: &Path) -> Vec<PathBuf> {
     let mut paths = vec![owners.to_owned()];
+    paths.extend(settings.extra_ca.clone());
     if let Some(journal) = &settings.journal {
         paths.push(journal.clone());
         if let Some(folder) = journal.parent() {

@@ -26,6 +26,7 @@ const KEYS: &[&str] = &[
     "journal",
     "principal",
     "components",
+    "extra_ca",
     "max_parallel",
     "trust_owner",
     "listen",
@@ -55,6 +56,8 @@ pub(super) struct Settings {
     pub principal_is_explicit: bool,
     /// Folders with components.
     pub components: Vec<PathBuf>,
+    /// Certificates of authorities that TLS trusts besides the usual ones, in PEM.
+    pub extra_ca: Option<PathBuf>,
     /// How many steps of a run go on at the same time.
     pub max_parallel: Option<u32>,
     /// Whether the owner that a workflow names is the principal.
@@ -118,6 +121,14 @@ impl Settings {
         ];
         let missing: Vec<&str> = needed.iter().filter(|(missing, _)| *missing).map(|(_, what)| *what).collect();
         if missing.is_empty() { Ok(()) } else { Err(self.missing(&missing)) }
+    }
+
+    /// The additional certificates.
+    pub(super) fn extra_ca(&self) -> Result<Option<Vec<u8>>, CliError> {
+        let read = |path: &PathBuf| {
+            std::fs::read(path).map_err(|error| CliError::unreadable(&path.display().to_string(), &error))
+        };
+        self.extra_ca.as_ref().map(read).transpose()
     }
 
     /// Whether the journal lies where it does because nothing says otherwise.
@@ -194,7 +205,7 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         let text = map.optional(key).and_then(|node| string(node, &format!("`{key}`"), diagnostics))?;
         Some(folder.join(text))
     };
-    let (policy, journal) = (path("policy"), path("journal"));
+    let (policy, journal, extra_ca) = (path("policy"), path("journal"), path("extra_ca"));
     let components = map.optional("components").and_then(|node| strings(node, "`components`", diagnostics));
     let principal = map.optional("principal").and_then(|node| {
         let text = string(node, "`principal`", diagnostics)?;
@@ -215,6 +226,7 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         journal: Some(journal.unwrap_or_else(|| folder.join(JOURNAL))),
         principal,
         components: components.unwrap_or_default().into_iter().map(|(text, _)| folder.join(text)).collect(),
+        extra_ca,
         max_parallel,
         trust_owner: trust_owner.unwrap_or(false),
         ..Settings::default()
@@ -241,12 +253,15 @@ mod tests {
 
     #[test]
     fn paths_are_relative_to_the_settings_and_the_journal_has_a_place() {
-        let read = settings("policy: policies/p.yaml\nprincipal: agent:demo\ncomponents: [c, /d]\ntrust_owner: true\n");
+        let read = settings(
+            "policy: policies/p.yaml\nprincipal: agent:demo\ncomponents: [c, /d]\ntrust_owner: true\nextra_ca: ca.pem\n",
+        );
         let read = read.unwrap();
         assert_eq!(read.policy, Some("/srv/app/policies/p.yaml".into()));
         assert_eq!(read.journal, Some("/srv/app/.redress/journal.db".into()));
         assert_eq!(read.components, [PathBuf::from("/srv/app/c"), PathBuf::from("/d")]);
         assert!(read.trust_owner);
+        assert_eq!(read.extra_ca, Some("/srv/app/ca.pem".into()));
         assert_eq!(settings("journal: ../j.db").unwrap().journal, Some("/srv/app/../j.db".into()));
     }
 

@@ -42,7 +42,7 @@ use crate::policy::Policy;
 use crate::saga::event::Entry;
 use crate::saga::{self, Command, InFlight, Phase, RunState, State};
 use crate::sandbox::Sandbox;
-use crate::types::{RunId, Timestamp};
+use crate::types::{Access, RunId, Timestamp};
 
 use live::Live;
 use stored::StoredInputs;
@@ -262,22 +262,28 @@ impl Run {
 }
 
 fn check_grants(policy: &Policy, protected: &[PathBuf]) -> Result<(), EngineError> {
-    for grant in policy.writable_hosts() {
-        let host = Path::new(grant.host);
-        let resolved = host.canonicalize().unwrap_or_else(|_| host.to_owned());
-        for path in protected {
-            let path = path.canonicalize().unwrap_or_else(|_| path.clone());
-            if path.starts_with(&resolved) {
-                let why = format!(
-                    "{}:{}:{}: the grant of `{}` for writing contains {}, which guards what components may do: grant a folder without it",
-                    policy.name(),
-                    grant.span.line,
-                    grant.span.column,
-                    host.display(),
-                    path.display()
-                );
-                return Err(EngineError::UnsafeGrant { why });
-            }
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let secrets: Vec<PathBuf> = policy.secret_files().into_iter().map(|path| real(Path::new(path))).collect();
+    let guards: Vec<PathBuf> = protected.iter().map(|path| real(path)).collect();
+    for grant in policy.granted_hosts() {
+        let host = real(Path::new(grant.host));
+        let inside = |paths: &[PathBuf]| paths.iter().find(|path| path.starts_with(&host)).cloned();
+        let guard = if grant.access == Access::ReadWrite { inside(&guards) } else { None };
+        let found = guard.map(|path| (path, "guards what components may do")).or_else(|| {
+            // Whoever reads it has the secret; whoever writes it chooses what is sent.
+            inside(&secrets).map(|path| (path, "holds a secret"))
+        });
+        if let Some((path, what)) = found {
+            let why = format!(
+                "{}:{}:{}: the grant of `{}` ({}) contains {}, which {what}: grant a folder without it",
+                policy.name(),
+                grant.span.line,
+                grant.span.column,
+                grant.host,
+                grant.access.as_str(),
+                path.display()
+            );
+            return Err(EngineError::UnsafeGrant { why });
         }
     }
     Ok(())

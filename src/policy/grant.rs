@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::{Diagnostic, Diagnostics, Span};
 use crate::types::{
-    Access, CapabilityId, DirGrant, Grant, LimitOverrides, Limits, Permission, Principal, SecretGrant, UrlGrant,
+    Access, CapabilityId, DirGrant, Grant, LimitOverrides, Limits, Permission, Principal, SecretGrant, SecretSource,
+    UrlGrant,
 };
 
 use super::{Pattern, Policy};
@@ -46,11 +47,13 @@ pub(super) struct GrantedConfig {
     pub span: Span,
 }
 
-/// A directory on the host that some grant lets components change.
+/// A directory on the host that some grant opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WritableHost<'p> {
+pub struct GrantedHost<'p> {
     /// Its absolute path, normalised by its text alone.
     pub host: &'p str,
+    /// What components may do there.
+    pub access: Access,
     /// Where the policy grants it.
     pub span: Span,
 }
@@ -123,12 +126,22 @@ pub fn effective_grant(
 }
 
 impl Policy {
-    /// The directories that components may be let to change, so that the host can refuse a policy that opens its own
-    /// files.
-    pub fn writable_hosts(&self) -> Vec<WritableHost<'_>> {
+    /// The directories that components may be let into, so that the host can refuse a policy that opens its own files.
+    pub fn granted_hosts(&self) -> Vec<GrantedHost<'_>> {
         let dirs = self.grants.iter().flat_map(|entry| &entry.filesystem);
-        let writable = dirs.filter(|granted| granted.dir.access == Access::ReadWrite);
-        writable.map(|granted| WritableHost { host: &granted.dir.host, span: granted.host_span }).collect()
+        dirs.map(|granted| GrantedHost { host: &granted.dir.host, access: granted.dir.access, span: granted.host_span })
+            .collect()
+    }
+
+    /// The files that hold secrets.
+    pub fn secret_files(&self) -> Vec<&str> {
+        let secrets = self.grants.iter().flat_map(|entry| &entry.secrets);
+        secrets
+            .filter_map(|granted| match &granted.secret.source {
+                SecretSource::File(path) => Some(path.as_str()),
+                SecretSource::Env(_) => None,
+            })
+            .collect()
     }
 }
 

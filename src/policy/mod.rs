@@ -69,7 +69,7 @@
 //!
 //! What the sandbox opens is the intersection of what the capability asks and what the file grants, to its capability
 //! and to *every* principal ([`effective_grant`]). Whether a path on the host is a symbolic link, or contains the
-//! journal, is for the host to check: [`Policy::writable_hosts`] lists what to look at.
+//! journal, is for the host to check: [`Policy::granted_hosts`] lists what to look at.
 
 mod condition;
 mod decide;
@@ -86,7 +86,7 @@ mod selftest;
 pub use decide::{Decision, Request, decide, decide_by_rule_only};
 pub use explain::{Explanation, PrincipalExplanation, RuleOutcome, RuleTrace, explain};
 pub use foresee::{Foresight, foresee};
-pub use grant::{WritableHost, effective_grant};
+pub use grant::{GrantedHost, effective_grant};
 pub use pattern::Pattern;
 pub use rule::{ApprovalTerms, RuleRef, VoteRefusal};
 pub use selftest::{PolicyTest, TestResult, load_tests, run_tests};

@@ -142,6 +142,8 @@ struct Inner {
     refusal: Option<Failure>,
     hint: Option<Failure>,
     handles: Vec<Weak<File>>,
+    /// Held by each request that is on its way.
+    requests: Arc<()>,
 }
 
 /// What is fixed when an attempt begins.
@@ -177,6 +179,7 @@ impl Attempt {
             refusal: None,
             hint: None,
             handles: Vec::new(),
+            requests: Arc::new(()),
         };
         Attempt {
             roots: setup.roots,
@@ -327,15 +330,21 @@ impl Attempt {
     }
 
     /// A request that is no effect was answered, as a whole or not.
-    pub(super) fn answered_read(&self, number: u64, exchange: Exchange, whole: bool) {
+    pub(super) fn answered_read(&self, number: u64, bytes: u64, exchange: Exchange, whole: bool) {
         let mut inner = self.inner();
         if let Some(read) = inner.in_flight.remove(&number) {
             let status = if whole { EffectStatus::Done } else { EffectStatus::LetOut };
-            inner.ledger.egress(Effect { status, exchange: Some(exchange), ..read });
+            inner.ledger.egress(Effect { status, bytes, exchange: Some(exchange), ..read });
         }
     }
 
-    /// A request that is no effect was refused, or came to nobody: it stands in the evidence all the same.
+    /// A request that is no effect found nobody to send to.
+    pub(super) fn read_not_sent(&self, kind: &'static str, target: &Target, exchange: Exchange) {
+        let refused = effect(kind, target, None, EffectStatus::Refused, 0);
+        self.inner().ledger.egress(Effect { exchange: Some(exchange), ..refused });
+    }
+
+    /// A request that is no effect was refused: it stands in the evidence all the same.
     pub(super) fn refused_read(&self, kind: &'static str, target: &Target) {
         self.inner().ledger.egress(effect(kind, target, None, EffectStatus::Refused, 0));
     }
@@ -568,9 +577,22 @@ impl Attempt {
         inner.handles.push(Arc::downgrade(file));
     }
 
-    /// How many handed-out files are still open. None once the store is gone, or something still runs.
+    /// What a request holds for as long as anything of it runs.
+    pub(super) fn running(&self) -> Arc<()> {
+        Arc::clone(&self.inner().requests)
+    }
+
+    /// How many handed-out files are still open, and requests on their way. None once the store is gone, or something still
+    /// runs.
     pub(super) fn outstanding(&self) -> usize {
-        self.inner().handles.iter().filter(|handle| handle.strong_count() > 0).count()
+        let inner = self.inner();
+        let files = inner.handles.iter().filter(|handle| handle.strong_count() > 0).count();
+        files + Arc::strong_count(&inner.requests) - 1
+    }
+
+    /// When the call must be over.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// Ends the attempt: its evidence is taken out, what explains a failure is handed over, and claims on what was not

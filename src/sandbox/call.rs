@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::attempt::{Attempt, Mode, Setup, Watcher};
 use super::cancel::Cancel;
@@ -25,6 +26,7 @@ use super::component::Component;
 use super::engine::{Inner, Sandbox};
 use super::explain::{explained, failure, from_guest, limit};
 use super::grant::{self, Roots};
+use super::http::{HttpGate, Sending};
 use super::limits::{self, Limiter};
 use super::state::{Gate, State};
 use super::stdio::Log;
@@ -167,6 +169,12 @@ fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) ->
         pre: &call.component.pre,
         wasi: builder.build(),
         attempt: Arc::clone(&attempt),
+        http: Sending::new(
+            Arc::clone(&attempt),
+            inner.net.clone(),
+            call.grant.clone(),
+            call.capability.permissions.clone(),
+        ),
         context: context(call),
         limits,
         wall,
@@ -255,6 +263,7 @@ struct Guest<'a> {
     pre: &'a CapabilityPre<State>,
     wasi: WasiCtx,
     attempt: Arc<Attempt>,
+    http: Arc<Sending>,
     context: BTreeMap<String, String>,
     limits: &'a Limits,
     wall: Duration,
@@ -275,9 +284,18 @@ enum End<T> {
 impl Guest<'_> {
     /// Instantiates the component and calls `body`, until it returns or must stop; then joins it.
     fn run<T>(self, body: impl AsyncFnOnce(&mut Store<State>, &provider::Guest) -> wasmtime::Result<T>) -> Ended<T> {
-        let Guest { engine, pre, wasi, attempt, context, limits, wall } = self;
+        let Guest { engine, pre, wasi, attempt, http, context, limits, wall } = self;
         let gate = Gate { attempt: Arc::clone(&attempt), places: std::collections::HashMap::new(), context };
-        let state = State { wasi, table: ResourceTable::new(), limiter: Limiter::new(limits), gate };
+        let mut ctx = WasiHttpCtx::new();
+        ctx.set_field_size_limit(usize::try_from(limits.header_bytes).unwrap_or(usize::MAX));
+        let state = State {
+            wasi,
+            table: ResourceTable::new(),
+            limiter: Limiter::new(limits),
+            gate,
+            http: ctx,
+            http_gate: HttpGate(http),
+        };
         let mut store = Store::new(engine, state);
         let watched = Arc::clone(&attempt);
         store.set_epoch_deadline(1);
@@ -320,13 +338,22 @@ impl Guest<'_> {
     }
 }
 
-/// Waits until nothing of the call is left. Everything runs on this thread, so that there is nothing to wait for: should a
-/// file still be open, some effect may still be under way, and going on would break the order of undo.
+/// Waits until nothing of the call is left. Everything runs on this thread: requests that were on their way are dropped as
+/// soon as its runtime turns once more, and files were closed with the store. Should anything still be open, some effect may
+/// still be under way, and going on would break the order of undo.
 fn join(attempt: &Attempt) {
     let mut said = false;
+    for _ in 0..64 {
+        if attempt.outstanding() == 0 || on_this_thread(tokio::task::yield_now()).is_err() {
+            break;
+        }
+    }
     while attempt.outstanding() > 0 {
         if !said {
-            tracing::error!("a call has ended and {} of its files are still open: waiting", attempt.outstanding());
+            tracing::error!(
+                "a call has ended and {} of its files and requests are still open: waiting",
+                attempt.outstanding()
+            );
             said = true;
         }
         std::thread::sleep(std::time::Duration::from_millis(1));
@@ -341,14 +368,14 @@ fn on_this_thread<F: Future>(future: F) -> std::io::Result<F::Output> {
     RUNTIME.with_borrow_mut(|slot| {
         let runtime = match slot.take() {
             Some(runtime) => runtime,
-            None => Builder::new_current_thread().enable_time().build()?,
+            None => Builder::new_current_thread().enable_all().build()?,
         };
         Ok(slot.insert(runtime).block_on(future))
     })
 }
 
 /// Calls `describe` in an empty sandbox where time stands still and chance is fixed.
-pub(super) fn describe(engine: &Engine, pre: &CapabilityPre<State>) -> Result<String, Failure> {
+pub(super) fn describe(inner: &Inner, pre: &CapabilityPre<State>) -> Result<String, Failure> {
     let limits = Limits { fuel: 1_000_000_000, wall_time: 10_000, ..Limits::default() };
     let mut builder = WasiCtxBuilder::new();
     builder
@@ -359,21 +386,23 @@ pub(super) fn describe(engine: &Engine, pre: &CapabilityPre<State>) -> Result<St
         .secure_random(Deterministic::new(vec![7]))
         .insecure_random(Deterministic::new(vec![7]))
         .insecure_random_seed(7);
+    let attempt = Arc::new(Attempt::new(Setup {
+        roots: Roots::default(),
+        cancel: Cancel::new(),
+        watcher: Arc::new(Nobody),
+        deadline: Instant::now() + limits.wall().as_std(),
+        capability: "describe".into(),
+        effect: EffectKind::None,
+        mode: Mode::Describe,
+        undo_limit: 0,
+        effects_listed: 0,
+    }));
     let guest = Guest {
-        engine,
+        engine: &inner.engine,
         pre,
         wasi: builder.build(),
-        attempt: Arc::new(Attempt::new(Setup {
-            roots: Roots::default(),
-            cancel: Cancel::new(),
-            watcher: Arc::new(Nobody),
-            deadline: Instant::now() + limits.wall().as_std(),
-            capability: "describe".into(),
-            effect: EffectKind::None,
-            mode: Mode::Describe,
-            undo_limit: 0,
-            effects_listed: 0,
-        })),
+        http: Sending::new(Arc::clone(&attempt), inner.net.clone(), Grant::default(), Vec::new()),
+        attempt,
         context: BTreeMap::new(),
         limits: &limits,
         wall: limits.wall(),

@@ -24,12 +24,14 @@ use crate::types::{CapabilityId, CapabilityInfo, Digest, Failure, code, sha256};
 const PROVIDER: &str = "redress:capability/provider@0.1.";
 
 /// What a component may import; whatever of it is not granted is empty.
-const IMPORTS: [&str; 8] = [
+const IMPORTS: [&str; 10] = [
     "redress:capability/undo@0.1.",
     "redress:capability/context@0.1.",
     "wasi:cli/",
     "wasi:clocks/",
     "wasi:filesystem/",
+    "wasi:http/outgoing-handler@0.2.",
+    "wasi:http/types@0.2.",
     "wasi:io/",
     "wasi:random/",
     "wasi:sockets/",
@@ -59,9 +61,6 @@ pub enum LoadError {
     /// It does not compile.
     #[error("it is not a valid component: {0}")]
     Invalid(String),
-    /// It wants the network.
-    #[error("it imports `{0}`: HTTP is not offered to components by this version")]
-    Http(String),
     /// It imports what the host does not have.
     #[error("it imports `{0}`, which the host does not have")]
     MissingImport(String),
@@ -146,8 +145,8 @@ impl Sandbox {
         let wrong = |error: wasmtime::Error| LoadError::WrongContract(format!("{error:#}"));
         let pre = inner.linker.instantiate_pre(&code).map_err(wrong)?;
         let pre = CapabilityPre::new(pre).map_err(wrong)?;
-        let description = call::describe(&inner.engine, &pre).map_err(LoadError::DescribeFailed)?;
-        if call::describe(&inner.engine, &pre).map_err(LoadError::DescribeFailed)? != description {
+        let description = call::describe(inner, &pre).map_err(LoadError::DescribeFailed)?;
+        if call::describe(inner, &pre).map_err(LoadError::DescribeFailed)? != description {
             return Err(LoadError::DescribeDiffers);
         }
         let (capabilities, schemas) =
@@ -195,9 +194,6 @@ fn check_world(engine: &Engine, code: &Code) -> Result<(), LoadError> {
         return Err(LoadError::WrongWorld);
     }
     for (name, _) in world.imports(engine) {
-        if name.starts_with("wasi:http/") {
-            return Err(LoadError::Http(name.to_owned()));
-        }
         if !IMPORTS.iter().any(|prefix| name.starts_with(prefix)) {
             return Err(LoadError::MissingImport(name.to_owned()));
         }

@@ -13,6 +13,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use wasmtime_wasi::p2::bindings::filesystem;
 
 use super::cache::Cache;
+use super::net::{Net, Resolver, SystemResolver};
 use super::state::{GateFs, State};
 
 /// How often running guests are interrupted to look at the clock and at [`Cancel`](super::Cancel).
@@ -22,10 +23,14 @@ const TICK: Duration = Duration::from_millis(10);
 const CALLS: u32 = 64;
 
 /// How the sandbox is set up.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct SandboxConfig {
     /// Where compiled code is kept; none to compile at every start. Private to the user, safe to delete.
     pub cache_dir: Option<PathBuf>,
+    /// Who looks names up for requests; the system if none.
+    pub resolver: Option<Arc<dyn Resolver>>,
+    /// Certificates in PEM of authorities that TLS trusts besides Mozilla's list.
+    pub extra_ca: Option<Vec<u8>>,
 }
 
 /// The sandbox cannot be set up on this machine.
@@ -42,6 +47,7 @@ pub(super) struct Inner {
     pub(super) linker: Linker<State>,
     pub(super) cache: Option<Cache>,
     pub(super) calls: Arc<Semaphore>,
+    pub(super) net: Net,
 }
 
 impl Sandbox {
@@ -52,7 +58,9 @@ impl Sandbox {
         start_clock(&engine).map_err(|error| SandboxError(error.to_string()))?;
         let cache = config.cache_dir.map(|dir| Cache::new(dir, &engine));
         let calls = Arc::new(Semaphore::new(CALLS as usize));
-        Ok(Sandbox(Arc::new(Inner { engine, linker, cache, calls })))
+        let resolver = config.resolver.unwrap_or_else(|| Arc::new(SystemResolver));
+        let net = Net::new(resolver, config.extra_ca.as_deref()).map_err(|error| SandboxError(error.to_string()))?;
+        Ok(Sandbox(Arc::new(Inner { engine, linker, cache, calls, net })))
     }
 }
 
@@ -124,7 +132,7 @@ fn pool() -> PoolingAllocationConfig {
     pool
 }
 
-/// What a component can import. Everything of WASI but HTTP is there, since every toolchain imports some of it; what is not
+/// What a component can import. Everything of WASI is there, and of its HTTP what sends requests, since every toolchain imports some of it; what is not
 /// granted is an empty room: no directories, no network, no environment, no arguments, no standard input.
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
@@ -133,6 +141,7 @@ fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     filesystem::preopens::add_to_linker::<State, GateFs>(&mut linker, State::fs)?;
     filesystem::types::add_to_linker::<State, GateFs>(&mut linker, State::fs)?;
     linker.allow_shadowing(false);
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     super::undo::add_to_linker(&mut linker)?;
     Ok(linker)
 }

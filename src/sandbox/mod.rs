@@ -21,6 +21,7 @@
 //! | `call`, `explain` | one call from start to report, and why it failed |
 //! | `attempt`, `evidence` | the gate's decisions, and what it saw |
 //! | `fs`, `fs_effects`, `names`, `stream` | the filesystem gate |
+//! | `http`, `net`, `secret` | the HTTP gate: what is sent, over which connection, with which secrets |
 //! | `undo` | the two interfaces that a component imports from us |
 //! | `limits`, `stdio` | what bounds a call |
 //! | `observe` | states of targets on disk |
@@ -37,10 +38,13 @@ mod explain;
 mod fs;
 mod fs_effects;
 mod grant;
+mod http;
 mod limits;
 mod names;
+mod net;
 mod observe;
 mod schema;
+mod secret;
 mod state;
 mod stdio;
 mod stream;
@@ -51,4 +55,5 @@ pub use call::{Call, CallKind, Report};
 pub use cancel::Cancel;
 pub use component::{Component, LoadError, Provenance};
 pub use engine::{Sandbox, SandboxConfig, SandboxError};
+pub use net::{Connection, Net, NetError, Resolver, Stream, SystemResolver};
 pub use observe::{observe, observe_like, sync_paths};

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use wasmtime::component::{HasData, ResourceTable};
 use wasmtime_wasi::filesystem::WasiFilesystemCtxView;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::attempt::Attempt;
 use super::fs::GateFsView;
+use super::http::HttpGate;
 use super::limits::Limiter;
 
 /// The data of a store.
@@ -17,6 +19,8 @@ pub(super) struct State {
     pub(super) table: ResourceTable,
     pub(super) limiter: Limiter,
     pub(super) gate: Gate,
+    pub(super) http: WasiHttpCtx,
+    pub(super) http_gate: HttpGate,
 }
 
 /// What the gate remembers of a call, beside the attempt itself.
@@ -33,7 +37,13 @@ impl WasiView for State {
     }
 }
 
-/// The linker's way to the gate.
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.http_gate, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+/// The linker's way to the gate of files.
 pub(super) struct GateFs;
 
 impl HasData for GateFs {

@@ -110,7 +110,11 @@ impl Place {
         static COMPILED: OnceLock<TempDir> = OnceLock::new();
         let compiled = COMPILED.get_or_init(|| {
             let folder = tempfile::tempdir().unwrap();
-            let sandbox = Sandbox::new(SandboxConfig { cache_dir: Some(folder.path().join("cache")) }).unwrap();
+            let sandbox = Sandbox::new(SandboxConfig {
+                cache_dir: Some(folder.path().join("cache")),
+                ..SandboxConfig::default()
+            })
+            .unwrap();
             drop(Registry::standard(sandbox).unwrap());
             folder
         });
@@ -126,7 +130,9 @@ impl Place {
     /// An engine of this process on the journal of this folder, which stands for another process.
     pub fn engine(&self, clock: impl Clock + 'static) -> Engine {
         let journal = SqliteJournal::create_or_open(&self.path(".redress/journal.db"), Options::default()).unwrap();
-        let sandbox = Sandbox::new(SandboxConfig { cache_dir: Some(self.path(".redress/cache")) }).unwrap();
+        let sandbox =
+            Sandbox::new(SandboxConfig { cache_dir: Some(self.path(".redress/cache")), ..SandboxConfig::default() })
+                .unwrap();
         let source = Source::new("policy.yaml", self.read("policy.yaml"));
         let policy = Policy::load(source, self.path("").to_str().unwrap()).unwrap().0;
         let parts = Parts {

@@ -123,3 +123,15 @@ async fn a_grant_that_contains_the_journal_is_refused() {
     let wide = ALLOW.replace("host: ./work", "host: .");
     assert!(world.reload(&wide).unwrap_err().to_string().contains("journal"));
 }
+
+#[tokio::test]
+async fn a_grant_that_contains_a_secret_is_refused_even_if_it_is_read_only() {
+    let world = World::new(ALLOW);
+    let with = |file: &str| {
+        ALLOW.replace("read-write", "read-only")
+            + &format!("    secrets: [{{ name: TOKEN, file: {file}, hosts: [api.example.com] }}]\n")
+    };
+    let error = world.reload(&with("./work/token")).unwrap_err().to_string();
+    assert!(error.contains("work/token, which holds a secret"), "{error}");
+    world.reload(&with("./token")).unwrap();
+}

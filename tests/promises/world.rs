@@ -48,7 +48,7 @@ fn sandbox() -> Sandbox {
     SANDBOX
         .get_or_init(|| {
             let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("promises-cache");
-            Sandbox::new(SandboxConfig { cache_dir: Some(cache) }).unwrap()
+            Sandbox::new(SandboxConfig { cache_dir: Some(cache), ..SandboxConfig::default() }).unwrap()
         })
         .clone()
 }
