@@ -56,7 +56,6 @@ fn no_spelling_of_an_address_in_the_corpus_hides_where_it_leads() {
 }
 
 #[test]
-#[cfg(feature = "host")]
 fn events_of_the_corpus_are_read_or_refused() {
     run("journal", &[]);
 }

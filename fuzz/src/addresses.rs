@@ -121,7 +121,8 @@ fn refused_or(authority: &str, address: IpAddr) {
         let url = format!("{scheme}://{authority}/");
         let Ok(parts) = UrlParts::parse(&url) else { continue };
         let (host, _) = parts.host_and_port();
-        let shown: IpAddr = host.parse().unwrap_or_else(|_| panic!("`{url}` goes to {address}, and is taken for a name"));
+        let shown: IpAddr =
+            host.parse().unwrap_or_else(|_| panic!("`{url}` goes to {address}, and is taken for a name"));
         assert_eq!(shown, address, "`{url}`");
         assert_eq!(host, address.to_string(), "`{url}` is a second spelling");
         check_class(shown);
@@ -244,7 +245,11 @@ fn canonical(address: Ipv6Addr) -> String {
         }
     }
     let text = |part: &[u16]| part.iter().map(|group| format!("{group:x}")).collect::<Vec<_>>().join(":");
-    if best.is_empty() { text(&groups) } else { format!("{}::{}", text(&groups[..best.start]), text(&groups[best.end..])) }
+    if best.is_empty() {
+        text(&groups)
+    } else {
+        format!("{}::{}", text(&groups[..best.start]), text(&groups[best.end..]))
+    }
 }
 
 /// Any text where an authority stands. Whatever the most lenient reader would take for an address is refused, or shows it.
@@ -307,7 +312,9 @@ fn read_leniently(host: &str) -> Lenient {
     let number = |label: &str| -> Option<Option<u64>> {
         let (digits, radix) = match label.strip_prefix("0x") {
             Some(digits) => (digits, 16),
-            None if label.len() > 1 && label.starts_with('0') && label.bytes().all(|b| (b'0'..=b'7').contains(&b)) => (label, 8),
+            None if label.len() > 1 && label.starts_with('0') && label.bytes().all(|b| (b'0'..=b'7').contains(&b)) => {
+                (label, 8)
+            }
             None => (label, 10),
         };
         let like = digits.bytes().all(|b| char::from(b).is_digit(radix)) && !(digits.is_empty() && radix != 16);

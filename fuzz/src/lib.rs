@@ -15,7 +15,6 @@
 pub mod addresses;
 #[cfg(feature = "host")]
 pub mod components;
-#[cfg(feature = "host")]
 pub mod journal;
 pub mod policy;
 pub mod urls;
@@ -29,7 +28,6 @@ pub const TARGETS: &[Target] = &[
     ("addresses", addresses::run),
     #[cfg(feature = "host")]
     ("components", components::run),
-    #[cfg(feature = "host")]
     ("journal", journal::run),
     ("policy", policy::run),
     ("urls", urls::run),
@@ -70,4 +68,15 @@ impl Bytes<'_> {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Bytes that a test draws, the same ones for the same seed.
+#[cfg(test)]
+pub fn drawn(seed: u8) -> Vec<u8> {
+    let mut state = u32::from(seed) + 1;
+    let mut draw = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..600).map(|_| draw()).collect()
 }

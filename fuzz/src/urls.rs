@@ -291,6 +291,7 @@ fn expected(grants: &[UrlGrant], asked: &[Permission], method: HttpMethod, url: 
     Some(Opened {
         named: url.host.parse::<IpAddr>().is_ok() && opening.iter().filter(names_the_host).count() > 0,
         local: opening.iter().filter(names_the_host).any(|grant| grant.local),
-        effect: !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS") || opening.iter().any(|grant| grant.reads_are_effects),
+        effect: !matches!(method.as_str(), "GET" | "HEAD" | "OPTIONS")
+            || opening.iter().any(|grant| grant.reads_are_effects),
     })
 }

@@ -149,7 +149,8 @@ fn refers_to_what_is_known(workflow: &Workflow, inputs: &Templated, finished: &B
 fn one_more_step(request: &Value, inputs: &Map<String, Value>) {
     let name = |text: &str| StepName::parse(text).expect("one of the stock");
     let capability = CapabilityId::parse("io.fs.write_file").ok();
-    let earlier = [(name("done"), capability.clone(), true), (name("failed"), capability, false), (name("asked"), None, true)];
+    let earlier =
+        [(name("done"), capability.clone(), true), (name("failed"), capability, false), (name("asked"), None, true)];
     match Step::from_request(request, Earlier { inputs, steps: &earlier }, catalog()) {
         Ok((step, warnings)) => {
             assert!(!warnings.has_errors());
