@@ -22,7 +22,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// Gives a target every file of these folders.
+/// Gives a target every file of these folders, and some that are drawn.
 fn run(target: &str, folders: &[&str]) {
     let (_, run) = fuzz::TARGETS.iter().find(|(name, _)| *name == target).unwrap();
     let own = format!("fuzz/corpus/{target}");
@@ -32,6 +32,12 @@ fn run(target: &str, folders: &[&str]) {
         // Shown if the test fails.
         println!("{}", file.display());
         run(&fs::read(&file).unwrap());
+    }
+    let draws = if target == "components" { 10 } else { 60 };
+    for seed in 0..draws {
+        // Shown if the test fails.
+        println!("drawn from {seed}");
+        run(&[b"~", fuzz::drawn(seed).as_slice()].concat());
     }
 }
 

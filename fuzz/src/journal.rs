@@ -202,7 +202,7 @@ fn lead(bytes: &mut Bytes<'_>, told: &mut Told) {
         now += u64::from(choice >> 6) * u64::from(bytes.byte() % 20);
         let asked = next(state, Timestamp(now), &in_flight(state));
         let event = match asked.get(bytes.below(asked.len().max(1))) {
-            Some(command) if choice % 4 != 0 => obey(bytes, state, command),
+            Some(command) if !choice.is_multiple_of(4) => obey(bytes, state, command),
             _ => anything(bytes, state),
         };
         say(told, now, event);

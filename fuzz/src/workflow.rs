@@ -40,7 +40,10 @@ fn catalog() -> &'static MapCatalog {
                 info("io.fs.read_file", EffectKind::None, &["path", "content"]),
                 info("io.fs.write_file", EffectKind::Reversible, &["path", "sha256", "created"]),
                 info("net.http.send", EffectKind::Irreversible, &["status", "json"]),
-                info("a.b", EffectKind::Reversible, &[]),
+                info("io.fs.make_dir", EffectKind::Reversible, &["path", "created"]),
+                info("io.fs.delete", EffectKind::Reversible, &["path"]),
+                info("crm.create_account", EffectKind::Reversible, &["account_id", "status"]),
+                info("a.b", EffectKind::Reversible, &["path"]),
             ]
             .into(),
         )
@@ -160,5 +163,21 @@ fn one_more_step(request: &Value, inputs: &Map<String, Value>) {
             }
         }
         Err(errors) => refused(&errors),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_of_the_corpus_load_and_are_looked_at() {
+        for text in [include_str!("../corpus/workflow/references.txt"), include_str!("../corpus/workflow/chain.txt")] {
+            let (given, file) = text.split_once('\n').unwrap();
+            let given = parse_strict(given.as_bytes()).unwrap().as_object().cloned().unwrap();
+            let loaded = Workflow::load(&Source::new("w.yaml", file), catalog(), &given);
+            let (workflow, _) = loaded.unwrap_or_else(|errors| panic!("{errors}"));
+            check(&workflow, &given);
+        }
     }
 }
