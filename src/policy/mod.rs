@@ -89,8 +89,9 @@ pub use explain::{Explanation, PrincipalExplanation, RuleOutcome, RuleTrace, exp
 pub use foresee::{Foresight, foresee};
 pub use grant::{GrantedHost, effective_grant};
 pub use keys::keys;
+pub use load::read_secret_source;
 pub use pattern::Pattern;
-pub use rule::{ApprovalTerms, RuleRef, VoteRefusal};
+pub use rule::{ApprovalTerms, RuleRef};
 pub use selftest::{PolicyTest, TestResult, load_tests, run_tests};
 
 use crate::document::{Diagnostic, Diagnostics, Source};
