@@ -4,49 +4,26 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
+#[path = "support/tree.rs"]
+mod tree;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use redress::document::Source;
 use redress::policy::Policy;
 use redress::types::Limits;
 use redress::workflow::Workflow;
 use serde_json::Map;
+use tree::{files, root, tests};
 
 const GUARANTEE: &str = "an effect is attempted only after its intent is durable, its outcome is recorded exactly once, and it is \
     effectively-once where the target honours the idempotency key; otherwise the outcome is reported as unclear. Runs are atomic \
     and durable, not isolated: others may see or change a target before the run ends.";
 
-/// Folders that hold nothing that was written by hand.
-const SKIPPED: [&str; 4] = ["target", ".git", ".redress", "workspace"];
-
-fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// Every file of the project with one of these endings.
-fn files(endings: &[&str]) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![root()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap();
-            if path.is_dir() && !SKIPPED.contains(&name) {
-                folders.push(path);
-            } else if path.extension().is_some_and(|ending| endings.iter().any(|wanted| ending == *wanted)) {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
 }
 
 /// The text with every run of white space as one space.
@@ -63,23 +40,6 @@ fn in_backticks(text: &str) -> Vec<&str> {
 /// Names of tests have at least three underscores; no key of a file has as many.
 fn is_test_name(word: &str) -> bool {
     word.matches('_').count() >= 3 && word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-}
-
-/// The functions of the project's sources that are marked as tests.
-fn tests() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    for file in files(&["rs"]) {
-        let text = fs::read_to_string(file).unwrap();
-        let mut marked = false;
-        for line in text.lines().map(str::trim_start) {
-            if let Some(rest) = line.trim_start_matches("async ").strip_prefix("fn ").filter(|_| marked) {
-                found.extend(rest.split('(').next().map(str::to_owned));
-            }
-            marked =
-                line.starts_with("#[test]") || line.starts_with("#[tokio::test") || (marked && line.starts_with('#'));
-        }
-    }
-    found
 }
 
 #[test]
@@ -208,6 +168,7 @@ fn every_dependency_has_its_line_and_every_line_its_dependency() {
         "capabilities/data/Cargo.toml",
         "capabilities/fs/Cargo.toml",
         "tests/components/Cargo.toml",
+        "fuzz/Cargo.toml",
     ];
     let mut used = BTreeSet::new();
     for file in manifests {

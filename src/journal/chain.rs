@@ -77,8 +77,9 @@ struct Body {
     _version: u64,
 }
 
-/// Reads an event's bytes, refusing whatever this version would not write.
-pub(super) fn decode<E: DeserializeOwned>(chain: &str, seq: u64, bytes: &[u8]) -> Result<(Timestamp, E), Flaw> {
+/// Reads an event's bytes at its place, refusing whatever this version would not write. Whether the hash follows is not
+/// looked at.
+pub fn decode<E: DeserializeOwned>(chain: &str, seq: u64, bytes: &[u8]) -> Result<(Timestamp, E), Flaw> {
     let value = parse_strict(bytes).map_err(|error| Flaw::Form(error.to_string()))?;
     match value.get("v").and_then(Value::as_u64) {
         Some(VERSION) => {}

@@ -53,7 +53,7 @@ mod writer;
 pub use crate::saga::Author;
 pub use crate::saga::event::{LostTarget, TargetNote};
 pub use backup::Adopted;
-pub use chain::{Chain, GENESIS, SYSTEM, VERSION, link};
+pub use chain::{Chain, GENESIS, SYSTEM, VERSION, decode, link};
 pub use error::JournalError;
 pub use finding::{Finding, Flaw};
 pub use outbox::{Answer, Ended, Message, MessageKind, MessageRow, Messages, Then, Tried};

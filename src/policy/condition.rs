@@ -7,10 +7,8 @@ use serde_json::Value;
 use crate::document::{Diagnostic, Diagnostics, Node, Span, integer, list, suggest};
 use crate::types::{ResourceGlob, canonical_bytes};
 
+use super::keys::OPERATORS;
 use super::pattern::at_node;
-
-/// The operators, as they stand in a file.
-const OPERATORS: [&str; 7] = ["equals", "in", "glob", "min", "max", "min_length", "max_length"];
 
 /// What one rule demands of one field.
 #[derive(Clone, Debug, PartialEq)]

@@ -16,7 +16,7 @@ pub use network::read_secret_source;
 use super::index::Index;
 use super::pattern::at_node;
 use super::rule::{ApprovalTerms, RiskFloor, Rule, RuleRef};
-use super::{Pattern, Policy, condition, grant, selftest};
+use super::{Pattern, Policy, condition, grant, keys, selftest};
 
 /// The most votes that a rule may ask for.
 const MAX_QUORUM: u64 = 100;
@@ -27,8 +27,7 @@ type Groups = HashMap<String, Vec<Pattern>>;
 pub(super) fn load(source: Source, base_dir: &str) -> Result<(Policy, Diagnostics), Diagnostics> {
     let node = parse(&source)?;
     let mut all = Diagnostics::new(source.clone());
-    let keys = ["default", "groups", "rules", "risk", "grants", "tests"];
-    let Some(reader) = MapReader::new(&node, "the policy", &keys, &mut all) else { return Err(all) };
+    let Some(reader) = MapReader::new(&node, "the policy", &keys::FILE, &mut all) else { return Err(all) };
 
     let default = reader.optional("default").map_or(Action::Deny, |node| read_default(node, &mut all));
     let groups = reader.optional("groups").map(|node| read_groups(node, &mut all)).unwrap_or_default();
@@ -98,8 +97,7 @@ fn read_groups(node: &Node, all: &mut Diagnostics) -> Groups {
 }
 
 fn read_rule(node: &Node, index: usize, groups: &Groups, all: &mut Diagnostics) -> Option<Rule> {
-    let keys = ["name", "principal", "capabilities", "when", "action", "accept_risk", "approval"];
-    let reader = MapReader::new(node, "a rule", &keys, all)?;
+    let reader = MapReader::new(node, "a rule", &keys::RULE, all)?;
     let name = reader.optional("name").and_then(|node| string(node, "`name`", all)).map(str::to_owned);
     let principals = reader.required("principal", all).map(|node| match node.as_sequence() {
         Some(_) => principals(node, "`principal`", groups, all),
@@ -155,7 +153,7 @@ fn accepts_high(node: &Node, index: usize, action: Option<Action>, all: &mut Dia
 
 fn read_approval(node: &Node, groups: &Groups, all: &mut Diagnostics) -> ApprovalTerms {
     let mut terms = ApprovalTerms::default();
-    let Some(reader) = MapReader::new(node, "`approval`", &["approvers", "quorum", "expires"], all) else {
+    let Some(reader) = MapReader::new(node, "`approval`", &keys::APPROVAL, all) else {
         return terms;
     };
     if let Some(node) = reader.optional("approvers") {
@@ -186,7 +184,7 @@ fn read_approval(node: &Node, groups: &Groups, all: &mut Diagnostics) -> Approva
 fn read_floors(node: &Node, all: &mut Diagnostics) -> Vec<RiskFloor> {
     let mut floors = Vec::new();
     for item in list(node, "`risk`", all).unwrap_or_default() {
-        let Some(reader) = MapReader::new(item, "a risk floor", &["capabilities", "level"], all) else { continue };
+        let Some(reader) = MapReader::new(item, "a risk floor", &keys::FLOOR, all) else { continue };
         let capabilities = reader.required("capabilities", all).map(|node| capabilities(node, all));
         let level = reader.required("level", all).and_then(|node| risk(node, "`level`", all));
         if let (Some(capabilities), Some(level)) = (capabilities, level) {

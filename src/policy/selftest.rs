@@ -6,7 +6,7 @@ use crate::types::{Action, CapabilityId, Principal, Risk};
 
 use super::decide::{Decision, Request, decide};
 use super::load::{action, capability_id, principal, risk};
-use super::{Policy, RuleRef};
+use super::{Policy, RuleRef, keys};
 
 /// What a policy's author expects of one request.
 #[derive(Clone, Debug, PartialEq)]
@@ -117,8 +117,7 @@ pub(super) fn read(node: &Node, diagnostics: &mut Diagnostics) -> Vec<PolicyTest
 }
 
 fn read_one(node: &Node, diagnostics: &mut Diagnostics) -> Option<PolicyTest> {
-    let keys = ["as", "do", "inputs", "risk", "expect", "rule"];
-    let reader = MapReader::new(node, "a test", &keys, diagnostics)?;
+    let reader = MapReader::new(node, "a test", &keys::TEST, diagnostics)?;
     let who = reader.required("as", diagnostics).and_then(|node| principal(node, diagnostics));
     let what = reader.required("do", diagnostics).and_then(|node| capability_id(node, diagnostics));
     let expect = reader.required("expect", diagnostics).and_then(|node| action(node, "`expect`", diagnostics));

@@ -165,8 +165,8 @@ fn check_authority(scheme: &str, authority: &str, at: usize) -> Result<(), Patte
     }
     let literal = match authority.strip_prefix('*') {
         Some("") => return Ok(()),
-        Some(suffix) if suffix.starts_with('.') => suffix.trim_start_matches('.'),
-        _ => authority,
+        Some(suffix) => suffix.strip_prefix('.').unwrap_or(authority),
+        None => authority,
     };
     normal_authority(scheme, literal).map_err(|problem| {
         let help = "write a lower-case host, `*.` and a host, or `*`; a port if it is not the usual one";
@@ -207,12 +207,13 @@ fn normal_segments(path: &str, url: bool) -> Result<Vec<&str>, &'static str> {
     let segments: Vec<&str> = path.split('/').collect();
     let last = segments.len().saturating_sub(1);
     for (index, segment) in segments.iter().enumerate() {
-        match *segment {
-            "." | ".." => return Err("is not in normal form: it has a segment `.` or `..`"),
-            "" if !(url && index == last || path.is_empty()) => {
-                return Err("is not in normal form: it has an empty segment");
-            }
-            _ => {}
+        // Some servers leave out what follows a `;` in a segment of a URL: `..;a` is `..` to them.
+        let name = if url { segment.split(';').next().unwrap_or(segment) } else { segment };
+        if matches!(name, "." | "..") {
+            return Err("is not in normal form: it has a segment `.` or `..`");
+        }
+        if segment.is_empty() && !(url && index == last || path.is_empty()) {
+            return Err("is not in normal form: it has an empty segment");
         }
     }
     Ok(segments)
@@ -379,6 +380,8 @@ mod tests {
             "https://shop:0443/",
             "https://shop:99999/",
             "https://shop/a/../b",
+            "https://shop/a/..;x=1/b",
+            "https://shop/a/.;/b",
             "https://shop/%2e%2E/b",
             "https://shop/a%2fb",
             "https://shop/a%252fb",
@@ -424,6 +427,8 @@ mod tests {
             ("ftp://a/b", 0),
             ("https://A/b", 8),
             ("https://a*/b", 8),
+            ("https://*a/b", 8),
+            ("https://*..a/b", 8),
             ("https://192.168.1.*/b", 8),
             ("https://a:443/", 8),
             ("https:///b", 8),

@@ -2,6 +2,7 @@ use crate::document::{Diagnostic, Diagnostics, MapReader, Node, duration, intege
 use crate::types::{Access, DirGrant, Duration, LimitOverrides, LimitUnit, Limits, Permission};
 
 use super::super::grant::{GrantEntry, GrantedConfig, GrantedDir, normalise};
+use super::super::keys;
 use super::network::{read_network, read_secrets};
 use super::{Groups, capabilities, principals, suggest};
 
@@ -12,8 +13,7 @@ pub(super) fn read(node: &Node, base_dir: &str, groups: &Groups, all: &mut Diagn
 }
 
 fn read_entry(node: &Node, base_dir: &str, groups: &Groups, all: &mut Diagnostics) -> Option<GrantEntry> {
-    let keys = ["capabilities", "principals", "filesystem", "network", "secrets", "config", "limits"];
-    let reader = MapReader::new(node, "a grant", &keys, all)?;
+    let reader = MapReader::new(node, "a grant", &keys::GRANT, all)?;
     let granted = ["filesystem", "network", "secrets", "config", "limits"].map(|key| reader.optional(key));
     let [filesystem, network, secrets, config, limits] = granted;
     if granted.iter().all(Option::is_none) {
@@ -36,7 +36,7 @@ fn read_entry(node: &Node, base_dir: &str, groups: &Groups, all: &mut Diagnostic
 }
 
 fn read_dir(node: &Node, base_dir: &str, all: &mut Diagnostics) -> Option<GrantedDir> {
-    let reader = MapReader::new(node, "a directory", &["host", "guest", "access"], all)?;
+    let reader = MapReader::new(node, "a directory", &keys::DIRECTORY, all)?;
     let host_node = reader.required("host", all);
     let host = host_node.and_then(|node| read_host(node, base_dir, all));
     let guest_node = reader.required("guest", all);

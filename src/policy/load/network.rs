@@ -4,6 +4,7 @@ use crate::document::{Diagnostic, Diagnostics, MapReader, Node, boolean, list, s
 use crate::types::{HttpMethod, Permission, ResourceGlob, SecretGrant, SecretSource, UrlGrant, UrlParts};
 
 use super::super::grant::{GrantedSecret, normalise};
+use super::super::keys;
 use super::super::pattern::at_node;
 use super::word;
 
@@ -14,8 +15,7 @@ pub(super) fn read_network(node: &Node, all: &mut Diagnostics) -> Vec<UrlGrant> 
 }
 
 fn read_url(node: &Node, all: &mut Diagnostics) -> Option<UrlGrant> {
-    let keys = ["url", "methods", "query", "local", "reads_are_effects"];
-    let reader = MapReader::new(node, "a granted URL", &keys, all)?;
+    let reader = MapReader::new(node, "a granted URL", &keys::URL, all)?;
     let url_node = reader.required("url", all);
     let url = url_node.and_then(|node| read_pattern(node, all));
     let methods = reader.required("methods", all).and_then(|node| read_methods(node, all));
@@ -86,7 +86,7 @@ pub(super) fn read_secrets(node: &Node, base_dir: &str, all: &mut Diagnostics) -
 }
 
 fn read_secret(node: &Node, base_dir: &str, all: &mut Diagnostics) -> Option<GrantedSecret> {
-    let reader = MapReader::new(node, "a secret", &["name", "env", "file", "hosts"], all)?;
+    let reader = MapReader::new(node, "a secret", &keys::SECRET, all)?;
     let name_node = reader.required("name", all);
     let name = name_node.and_then(|node| {
         let name = string(node, "`name`", all)?;

@@ -1,0 +1,278 @@
+//! A policy file means what it says: every key that the loader knows has a test that shows what the key does.
+// Tests may stop at the first surprise.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "support/tree.rs"]
+mod tree;
+
+use std::collections::BTreeMap;
+
+use redress::document::Source;
+use redress::policy::{Policy, Request, decide, effective_grant, keys};
+use redress::types::{Action, CapabilityId, Limits, Permission, Principal, Risk, SecretSource};
+use serde_json::{Value, json};
+
+/// For each key the test that fails if the key has no effect, or another one. A key that ends in `*` stands for all below
+/// it that have no row of their own.
+const SHOWN: &[(&str, &str)] = &[
+    ("default", "what_no_rule_names_is_answered_by_the_default"),
+    ("groups", "a_group_stands_for_its_members_wherever_principals_stand"),
+    ("rules", "the_first_rule_that_matches_decides"),
+    ("rules.name", "a_rule_is_named_in_what_it_decides"),
+    ("rules.principal", "principal_capability_and_action_of_a_rule_each_count"),
+    ("rules.capabilities", "principal_capability_and_action_of_a_rule_each_count"),
+    ("rules.action", "principal_capability_and_action_of_a_rule_each_count"),
+    ("rules.when", "an_error_in_a_condition_denies_and_never_skips_the_rule"),
+    ("rules.when.*", "each_operator_decides_on_both_sides_of_its_bound"),
+    ("rules.accept_risk", "accept_risk_waives_high_and_never_critical"),
+    ("rules.approval", "the_terms_of_an_approval_are_those_of_its_rule"),
+    ("rules.approval.approvers", "the_requester_cannot_approve_and_nobody_approves_twice"),
+    ("rules.approval.quorum", "a_quorum_needs_so_many_different_voters"),
+    ("rules.approval.expires", "an_expired_request_rolls_back_and_a_late_vote_is_refused"),
+    ("risk", "risk_is_never_lowered_by_a_step_and_floors_only_raise"),
+    ("risk.capabilities", "a_floor_is_for_the_capabilities_that_it_names"),
+    ("risk.level", "a_floor_is_for_the_capabilities_that_it_names"),
+    ("grants", "a_grant_opens_what_is_asked_for_and_granted_to_everybody_involved"),
+    ("grants.capabilities", "a_grant_opens_what_is_asked_for_and_granted_to_everybody_involved"),
+    ("grants.principals", "a_grant_opens_what_is_asked_for_and_granted_to_everybody_involved"),
+    ("grants.filesystem", "nothing_outside_of_the_grant_can_be_read_or_changed"),
+    ("grants.filesystem.host", "nothing_outside_of_the_grant_can_be_read_or_changed"),
+    ("grants.filesystem.guest", "nothing_outside_of_the_grant_can_be_read_or_changed"),
+    ("grants.filesystem.access", "a_read_only_directory_stays_so_inside_a_wider_grant"),
+    ("grants.network", "without_a_grant_no_packet_is_sent"),
+    ("grants.network.url", "without_a_grant_no_packet_is_sent"),
+    ("grants.network.methods", "without_a_grant_no_packet_is_sent"),
+    ("grants.network.query", "scheme_host_port_path_method_and_query_each_count"),
+    ("grants.network.local", "a_local_host_that_is_named_is_dialled_at_the_address_that_was_checked"),
+    ("grants.network.reads_are_effects", "reads_are_effects_where_the_grant_says_so"),
+    ("grants.secrets", "a_secret_is_on_the_wire_and_nowhere_else"),
+    ("grants.secrets.name", "a_secret_is_granted_by_its_name_from_where_the_file_says"),
+    ("grants.secrets.env", "a_secret_is_granted_by_its_name_from_where_the_file_says"),
+    ("grants.secrets.file", "a_secret_is_on_the_wire_and_nowhere_else"),
+    ("grants.secrets.hosts", "a_secret_goes_to_its_hosts_by_https_only"),
+    ("grants.config", "what_a_component_is_told_is_what_was_decided"),
+    ("grants.limits", "a_limit_of_a_grant_lowers_that_of_the_call_and_no_other"),
+    ("grants.limits.fuel", "a_loop_ends_when_its_fuel_or_its_time_is_used_up"),
+    ("grants.limits.wall_time", "a_loop_ends_when_its_fuel_or_its_time_is_used_up"),
+    ("grants.limits.header_bytes", "bodies_headers_and_the_number_of_requests_are_limited_by_name"),
+    ("grants.limits.request_bytes", "bodies_headers_and_the_number_of_requests_are_limited_by_name"),
+    ("grants.limits.response_bytes", "bodies_headers_and_the_number_of_requests_are_limited_by_name"),
+    ("grants.limits.requests", "bodies_headers_and_the_number_of_requests_are_limited_by_name"),
+    ("grants.limits.*", LIMITS),
+    ("tests", "a_policy_knows_its_text_and_its_failing_tests"),
+    ("tests.*", "each_key_of_a_test_decides_whether_it_passes"),
+];
+
+/// The test in which each limit that has no row of its own is passed.
+const LIMITS: &str = "a_limit_of_a_grant_lowers_that_of_the_call_and_no_other";
+
+fn row(key: &str) -> Option<&'static str> {
+    let of = |wanted: &str| SHOWN.iter().find(|(shown, _)| *shown == wanted).map(|(_, test)| *test);
+    of(key).or_else(|| of(&format!("{}.*", key.rsplit_once('.')?.0)))
+}
+
+#[test]
+fn every_key_of_a_policy_has_a_test_that_shows_what_it_does() {
+    let tests = tree::tests();
+    let keys = keys();
+    let shown: BTreeMap<&str, Option<&str>> = keys.iter().map(|key| (key.as_str(), row(key))).collect();
+    for (key, test) in &shown {
+        let test = test.unwrap_or_else(|| panic!("nothing shows what `{key}` does: add a test and its row"));
+        assert!(tests.contains(test), "`{key}`: there is no test `{test}`");
+    }
+    for (key, _) in SHOWN {
+        let known = match key.strip_suffix('*') {
+            Some(place) => keys.iter().any(|known| known.starts_with(place)),
+            None => shown.contains_key(key),
+        };
+        assert!(known, "there is no key `{key}`");
+    }
+}
+
+fn policy(text: &str) -> Policy {
+    Policy::load(Source::new("policy.yaml", text), "/srv/policies").unwrap_or_else(|e| panic!("{e}\n{text}")).0
+}
+
+fn ask(text: &str, who: &str, what: &str, inputs: &Value) -> redress::policy::Decision {
+    let request = Request {
+        principal: Principal::parse(who).unwrap(),
+        acting_for: None,
+        capability: CapabilityId::parse(what).unwrap(),
+        declared_risk: Risk::Low,
+        step_risk: None,
+        inputs: Some(inputs),
+        unknown: &[],
+    };
+    decide(&policy(text), &request)
+}
+
+fn action(text: &str, who: &str, what: &str) -> Action {
+    ask(text, who, what, &json!({})).action
+}
+
+const ALL: &str = "{ principal: \"*\", capabilities: [\"*\"], action: ALLOW }";
+
+#[test]
+fn what_no_rule_names_is_answered_by_the_default() {
+    for (default, expected) in [
+        ("", Action::Deny),
+        ("default: DENY\n", Action::Deny),
+        ("default: REQUIRE_APPROVAL\n", Action::RequireApproval),
+    ] {
+        assert_eq!(action(&format!("{default}rules: []\n"), "user:a", "a.b"), expected);
+    }
+}
+
+#[test]
+fn a_group_stands_for_its_members_wherever_principals_stand() {
+    let text = |members: &str| {
+        format!(
+            "groups: {{ g: {members} }}\nrules:\n  - {{ principal: \"group:g\", capabilities: [\"*\"], action: REQUIRE_APPROVAL, \
+             approval: {{ approvers: [\"group:g\"] }} }}\n"
+        )
+    };
+    let members = text("[\"user:a\", \"agent:*\"]");
+    for (who, expected) in
+        [("user:a", Action::RequireApproval), ("agent:x", Action::RequireApproval), ("user:b", Action::Deny)]
+    {
+        assert_eq!(action(&members, who, "a.b"), expected, "{who}");
+    }
+    let terms = ask(&members, "user:a", "a.b", &json!({})).approval.unwrap();
+    assert_eq!(terms.approvers.iter().map(|pattern| pattern.as_str()).collect::<Vec<_>>(), ["user:a", "agent:*"]);
+    assert_eq!(action(&text("[\"user:b\"]"), "user:a", "a.b"), Action::Deny);
+}
+
+#[test]
+fn a_rule_is_named_in_what_it_decides() {
+    let text = "rules: [{ name: everything, principal: \"*\", capabilities: [\"*\"], action: ALLOW }]";
+    assert_eq!(ask(text, "user:a", "a.b", &json!({})).rule.unwrap().name.as_deref(), Some("everything"));
+}
+
+#[test]
+fn principal_capability_and_action_of_a_rule_each_count() {
+    let rule = |who: &str, what: &str, then: Action| {
+        format!("rules: [{{ principal: {who:?}, capabilities: [{what:?}], action: {then} }}]")
+    };
+    for then in [Action::Allow, Action::RequireApproval] {
+        assert_eq!(action(&rule("user:a", "a.*", then), "user:a", "a.b"), then);
+        assert_eq!(action(&rule("user:b", "a.*", then), "user:a", "a.b"), Action::Deny);
+        assert_eq!(action(&rule("user:a", "b.*", then), "user:a", "a.b"), Action::Deny);
+    }
+    let denied = format!("rules: [{{ principal: \"user:a\", capabilities: [a.b], action: DENY }}, {ALL}]");
+    assert_eq!(action(&denied, "user:a", "a.b"), Action::Deny);
+    assert_eq!(action(&denied, "user:b", "a.b"), Action::Allow);
+}
+
+#[test]
+fn each_operator_decides_on_both_sides_of_its_bound() {
+    let cases = [
+        ("equals", "x", json!("x"), json!("y")),
+        ("in", "[x, 2]", json!(2), json!("y")),
+        ("glob", "/w/*", json!("/w/a"), json!("/v/a")),
+        ("min", "3", json!(3), json!(2.9)),
+        ("max", "3", json!(3), json!(3.1)),
+        ("min_length", "2", json!("ab"), json!("a")),
+        ("max_length", "2", json!([1, 2]), json!([1, 2, 3])),
+    ];
+    let operators: Vec<String> =
+        keys().iter().filter_map(|key| key.strip_prefix("rules.when.")).map(str::to_owned).collect();
+    assert_eq!(cases.iter().map(|(operator, ..)| *operator).collect::<Vec<_>>(), operators);
+    for (operator, bound, inside, outside) in cases {
+        let when = format!("when: {{ inputs.f: {{ {operator}: {bound} }} }}");
+        let text = format!("rules: [{{ principal: \"*\", capabilities: [\"*\"], action: ALLOW, {when} }}]");
+        assert_eq!(ask(&text, "user:a", "a.b", &json!({"f": inside})).action, Action::Allow, "{operator}");
+        let without = ask(&text, "user:a", "a.b", &json!({"f": outside}));
+        assert_eq!((without.action, without.rule), (Action::Deny, None), "{operator}");
+    }
+}
+
+#[test]
+fn the_terms_of_an_approval_are_those_of_its_rule() {
+    let text = "rules: [{ principal: \"*\", capabilities: [\"*\"], action: REQUIRE_APPROVAL, \
+                approval: { approvers: [\"user:boss\"], quorum: 3, expires: 5m } }]";
+    let terms = ask(text, "agent:a", "a.b", &json!({})).approval.unwrap();
+    assert_eq!((terms.quorum, terms.expires.0), (3, 300_000));
+    assert_eq!(terms.approvers.iter().map(|pattern| pattern.as_str()).collect::<Vec<_>>(), ["user:boss"]);
+}
+
+#[test]
+fn a_floor_is_for_the_capabilities_that_it_names() {
+    for (level, expected) in
+        [("MEDIUM", Action::Allow), ("HIGH", Action::RequireApproval), ("CRITICAL", Action::RequireApproval)]
+    {
+        let text = format!("rules: [{ALL}]\nrisk: [{{ capabilities: [\"a.*\"], level: {level} }}]\n");
+        let decision = ask(&text, "user:a", "a.b", &json!({}));
+        assert_eq!((decision.action, decision.risk.as_str()), (expected, level));
+        assert_eq!(ask(&text, "user:a", "b.b", &json!({})).risk, Risk::Low);
+    }
+}
+
+fn granted(grant: &str, asked: &[&str]) -> redress::types::Grant {
+    let text = format!("rules: [{ALL}]\ngrants: [{{ capabilities: [\"*\"], {grant} }}]\n");
+    let asked: Vec<Permission> = asked.iter().map(|text| Permission::parse(text).unwrap()).collect();
+    let who = Principal::parse("user:a").unwrap();
+    effective_grant(&policy(&text), &[&who], &CapabilityId::parse("a.b").unwrap(), &asked)
+}
+
+#[test]
+fn a_secret_is_granted_by_its_name_from_where_the_file_says() {
+    let both = "secrets: [{ name: T, env: API_TOKEN, hosts: [h] }, { name: K, file: ./key, hosts: [h, \"i:8443\"] }]";
+    let of = |name: &str| granted(both, &[&format!("secret:{name}")]).secrets;
+    let (token, key) = (of("T"), of("K"));
+    assert_eq!((token.len(), key.len(), of("other").len()), (1, 1, 0));
+    assert_eq!(token[0].source, SecretSource::Env("API_TOKEN".into()));
+    assert_eq!(key[0].source, SecretSource::File("/srv/policies/key".into()));
+    assert_eq!(key[0].hosts, ["h", "i:8443"]);
+}
+
+#[test]
+fn a_limit_of_a_grant_lowers_that_of_the_call_and_no_other() {
+    let defaults = Limits::default().entries();
+    for (name, default, unit) in &defaults {
+        let value = match unit {
+            redress::types::LimitUnit::Time => "1ms",
+            redress::types::LimitUnit::Bytes | redress::types::LimitUnit::Count => "1",
+        };
+        for ((own, value, _), (_, before, _)) in
+            granted(&format!("limits: {{ {name}: {value} }}"), &[]).limits.entries().iter().zip(&defaults)
+        {
+            assert_eq!(*value, if own == name { 1 } else { *before }, "{name}: {default}, {own}");
+        }
+    }
+}
+
+#[test]
+fn each_key_of_a_test_decides_whether_it_passes() {
+    let rules = "rules:\n  - { principal: \"user:a\", capabilities: [\"a.*\"], when: { inputs.n: { max: 5 } }, action: ALLOW }\n\
+                 \x20 - { principal: \"user:a\", capabilities: [\"a.*\"], action: REQUIRE_APPROVAL }\n";
+    let right = [
+        ("as", "\"user:a\""),
+        ("do", "a.b"),
+        ("inputs", "{ n: 5 }"),
+        ("risk", "MEDIUM"),
+        ("expect", "ALLOW"),
+        ("rule", "1"),
+    ];
+    let wrong = [
+        ("as", "\"user:b\""),
+        ("do", "b.b"),
+        ("inputs", "{ n: 6 }"),
+        ("risk", "HIGH"),
+        ("expect", "DENY"),
+        ("rule", "2"),
+    ];
+    let known: Vec<String> = keys().iter().filter_map(|key| key.strip_prefix("tests.")).map(str::to_owned).collect();
+    assert_eq!(right.iter().map(|(key, _)| *key).collect::<Vec<_>>(), known);
+    let loads = |test: &[(&str, &str)]| {
+        let test: Vec<String> = test.iter().map(|(key, value)| format!("{key}: {value}")).collect();
+        let text = format!("{rules}tests:\n  - {{ {} }}\n", test.join(", "));
+        Policy::load(Source::new("p.yaml", text), "/").map(|_| ())
+    };
+    assert!(loads(&right).is_ok());
+    for (place, other) in wrong.into_iter().enumerate() {
+        let mut test = right;
+        test[place] = other;
+        let refused = loads(&test).unwrap_err();
+        assert!(refused.iter().all(|problem| problem.code == "test-failed"), "{other:?}: {refused}");
+    }
+}
