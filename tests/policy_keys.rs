@@ -64,7 +64,7 @@ const SHOWN: &[(&str, &str)] = &[
 ];
 
 /// The test in which each limit that has no row of its own is passed.
-const LIMITS: &str = "a_limit_of_a_grant_lowers_that_of_the_call_and_no_other";
+const LIMITS: &str = "every_limit_is_hit_by_a_hostile_component";
 
 fn row(key: &str) -> Option<&'static str> {
     let of = |wanted: &str| SHOWN.iter().find(|(shown, _)| *shown == wanted).map(|(_, test)| *test);

@@ -1,6 +1,5 @@
 //! Servers that never end, and components that send without measure.
 
-use std::io::Write;
 use std::sync::mpsc;
 
 use redress::saga::event::Outcome;

@@ -140,7 +140,11 @@ fn ask_as_client(run: &mut Run, dice: &mut Dice, coming: &mut VecDeque<StepSpec>
             let submitted = StepSubmitted { step: step.clone(), inputs, compensation: None };
             match run.try_push(Event::StepSubmitted(Box::new(submitted))) {
                 Ok(()) => {}
-                Err(refused) => assert!(!run.state.is_open(), "{refused}"),
+                Err(refused) => {
+                    assert!(!run.state.is_open(), "{refused}");
+                    // The turn back can be lost with its process, and the run takes steps again.
+                    coming.push_front(step);
+                }
             }
         }
         (1..8, None) => drop(run.try_push(Event::Sealed(Sealed {}))),
