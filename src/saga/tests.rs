@@ -697,3 +697,56 @@ fn an_idempotency_key_never_reaches_two_different_inputs() {
     apart.push(Event::Decision(other));
     assert_ne!(key(&apart.state, apart.step("a"), KeyUse::Execute), first);
 }
+
+#[test]
+fn what_was_open_in_an_adopted_backup_is_unclear_and_never_executed_again() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &["a"])]);
+    run.decide("a", Action::Allow);
+    run.intent("a");
+    run.push(Event::Owner(Owner { adopted: true, ..Owner::new(2, "p2", "b") }));
+    let step = &run.state.steps[0];
+    assert!(matches!(step.status, Status::Unclear(_)) && !step.targets_known, "{step:?}");
+    assert!(matches!(run.next()[..], [Command::StartRollback(Cause::StepUnclear { .. })]), "{:?}", run.next());
+}
+
+#[test]
+fn an_undo_that_was_open_in_an_adopted_backup_waits_for_an_operator() {
+    let mut run = undoing_one();
+    run.push(undo_intent("a", 1));
+    run.push(Event::Owner(Owner { adopted: true, ..Owner::new(2, "p2", "b") }));
+    assert_eq!(run.state.shown(), RunState::Stuck);
+}
+
+/// A run whose one step has succeeded and that is rolling back.
+fn undoing_one() -> Run {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &["a"])]);
+    run.decide("a", Action::Allow);
+    run.intent("a");
+    run.push(result("a", 1, Outcome::Succeeded, true, None));
+    run.push(operator(Verb::Cancel, None));
+    let Some(Command::StartRollback(cause)) = run.next().pop() else { panic!("{:?}", run.next()) };
+    run.push(Event::RollbackStarted(RollbackStarted { cause }));
+    run
+}
+
+#[test]
+fn a_target_that_was_lost_with_the_machine_makes_its_step_unclear_and_turns_the_run_back() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &["a"])]);
+    run.decide("a", Action::Allow);
+    run.intent("a");
+    run.push(result("a", 1, Outcome::Succeeded, true, None));
+    let (target, touched) = run.state.steps[0].touched.iter().next().map(|(t, s)| (t.clone(), s.clone())).unwrap();
+    let owner = |now: TargetState| {
+        let lost = vec![LostTarget { step: name("a"), target: target.clone(), now }];
+        Event::Owner(Owner { lost, ..Owner::new(2, "p2", "other boot") })
+    };
+    let as_left = touched.after.clone().unwrap();
+    assert!(run.try_push(owner(as_left)).is_err(), "what is as it was left is not lost");
+    run.push(owner(touched.before.clone()));
+    assert!(matches!(run.state.steps[0].status, Status::Unclear(_)));
+    // As before the step: nothing stands in the way of its undo.
+    assert_eq!(run.state.steps[0].touched[&target].after, Some(touched.before));
+    assert!(matches!(run.next()[..], [Command::StartRollback(Cause::StepUnclear { .. })]), "{:?}", run.next());
+    // A second step may have been due, and does not run.
+    assert!(run.try_push(run.decision("b", Action::Allow)).is_ok());
+}

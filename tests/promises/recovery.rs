@@ -64,3 +64,49 @@ steps:
     is(&world.resume(&view.run).await, RunState::Completed);
     assert!(world.read("a").unwrap().ends_with(" Ada"));
 }
+
+const TWO: &str = r#"
+name: two
+steps:
+  - { name: a, capability: io.fs.write_file, inputs: { path: /work/a, content: new } }
+  - { name: gate, step_type: HUMAN_APPROVAL, inputs: { message: go } }
+  - { name: b, capability: io.fs.write_file, inputs: { path: /work/b, content: x } }
+"#;
+
+/// A run that waits after its first step, whose owner was of another boot of the machine.
+async fn before_the_machine_went_down() -> (World, redress::types::RunId) {
+    let world = World::new(&ALLOW.replace("    accept_risk: HIGH\n", ""));
+    world.write("a", "old");
+    let view = world.run(TWO).await;
+    is(&view, RunState::Paused);
+    let row = world.journal.run(&view.run).unwrap().unwrap();
+    let other = redress::journal::OwnerIdentity { id: "0-other".into(), boot: "another boot".into() };
+    let at = redress::types::Timestamp(1);
+    world.journal.take_over(&view.run, row.epoch, &other, Left::default(), Vec::new(), at).wait().unwrap();
+    world.vote(&view.run, "gate", "user:a", true).unwrap();
+    (world.restart(ALLOW), view.run)
+}
+
+#[tokio::test]
+async fn after_the_machine_went_down_a_run_goes_on_from_files_that_are_as_it_left_them() {
+    let (world, run) = before_the_machine_went_down().await;
+    is(&world.resume(&run).await, RunState::Completed);
+    assert_eq!((world.read("a").as_deref(), world.read("b").as_deref()), (Some("new"), Some("x")));
+}
+
+#[tokio::test]
+async fn a_write_that_was_lost_with_the_machine_rolls_its_run_back() {
+    let (world, run) = before_the_machine_went_down().await;
+    world.write("a", "old");
+    let view = world.resume(&run).await;
+    is(&view, RunState::RolledBack);
+    assert_eq!((world.read("a").as_deref(), world.read("b")), (Some("old"), None));
+}
+
+#[tokio::test]
+async fn a_file_that_somebody_changed_while_the_machine_was_down_is_left_alone() {
+    let (world, run) = before_the_machine_went_down().await;
+    world.write("a", "theirs");
+    is(&world.resume(&run).await, RunState::Stuck);
+    assert_eq!((world.read("a").as_deref(), world.read("b")), (Some("theirs"), None));
+}

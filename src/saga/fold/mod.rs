@@ -244,7 +244,7 @@ impl State {
         }
         for index in std::mem::take(&mut self.open) {
             self.die(index, event)?;
-            self.step_mut(index)?.targets_known &= same_boot;
+            self.step_mut(index)?.targets_known &= same_boot && !event.adopted;
         }
         for index in self.to_undo.values() {
             if let Some(step) = self.steps.get_mut(*index).filter(|step| step.undo.open.is_some()) {

@@ -133,8 +133,11 @@ impl Run {
 
 /// The client of an open run submits a step, commits, or rolls back. What comes too late is refused.
 fn ask_as_client(run: &mut Run, dice: &mut Dice, coming: &mut VecDeque<StepSpec>) {
-    match (dice.roll(20), coming.pop_front()) {
-        (0, _) => run.foreign(operator(Verb::Rollback, None), dice.roll(4)),
+    let roll = dice.roll(20);
+    if roll == 0 {
+        return run.foreign(operator(Verb::Rollback, None), dice.roll(4));
+    }
+    match (roll, coming.pop_front()) {
         (_, Some(step)) => {
             let inputs = payload("inputs");
             let submitted = StepSubmitted { step: step.clone(), inputs, compensation: None };
