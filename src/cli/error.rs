@@ -138,7 +138,7 @@ impl From<JournalError> for CliError {
             error => error.help(),
         };
         let answer = match error {
-            JournalError::NotFound { .. } => CliError::usage("no-journal", message),
+            JournalError::NotFound { .. } | JournalError::Empty { .. } => CliError::usage("no-journal", message),
             JournalError::UnknownRun { .. } => CliError::usage("no-such-run", message),
             JournalError::Network { .. } => CliError::usage("network-filesystem", message),
             JournalError::Newer { .. } => CliError::engine("newer-journal", message),

@@ -75,7 +75,7 @@ enum Content {
 pub(super) fn open_writer(path: &Path, busy: Duration, create: bool) -> Result<Connection, JournalError> {
     let mut conn = connect(path, busy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     if matches!(examine(&conn, path)?, Content::Nothing) && !create {
-        return Err(JournalError::NotAJournal { path: path.to_owned(), what: "the file is empty".to_owned() });
+        return Err(JournalError::Empty { path: path.to_owned() });
     }
     settle(&conn).map_err(on_write)?;
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(on_write)?;
@@ -95,12 +95,14 @@ pub(super) fn open_reader(path: &Path, busy: Duration) -> Result<Connection, Jou
 
 /// Checks, without changing anything, that a file is a journal that this program can read.
 pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), JournalError> {
-    let what = match examine(conn, path)? {
-        Content::Nothing => "the file is empty".to_owned(),
-        Content::Journal(version) if version < NEWEST => format!("its schema version is {version}"),
-        Content::Journal(_) => return Ok(()),
-    };
-    Err(JournalError::NotAJournal { path: path.to_owned(), what })
+    let path = path.to_owned();
+    match examine(conn, &path)? {
+        Content::Nothing => Err(JournalError::Empty { path }),
+        Content::Journal(version) if version < NEWEST => {
+            Err(JournalError::NotAJournal { path, what: format!("its schema version is {version}") })
+        }
+        Content::Journal(_) => Ok(()),
+    }
 }
 
 fn connect(path: &Path, busy: Duration, mode: OpenFlags) -> Result<Connection, JournalError> {
