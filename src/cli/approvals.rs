@@ -8,17 +8,16 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Exit;
 use super::context::Context;
 use super::error::CliError;
 use super::output::quoted;
 use super::text::{granted, json_lines};
+use super::{Exit, lookup};
 use crate::document::escape;
-use crate::engine::{rfc3339, state_of};
+use crate::engine::{rfc3339, state_of, undo_of, vote_command};
 use crate::journal::{Journal, RunFilter};
-use crate::saga::event::{ApprovalRequest, Decision};
 use crate::saga::{RunState, State, Step};
-use crate::types::{CapabilityId, Digest, EffectKind, Grant, Principal, RunId, StepName, Timestamp};
+use crate::types::{CapabilityId, Digest, Grant, Principal, RunId, StepName, Timestamp};
 
 /// How many runs are read at a time.
 const PAGE: usize = 500;
@@ -30,7 +29,7 @@ pub(super) struct Arguments {}
 
 /// One request that waits.
 #[derive(Debug, Serialize)]
-struct Waiting {
+pub(super) struct Waiting {
     schema: u32,
     run: RunId,
     workflow: String,
@@ -68,19 +67,24 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
     let now = context.now();
     let mut waiting = Vec::new();
     for state in [RunState::Paused, RunState::Running] {
-        let filter = RunFilter { state: Some(state.as_str().to_owned()), ..RunFilter::default() };
+        let filter = RunFilter { state: Some(state), ..RunFilter::default() };
         let mut before: Option<RunId> = None;
         loop {
             let page = journal.runs(&filter, before.as_ref(), PAGE)?;
-            for row in &page {
+            for damaged in &page.damaged {
+                context.output.note(&lookup::damage_note(&damaged.run, &damaged.what));
+            }
+            for row in &page.rows {
                 match state_of(&journal, &row.run) {
                     Ok(state) => waiting.extend(of_run(&journal, &state, now)?),
                     // One run that cannot be read does not hide the requests of the others.
-                    Err(error) => context.output.note(&format!("run {}: {}", row.run, escape(&error.to_string()))),
+                    Err(error) => {
+                        context.output.note(&lookup::damage_note(row.run.as_str(), &error.to_string()));
+                    }
                 }
             }
-            before = page.last().map(|row| row.run.clone());
-            if page.len() < PAGE {
+            before = page.rows.last().map(|row| row.run.clone());
+            if page.rows.len() < PAGE {
                 break;
             }
         }
@@ -91,29 +95,24 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
 }
 
 fn of_run(journal: &dyn Journal, state: &State, now: Timestamp) -> Result<Vec<Waiting>, CliError> {
-    let asked = state.awaiting_approval().filter_map(|(_, step)| {
-        let decision = step.decision.as_ref()?;
-        Some((step, decision, decision.approval.as_ref()?))
-    });
-    asked.map(|(step, decision, request)| waiting(journal, state, step, decision, request, now)).collect()
+    state.awaiting_approval().filter_map(|(_, step)| waiting(journal, state, step, now).transpose()).collect()
 }
 
-fn waiting(
+/// The request that a step waits for, if it has one.
+pub(super) fn waiting(
     journal: &dyn Journal,
     state: &State,
     step: &Step,
-    decision: &Decision,
-    request: &ApprovalRequest,
     now: Timestamp,
-) -> Result<Waiting, CliError> {
+) -> Result<Option<Waiting>, CliError> {
+    let Some(decision) = &step.decision else { return Ok(None) };
+    let Some(request) = &decision.approval else { return Ok(None) };
     let bytes = match &decision.input {
         Some(input) => journal.payload(&input.digest)?,
         None => None,
     };
     let (run, name) = (state.run(), &step.spec.name);
-    let command =
-        |verb: &str| format!("redress {verb} {run} {name} --request {} --as user:NAME --reason REASON", request.id);
-    Ok(Waiting {
+    Ok(Some(Waiting {
         schema: 1,
         run: run.clone(),
         workflow: state.submitted.name.clone(),
@@ -129,7 +128,7 @@ fn waiting(
         reason: decision.reason.clone(),
         policy: decision.policy,
         grant: decision.grant.clone(),
-        undo: undo(step),
+        undo: undo_of(step.spec.compensation.as_ref().map(|named| &named.capability), step.spec.effect),
         request: request.id.clone(),
         approvers: request.approvers.clone(),
         also: request.also.clone(),
@@ -137,21 +136,13 @@ fn waiting(
         quorum: request.quorum,
         expires: rfc3339(request.expires),
         expired: now >= request.expires,
-        approve: command("approve"),
-        reject: command("reject"),
-    })
+        approve: vote_command(true, run, name, &request.id),
+        reject: vote_command(false, run, name, &request.id),
+    }))
 }
 
-fn undo(step: &Step) -> String {
-    match (&step.spec.compensation, step.spec.effect) {
-        (Some(named), _) => format!("by `{}`", named.capability),
-        (None, EffectKind::Reversible) => "by its own compensate".to_owned(),
-        (None, EffectKind::Irreversible) => "none: it cannot be undone".to_owned(),
-        (None, EffectKind::None) => "nothing to undo".to_owned(),
-    }
-}
-
-fn text(waiting: &[Waiting]) -> String {
+/// Requests with everything that a person needs to decide on them.
+pub(super) fn text(waiting: &[Waiting]) -> String {
     let mut text = String::new();
     for one in waiting {
         if !text.is_empty() {

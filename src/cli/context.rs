@@ -10,10 +10,10 @@ use super::output::Output;
 use super::progress::Progress;
 use super::settings::Settings;
 use crate::document::Source;
-use crate::engine::{Engine, Parts, Registry, SystemClock};
-use crate::journal::{Options, SqliteJournal};
+use crate::engine::{Engine, Outbox, Parts, Registry, SystemClock};
+use crate::journal::{Journal, Options, SqliteJournal, SystemEvent};
 use crate::policy::Policy;
-use crate::sandbox::{Sandbox, SandboxConfig};
+use crate::sandbox::{Net, Sandbox, SandboxConfig, SystemResolver};
 use crate::types::{Principal, Timestamp};
 
 /// What a verb works with.
@@ -40,6 +40,8 @@ pub(super) struct Host {
     pub engine: Engine,
     /// Shows what goes on.
     pub progress: Progress,
+    /// The folder of the owner files.
+    pub owners: PathBuf,
 }
 
 /// What a workflow is checked against, and an engine made of.
@@ -147,6 +149,17 @@ impl Context {
             .help("`redress run` and `redress call` make one; `--journal FILE` or another folder may lead to it"))
     }
 
+    /// Records in the system chain that what somebody submitted does not load, if there is a journal. Of what was written
+    /// there the record says nothing.
+    pub(super) async fn record_refusal(&self, request: &str, error: &CliError) -> Result<(), CliError> {
+        if self.existing_journal().is_err() {
+            return Ok(());
+        }
+        let (code, message) = error.without_input();
+        let event = SystemEvent::refused(self.settings()?.principal.clone(), request, code, &message);
+        Ok(self.journal(Opening::Existing)?.record(event, self.now()).await?)
+    }
+
     /// An engine with everything that is in force.
     pub(super) fn host(&self, tools: Tools) -> Result<Host, CliError> {
         let settings = self.settings()?;
@@ -162,14 +175,28 @@ impl Context {
             clock: Arc::new(SystemClock),
             observer: progress.observer(),
             protected: protected(settings, &owners),
+            webhook: settings.webhook.clone(),
         })?;
-        Ok(Host { engine, progress })
+        Ok(Host { engine, progress, owners })
     }
 
     /// An engine on the journal that is there, for verbs about runs that exist.
     pub(super) fn existing_host(&self) -> Result<Host, CliError> {
         self.existing_journal()?;
         self.host(self.tools(Opening::Existing)?)
+    }
+
+    /// How this process reaches others.
+    pub(super) fn net(&self) -> Result<Net, CliError> {
+        let extra_ca = self.settings()?.extra_ca()?;
+        Net::new(Arc::new(SystemResolver), extra_ca.as_deref())
+            .map_err(|error| CliError::engine("network", error.to_string()))
+    }
+
+    /// What sends messages for people, if a webhook is set.
+    pub(super) fn outbox(&self, journal: Arc<dyn Journal>, owners: &Path) -> Result<Option<Outbox>, CliError> {
+        let Some(webhook) = self.settings()?.webhook.clone() else { return Ok(None) };
+        Ok(Some(Outbox::new(journal, owners, Arc::new(SystemClock), self.net()?, webhook)?))
     }
 
     /// On a terminal, says what is in force.

@@ -10,13 +10,18 @@ use tokio::sync::watch;
 
 use super::context::{Context, Host};
 use super::error::CliError;
-use super::{Exit, output::Tone};
+use super::output::Tone;
+use super::{Exit, lookup};
 use crate::engine::{self, Driven, Engine, EngineError, Run, Stop};
+use crate::journal::{Ended, Then};
 use crate::saga::{Phase, RunState, State, StepState};
 use crate::types::RunId;
 
 /// How often a run that somebody else drives is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How long a verb gives to telling people, once its run rests: longer than one try takes, so that each is noted.
+const TELL: Duration = Duration::from_secs(15);
 
 /// Ctrl-C and SIGTERM: the first stops what starts new things, the second ends the process at once.
 #[derive(Clone)]
@@ -53,6 +58,14 @@ impl Interrupt {
 
     fn was_asked(&self) -> bool {
         *self.asked.borrow()
+    }
+
+    /// Waits until the process is asked to stop.
+    pub(super) async fn wait(&self) {
+        let mut asked = self.asked.clone();
+        if asked.wait_for(|asked| *asked).await.is_err() {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// Waits for a moment; true if the process was asked to stop.
@@ -123,14 +136,18 @@ fn closed(state: &State) -> Option<RunState> {
 pub(super) async fn finish_new(context: &Context, host: &Host, run: Run) -> Result<Exit, CliError> {
     let interrupt = Interrupt::listen(context)?;
     let driven = run.drive(&interrupt.stop).await?;
-    report(context, host, run.id(), driven)
+    let exit = report(context, host, run.id(), driven)?;
+    tell_people(context, host, &interrupt).await;
+    Ok(exit)
 }
 
 /// Brings a run that exists to rest and reports it.
 pub(super) async fn finish(context: &Context, host: &Host, run: &RunId) -> Result<Exit, CliError> {
     let interrupt = Interrupt::listen(context)?;
     let driven = to_rest(context, &host.engine, run, &interrupt).await?;
-    report(context, host, run, driven)
+    let exit = report(context, host, run, driven)?;
+    tell_people(context, host, &interrupt).await;
+    Ok(exit)
 }
 
 /// Prints a run as it is now, and what to do next.
@@ -149,8 +166,8 @@ fn report(context: &Context, host: &Host, run: &RunId, driven: Driven) -> Result
         Driven::Rest(state) => {
             match state {
                 RunState::Paused => {
-                    let waiting = StepState::Waiting.as_str();
-                    let asked = view.steps.iter().find(|step| step.state == waiting && step.approval.is_some());
+                    let mut waiting = view.steps.iter().filter(|step| step.state == StepState::Waiting);
+                    let asked = waiting.find(|step| step.approval.is_some());
                     let step = asked.map_or("STEP", |step| step.name.as_str());
                     next(format!(
                         "next: `redress approvals`, then `redress approve {run} {step} --as user:NAME --reason REASON`"
@@ -166,10 +183,40 @@ fn report(context: &Context, host: &Host, run: &RunId, driven: Driven) -> Result
     })
 }
 
+/// Sends what people are to be told by now. Whatever comes of it changes nothing: what could not be sent stays in the outbox,
+/// and a line says so.
+pub(super) async fn tell_people(context: &Context, host: &Host, interrupt: &Interrupt) {
+    let deliver = async {
+        match context.outbox(host.engine.journal().clone(), &host.owners)? {
+            Some(outbox) => Ok::<_, CliError>(outbox.deliver().await?),
+            None => Ok(Vec::new()),
+        }
+    };
+    let note = |why: &str| context.output.note(&format!("webhook: {why}; see `redress webhook list`"));
+    tokio::select! {
+        biased;
+        () = interrupt.wait() => {}
+        told = tokio::time::timeout(TELL, deliver) => match told {
+            Ok(Ok(sent)) => {
+                let missed = sent.iter().filter(|sent| sent.tried.then != Then::End(Ended::Delivered));
+                if let [first, rest @ ..] = missed.collect::<Vec<_>>().as_slice() {
+                    let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
+                    note(&format!("{}{more}", super::webhook::line(first)));
+                }
+            }
+            Ok(Err(error)) => note(error.text().lines().next().unwrap_or_default().trim_start_matches("error: ")),
+            Err(_) => note("not everything could be sent in time"),
+        },
+    }
+}
+
 /// Says which other runs wait for somebody to take them over.
 pub(super) fn tell_of_orphans(context: &Context, host: &Host) -> Result<(), CliError> {
     let orphans = host.engine.orphans()?;
-    match orphans.as_slice() {
+    for (run, what) in &orphans.unreadable {
+        context.output.note(&lookup::damage_note(run, what));
+    }
+    match orphans.runs.as_slice() {
         [] => {}
         [run] => context.output.note(&format!("run {run} waits for recovery: `redress recover`")),
         runs => context.output.note(&format!("{} other runs wait for recovery: `redress recover`", runs.len())),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Exit;
 use crate::document::{Diagnostics, Severity, escape};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, WebhookError};
 use crate::journal::JournalError;
 use crate::sandbox::SandboxError;
 
@@ -78,6 +78,18 @@ impl CliError {
         }
     }
 
+    /// The first word that programs compare, and how much is wrong, without anything that the document or the inputs say.
+    pub(super) fn without_input(&self) -> (&'static str, String) {
+        match self {
+            CliError::Plain(plain) => (plain.code, "it does not load".to_owned()),
+            CliError::Document(diagnostics) => {
+                let errors = || diagnostics.iter().filter(|d| d.severity == Severity::Error);
+                let (code, line) = errors().next().map_or(("document", 1), |first| (first.code, first.span.line));
+                (code, format!("it does not load: mistakes: {}, the first in line {line}", errors().count()))
+            }
+        }
+    }
+
     /// For a person.
     pub(super) fn text(&self) -> String {
         match self {
@@ -146,7 +158,9 @@ impl From<JournalError> for CliError {
             JournalError::Damaged { .. } | JournalError::NotAJournal { .. } => {
                 CliError::engine("damaged-journal", message)
             }
-            JournalError::Unreadable(_) | JournalError::Changed { .. } => CliError::engine("unreadable-run", message),
+            JournalError::Unreadable(_) | JournalError::Changed { .. } | JournalError::DamagedRow { .. } => {
+                CliError::engine("unreadable-run", message)
+            }
             _ => CliError::engine("journal", message),
         };
         match help {
@@ -156,38 +170,52 @@ impl From<JournalError> for CliError {
     }
 }
 
+impl From<WebhookError> for CliError {
+    fn from(error: WebhookError) -> CliError {
+        match error {
+            WebhookError::Journal(error) => error.into(),
+            WebhookError::Secret { .. } => CliError::usage("no-secret", error.to_string()).help(
+                "it is `whsec_` and 24 to 64 random bytes in base64, in the variable or file that `webhook:` names",
+            ),
+        }
+    }
+}
+
 const LIST: &str = "`redress runs` lists the runs of this journal";
 
 impl From<EngineError> for CliError {
     fn from(error: EngineError) -> CliError {
-        let message = error.to_string();
+        let (code, message) = (error.code(), error.to_string());
         match error {
             EngineError::Journal(error) => error.into(),
             EngineError::Sandbox(error) => error.into(),
-            EngineError::Refused { .. } => CliError::refused("refused", message),
+            EngineError::Refused { .. } => CliError::refused(code, message),
             EngineError::WrongState { run, .. } => {
-                CliError::refused("wrong-state", message).help(format!("`redress show {run}` says what it waits for"))
+                CliError::refused(code, message).help(format!("`redress show {run}` says what it waits for"))
             }
-            EngineError::Owned { run, .. } => CliError::refused("owned", message)
+            EngineError::Owned { run, .. } => CliError::refused(code, message)
                 .help(format!("let that process finish, or end it; then `redress recover {run}`")),
-            EngineError::NoSuchRun(_) => CliError::usage("no-such-run", message).help(LIST),
-            EngineError::UnknownCapability(_) => CliError::usage("unknown-capability", message)
+            EngineError::KeyTaken { run, .. } => CliError::usage(code, message)
+                .help(format!("give this submission a key of its own; `redress show {run}` says what the run is")),
+            EngineError::NoSuchRun(_) => CliError::usage(code, message).help(LIST),
+            EngineError::UnknownCapability(_) => CliError::usage(code, message)
                 .help("`redress capability list` shows what is installed; `--components DIR` adds components"),
-            EngineError::Component { file, .. } => CliError::usage("component", message)
+            EngineError::Component { file, .. } => CliError::usage(code, message)
                 .in_file(file)
                 .help("build it anew against this version's WIT, or take it out of the folder of components"),
-            EngineError::Duplicate { file, .. } => CliError::usage("duplicate-capability", message)
+            EngineError::Duplicate { file, .. } => CliError::usage(code, message)
                 .in_file(file)
                 .help("take one of the two out of the folders of components"),
-            EngineError::UnsafeGrant { .. } => CliError::usage("unsafe-grant", message),
-            EngineError::Io { path, .. } => CliError::engine("io", message).in_file(path),
-            EngineError::Illegal { .. } => CliError::engine("illegal-event", message)
-                .help("`redress audit verify` says whether the journal was changed"),
-            EngineError::Bug { .. } => CliError::engine("bug", message)
+            EngineError::UnsafeGrant { .. } => CliError::usage(code, message),
+            EngineError::Io { path, .. } => CliError::engine(code, message).in_file(path),
+            EngineError::Illegal { .. } => {
+                CliError::engine(code, message).help("`redress audit verify` says whether the journal was changed")
+            }
+            EngineError::Bug { .. } => CliError::engine(code, message)
                 .help("the run can be resumed: `redress recover`; please report it with what the log says"),
-            EngineError::MissingComponent { .. } => CliError::engine("missing-component", message)
+            EngineError::MissingComponent { .. } => CliError::usage(code, message)
                 .help("put the component into a folder of components, as `--components DIR` or in the settings"),
-            EngineError::Erased { .. } => CliError::engine("erased", message)
+            EngineError::Erased { .. } => CliError::engine(code, message)
                 .help("the run cannot go on without it: `redress kill` ends it and names what stays"),
         }
     }

@@ -1,4 +1,4 @@
-//! `redress events`: the events of a run as the journal has them, one a line.
+//! `redress events`: the events of a run, or of the system chain, as the journal has them, one a line.
 
 use clap::Args;
 use serde::Serialize;
@@ -9,23 +9,32 @@ use super::logs::{outcome_word, undo_word};
 use super::output::quoted;
 use super::text::remains;
 use super::{Exit, lookup};
+use crate::document::escape;
 use crate::engine::{entries_of, rfc3339};
+use crate::journal::{HeadAt, SqliteJournal, SystemEntry, SystemEvent};
 use crate::saga::event::{
     Cause, Closed, Decision, Entry, Event, Intent, Mode, Operator, RunClosed, RunSubmitted, StepResult, UndoResult,
     Verb, Vote,
 };
-use crate::types::{Failure, RunId, Timestamp};
+use crate::types::{CapabilityId, Failure, Principal, RunId, Timestamp};
 
 /// See [`super::Command::Events`].
 #[derive(Args, Debug)]
 #[command(
     after_help = "With --json each line is an object: its `event` is what the journal holds, with times inside it \
-    in milliseconds since 1970 and payloads by their digests.\n\nExample: redress events latest --json"
+    in milliseconds since 1970 and payloads by their digests. The chain `system` holds what belongs to no run: policies and \
+    components that were kept, refused requests, and where the chain of each run began and ended.\n\n\
+    Example: redress events latest --json\nExample: redress events system"
 )]
 pub(super) struct Arguments {
-    /// The run: its id, the beginning of it, or `latest`
+    /// The run: its id, the beginning of it, or `latest`; or `system`
     run: String,
 }
+
+/// What names the chain of what belongs to no run.
+const SYSTEM: &str = "system";
+/// How many events of it are read at a time.
+const PAGE: usize = 2_000;
 
 #[derive(Serialize)]
 struct Line<'e> {
@@ -36,8 +45,20 @@ struct Line<'e> {
     event: &'e Event,
 }
 
+#[derive(Serialize)]
+struct SystemLine<'e> {
+    schema: u32,
+    chain: &'static str,
+    seq: u64,
+    at: String,
+    event: &'e SystemEvent,
+}
+
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let journal = context.journal_to_read()?;
+    if arguments.run == SYSTEM {
+        return system(&journal, context);
+    }
     let run = lookup::run(&journal, &arguments.run)?;
     for Entry { seq, at, event } in &entries_of(&journal, &run)? {
         let at = rfc3339(*at);
@@ -48,6 +69,46 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
         }
     }
     Ok(Exit::Done)
+}
+
+fn system(journal: &SqliteJournal, context: &Context) -> Result<Exit, CliError> {
+    let mut after = 0;
+    loop {
+        let page = journal.system_entries(after, PAGE)?;
+        for SystemEntry { seq, at, event } in &page {
+            let at = rfc3339(*at);
+            if context.output.is_json() {
+                context.output.json_line(&SystemLine { schema: 1, chain: SYSTEM, seq: *seq, at, event })?;
+            } else {
+                context.output.line(&format!("{seq:>4}  {at:24}  {:16}  {}", event.kind(), told_of_system(event)))?;
+            }
+        }
+        match page.last() {
+            Some(last) => after = last.seq,
+            None => return Ok(Exit::Done),
+        }
+    }
+}
+
+fn told_of_system(event: &SystemEvent) -> String {
+    match event {
+        SystemEvent::PolicyLoaded { digest, name } => format!("{} {digest}", quoted(name)),
+        SystemEvent::ComponentAdded { digest, ids } => {
+            let ids: Vec<&str> = ids.iter().map(CapabilityId::as_str).collect();
+            format!("{digest} with {}", ids.join(", "))
+        }
+        SystemEvent::RunHead { run, seq, hash, at } => {
+            let at = match at {
+                HeadAt::Start => "began",
+                HeadAt::Close => "closed",
+            };
+            format!("{run} {at} with event {seq}, {hash}")
+        }
+        SystemEvent::Refused { by, request, code, message } => {
+            let by = by.as_ref().map_or("somebody", Principal::as_str);
+            format!("{} by {}, {}: {}", quoted(request), by, escape(code), quoted(message))
+        }
+    }
 }
 
 /// An event on one line; what others wrote is quoted.
@@ -82,7 +143,7 @@ fn run_submitted(submitted: &RunSubmitted) -> String {
         Mode::Open => "open",
     };
     let RunSubmitted { principal, steps, engine, .. } = submitted;
-    let engine = crate::document::escape(engine);
+    let engine = escape(engine);
     format!("{} for {principal}, {} steps, {mode}, engine {engine}", quoted(&submitted.name), steps.len())
 }
 
@@ -94,7 +155,7 @@ fn decided(decision: &Decision) -> String {
     let escalated = if decision.escalated { ", escalated by the risk" } else { "" };
     let reason = decision.reason.as_ref().map_or(String::new(), |reason| format!(", because {}", quoted(reason)));
     let request = decision.approval.as_ref().map_or(String::new(), |request| {
-        format!(", request {} until {}", crate::document::escape(&request.id), rfc3339(request.expires))
+        format!(", request {} until {}", escape(&request.id), rfc3339(request.expires))
     });
     let Decision { step, action, risk, .. } = decision;
     format!("{step} {action} {by}, risk {risk}{escalated}{reason}{request}")
@@ -128,7 +189,7 @@ fn undone(result: &UndoResult) -> String {
 }
 
 fn failed(error: &Option<Failure>) -> String {
-    let told = |error: &Failure| format!(", {}: {}", crate::document::escape(&error.code), quoted(&error.message));
+    let told = |error: &Failure| format!(", {}: {}", escape(&error.code), quoted(&error.message));
     error.as_ref().map_or(String::new(), told)
 }
 

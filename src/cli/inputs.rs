@@ -1,5 +1,7 @@
 //! `--input` and `--inputs`: what a person gives a workflow or a capability.
 
+use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -8,7 +10,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 
 use super::error::CliError;
-use crate::document::{Source, parse_up_to};
+use crate::document::{Source, Span, escape, parse_up_to};
 use crate::types::parse_strict;
 use crate::workflow::{InputArgument, MAX_BYTES, parse_input_argument};
 
@@ -41,6 +43,48 @@ impl InputOptions {
             inputs.insert(name, value);
         }
         Ok(inputs)
+    }
+}
+
+/// What was typed, as a document: the verb and what it is about, then each option that gives inputs, a line each.
+pub(super) struct Typed {
+    /// The document.
+    pub source: Source,
+    /// The verb and what it is about.
+    pub verb: Span,
+    inputs: HashMap<String, Span>,
+    file: Option<Span>,
+}
+
+impl Typed {
+    /// The option that gave the value to which a JSON pointer leads.
+    pub(super) fn place(&self, pointer: &str) -> Span {
+        let Some(name) = pointer.split('/').nth(1) else { return self.verb };
+        let name = name.replace("~1", "/").replace("~0", "~");
+        self.inputs.get(&name).copied().or(self.file).unwrap_or(self.verb)
+    }
+}
+
+impl InputOptions {
+    /// The command line from `verb` on.
+    pub(super) fn typed(&self, verb: &str) -> Typed {
+        let mut text = String::new();
+        let mut add = |before: &str, argument: &str| {
+            let argument = escape(argument);
+            let _ = writeln!(text, "{before}{argument}");
+            let line = text.lines().count();
+            Span { line, column: before.chars().count() + 1, len: argument.chars().count() }
+        };
+        let verb = add("", verb);
+        let file = self.inputs.as_ref().map(|file| add("  --inputs ", &file.display().to_string()));
+        let mut inputs = HashMap::new();
+        for argument in &self.input {
+            let place = add("  --input ", argument);
+            if let Ok((name, _)) = parse_input_argument(argument) {
+                inputs.insert(name, place);
+            }
+        }
+        Typed { source: Source::new("command line", text), verb, inputs, file }
     }
 }
 

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::error::CliError;
+use super::output::quoted;
+use crate::document::escape;
 use crate::journal::{Journal, RunFilter, RunRow, try_lock_dead};
-use crate::saga::RunState;
 use crate::types::RunId;
 
 /// The least of an id that names a run.
@@ -17,7 +18,12 @@ const LIST: &str = "`redress runs` lists the runs of this journal";
 /// The run that is meant by its id, by the beginning of its id, or by `latest`.
 pub(super) fn run(journal: &dyn Journal, given: &str) -> Result<RunId, CliError> {
     if given == "latest" {
-        let newest = journal.runs(&RunFilter::default(), None, 1)?.pop();
+        let mut page = journal.runs(&RunFilter::default(), None, 1)?;
+        if let Some(damaged) = page.damaged.first() {
+            let message = format!("the latest run cannot be told: {}", damage_note(&damaged.run, &damaged.what));
+            return Err(CliError::engine("unreadable-run", message).help(format!("name the run by its id; {LIST}")));
+        }
+        let newest = page.rows.pop();
         return newest.map(|row| row.run).ok_or_else(|| CliError::usage("no-such-run", "the journal has no runs"));
     }
     if let Ok(run) = RunId::parse(given) {
@@ -54,9 +60,9 @@ fn beginning_with(journal: &dyn Journal, beginning: &str) -> Result<Vec<RunId>, 
     let mut before: Option<RunId> = None;
     loop {
         let page = journal.runs(&RunFilter::default(), before.as_ref(), PAGE)?;
-        found.extend(page.iter().map(|row| row.run.clone()).filter(|run| run.as_str().starts_with(beginning)));
-        before = page.last().map(|row| row.run.clone());
-        if found.len() > 1 || page.len() < PAGE {
+        found.extend(page.rows.iter().map(|row| row.run.clone()).filter(|run| run.as_str().starts_with(beginning)));
+        before = page.rows.last().map(|row| row.run.clone());
+        if found.len() > 1 || page.rows.len() < PAGE {
             found.truncate(2);
             return Ok(found);
         }
@@ -65,8 +71,12 @@ fn beginning_with(journal: &dyn Journal, beginning: &str) -> Result<Vec<RunId>, 
 
 /// Whether a run should move, and the process that owns it is dead.
 pub(super) fn is_orphan(owners: &Path, row: &RunRow) -> Result<bool, CliError> {
-    let moves = RunState::parse(&row.state).is_some_and(|state| !state.is_rest());
-    Ok(moves && try_lock_dead(owners, &row.owner)?.is_some())
+    Ok(!row.state.is_rest() && try_lock_dead(owners, &row.owner)?.is_some())
+}
+
+/// What is said of a run that is damaged.
+pub(super) fn damage_note(run: &str, what: &str) -> String {
+    format!("run {} is damaged: {}: `redress audit verify` says more", quoted(run), escape(what))
 }
 
 /// What is said beside such a run.

@@ -46,6 +46,7 @@ mod text;
 mod undo;
 mod version;
 mod vote;
+mod webhook;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -127,7 +128,7 @@ enum Command {
     Show(show::Arguments),
     /// Show what components printed
     Logs(logs::Arguments),
-    /// List the events of a run as the journal has them
+    /// List the events of a run, or of the system chain, as the journal has them
     Events(events::Arguments),
     /// List what waits for a person
     Approvals(approvals::Arguments),
@@ -140,6 +141,9 @@ enum Command {
     /// Check the record
     #[command(subcommand, after_help = "Example: redress audit verify")]
     Audit(audit::Verb),
+    /// Tell people that something waits for them
+    #[command(subcommand, after_help = "Example: redress webhook test")]
+    Webhook(webhook::Verb),
     /// Print what makes a shell complete this command line
     Completions(completions::Arguments),
     /// Print the version, that of the engine below, and the digests of the components inside
@@ -168,6 +172,7 @@ impl Command {
             Command::Policy(verb) => policy::execute(&verb, context),
             Command::Capability(verb) => capability::execute(&verb, context),
             Command::Audit(verb) => audit::execute(&verb, context),
+            Command::Webhook(verb) => webhook::execute(&verb, context).await,
             Command::Completions(arguments) => completions::execute(&arguments, context),
             Command::Version(arguments) => version::execute(&arguments, context),
         }

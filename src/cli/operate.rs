@@ -6,7 +6,6 @@ use super::context::Context;
 use super::drive;
 use super::error::CliError;
 use super::{Exit, lookup};
-use crate::engine;
 use crate::saga::event::Verb;
 use crate::types::StepName;
 
@@ -31,8 +30,7 @@ pub(super) async fn operate(
     let by = context.principal()?.clone();
     let host = context.existing_host()?;
     let run = lookup::run(&**host.engine.journal(), run)?;
-    let (id, reason, now) = (run.clone(), reason.to_owned(), context.now());
-    drive::blocking(&host, move |engine| engine::operate(&**engine.journal(), &id, verb, step, &by, &reason, now))
-        .await?;
+    let (id, reason) = (run.clone(), reason.to_owned());
+    drive::blocking(&host, move |engine| engine.operate(&id, verb, step, &by, &reason)).await?;
     drive::finish(context, &host, &run).await
 }

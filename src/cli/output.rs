@@ -126,15 +126,13 @@ impl Output {
     }
 
     /// The state of a run, in its colour.
-    pub(super) fn run_state(&self, state: &str) -> String {
-        let tone = match RunState::parse(state) {
-            Some(RunState::Completed) => Tone::Good,
-            Some(RunState::Stuck | RunState::Killed | RunState::RolledBackWithResidue) => Tone::Bad,
-            Some(RunState::Running | RunState::Paused | RunState::RollingBack | RunState::RolledBack) | None => {
-                Tone::Warn
-            }
+    pub(super) fn run_state(&self, state: RunState) -> String {
+        let tone = match state {
+            RunState::Completed => Tone::Good,
+            RunState::Stuck | RunState::Killed | RunState::RolledBackWithResidue => Tone::Bad,
+            RunState::Running | RunState::Paused | RunState::RollingBack | RunState::RolledBack => Tone::Warn,
         };
-        self.paint(tone, state)
+        self.paint(tone, state.as_str())
     }
 
     /// A run as the verbs that drive it print it at its end; `show` tells all of it.
@@ -171,10 +169,10 @@ impl Output {
         if let Some(error) = &step.error {
             let _ = writeln!(text, "      {}: {}", escape(&error.code), quoted(&error.message));
         }
-        if let Some(output) = step.output.as_ref().filter(|_| is(step, StepState::Succeeded)) {
+        if let Some(output) = step.output.as_ref().filter(|_| step.state == StepState::Succeeded) {
             let _ = writeln!(text, "      -> {}", json_text(output, SHORT));
         }
-        if let Some(approval) = step.approval.as_ref().filter(|_| is(step, StepState::Waiting)) {
+        if let Some(approval) = step.approval.as_ref().filter(|_| step.state == StepState::Waiting) {
             let yes = approval.votes.iter().filter(|vote| vote.approve).count();
             let _ = writeln!(
                 text,
@@ -185,28 +183,24 @@ impl Output {
                 approval.expires
             );
         }
-        if let Some(decision) = step.decision.as_ref().filter(|d| d.action != Action::Allow.as_str()) {
+        if let Some(decision) = step.decision.as_ref().filter(|d| d.action != Action::Allow) {
             let _ = writeln!(text, "      {}", decided(decision));
         }
     }
 
     fn step_state(&self, step: &StepView) -> String {
-        let word = step.state.to_lowercase().replace('_', " ");
+        let word = step.state.as_str().to_lowercase().replace('_', " ");
         let attempts = if step.attempts > 1 { format!(" after {} attempts", step.attempts) } else { String::new() };
         let (tone, word) = match step.state {
-            _ if is(step, StepState::Succeeded) => (Tone::Good, format!("{word}{attempts}")),
-            _ if is(step, StepState::Undone) && step.checked => (Tone::Good, format!("{word} (checked)")),
-            _ if is(step, StepState::Undone) => (Tone::Good, format!("{word} (component says)")),
-            _ if is(step, StepState::Failed) => (Tone::Bad, format!("{word}{attempts}")),
-            _ if is(step, StepState::UndoFailed) || is(step, StepState::Residue) => (Tone::Bad, word),
-            _ => (Tone::Warn, word),
+            StepState::Succeeded => (Tone::Good, format!("{word}{attempts}")),
+            StepState::Undone if step.checked => (Tone::Good, format!("{word} (checked)")),
+            StepState::Undone => (Tone::Good, format!("{word} (component says)")),
+            StepState::Failed => (Tone::Bad, format!("{word}{attempts}")),
+            StepState::UndoFailed | StepState::Residue => (Tone::Bad, word),
+            StepState::Waiting | StepState::Running | StepState::Unclear | StepState::Undoing => (Tone::Warn, word),
         };
         self.paint(tone, &word)
     }
-}
-
-fn is(step: &StepView, state: StepState) -> bool {
-    step.state == state.as_str()
 }
 
 /// Who decided what, and by which risk.

@@ -10,10 +10,11 @@ use super::context::{Context, Opening};
 use super::error::CliError;
 use super::inputs::InputOptions;
 use super::output::{Output, Tone, json_text, quoted};
+use super::text::{granted, granted_url};
 use super::{Exit, run};
 use crate::document::escape;
-use crate::engine::{self, PlannedStep};
-use crate::types::{Action, Catalog as _, Digest, EffectKind, Grant};
+use crate::engine::{self, Egress, Foreseen, Plan, PlannedStep};
+use crate::types::{Action, Catalog as _, Digest, EffectKind};
 use crate::workflow::Workflow;
 
 /// How much of an input is shown.
@@ -36,11 +37,10 @@ struct PlanView<'a> {
     workflow: &'a str,
     principal: &'a str,
     policy: Digest,
-    steps: &'a [PlannedStep],
     /// Steps that no rollback can undo.
     residue: Vec<&'a str>,
-    /// Where data could leave to, at worst.
-    egress: [String; 0],
+    #[serde(flatten)]
+    plan: &'a Plan,
 }
 
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
@@ -48,7 +48,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     let tools = context.tools(Opening::Existing)?;
     let workflow = run::load(context, &tools, &arguments.workflow, &given)?;
     let principal = run::principal(context, &workflow)?;
-    let steps = engine::plan(&workflow, &tools.registry, &tools.policy, &principal);
+    let plan = engine::plan(&workflow, &tools.registry, &tools.policy, &principal);
     let irreversible = |step: &&PlannedStep| {
         let info = step.capability.as_ref().and_then(|capability| tools.registry.capability(capability.as_str()));
         info.is_some_and(|info| info.effect == EffectKind::Irreversible) && !compensated(&workflow, &step.name)
@@ -58,9 +58,8 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
         workflow: &workflow.name,
         principal: principal.as_str(),
         policy: tools.policy.digest(),
-        steps: &steps,
-        residue: steps.iter().filter(irreversible).map(|step| step.name.as_str()).collect(),
-        egress: [],
+        residue: plan.steps.iter().filter(irreversible).map(|step| step.name.as_str()).collect(),
+        plan: &plan,
     };
     context.output.result(&view, || text(&view, &context.output))?;
     Ok(Exit::Done)
@@ -72,15 +71,15 @@ fn compensated(workflow: &Workflow, step: &str) -> bool {
 
 fn text(view: &PlanView<'_>, output: &Output) -> String {
     let mut text = format!("plan of {} for {}, nothing was executed\n", quoted(view.workflow), escape(view.principal));
-    let width = view.steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
-    for step in view.steps {
+    let width = view.plan.steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
+    for step in &view.plan.steps {
         let capability = step.capability.as_ref().map_or("waits for a person", |capability| capability.as_str());
-        let tone = match Action::parse(step.decision) {
-            Some(Action::Allow) => Tone::Good,
-            Some(Action::Deny) => Tone::Bad,
-            Some(Action::RequireApproval) | None => Tone::Warn,
+        let tone = match step.decision {
+            Foreseen::Decided(Action::Allow) => Tone::Good,
+            Foreseen::Decided(Action::Deny) => Tone::Bad,
+            Foreseen::Decided(Action::RequireApproval) | Foreseen::Depends => Tone::Warn,
         };
-        let decision = output.paint(tone, step.decision);
+        let decision = output.paint(tone, step.decision.as_str());
         let _ = writeln!(text, "  {:width$}  {capability}  {decision}", step.name);
         let rules: Vec<String> = step.rules.iter().map(|rule| format!("rule {rule}")).collect();
         let by = if rules.is_empty() { "the default".to_owned() } else { rules.join(" or ") };
@@ -92,8 +91,8 @@ fn text(view: &PlanView<'_>, output: &Output) -> String {
             let _ = writeln!(text, "      because {}", quoted(reason));
         }
         let _ = writeln!(text, "      input {}", json_text(&step.input, SHORT));
-        for dir in grant(&step.grant) {
-            let _ = writeln!(text, "      grant {dir}");
+        for line in granted(&step.grant).iter().filter(|_| step.capability.is_some()) {
+            let _ = writeln!(text, "      grant {line}");
         }
         if let Some(problem) = &step.problem {
             let line = format!("      problem {}: {}", escape(&problem.code), quoted(&problem.message));
@@ -105,11 +104,10 @@ fn text(view: &PlanView<'_>, output: &Output) -> String {
     }
     let residue = if view.residue.is_empty() { "nothing".to_owned() } else { view.residue.join(", ") };
     let _ = writeln!(text, "cannot be undone: {residue}");
-    let _ = writeln!(text, "can leave to the network: nothing");
+    let nothing = if view.plan.egress.is_empty() { " nothing" } else { "" };
+    let _ = writeln!(text, "can leave to the network:{nothing}");
+    for Egress { url, steps } in &view.plan.egress {
+        let _ = writeln!(text, "  {} by {}", granted_url(url), escape(&steps.join(", ")));
+    }
     text
-}
-
-fn grant(grant: &Grant) -> Vec<String> {
-    let dirs = grant.filesystem.iter();
-    dirs.map(|dir| format!("{} -> {} {}", escape(&dir.guest), escape(&dir.host), dir.access.as_str())).collect()
 }

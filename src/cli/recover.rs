@@ -39,8 +39,11 @@ async fn recover_all(context: &Context, host: &Host) -> Result<Exit, CliError> {
     let interrupt = Interrupt::listen(context)?;
     let waiting = drive::blocking(host, Engine::orphans).await?;
     let mut recovered: Vec<RunView> = Vec::new();
-    let (mut failed, mut stopped) = (false, false);
-    for run in waiting {
+    let (mut failed, mut stopped) = (!waiting.unreadable.is_empty(), false);
+    for (run, what) in &waiting.unreadable {
+        context.output.note(&lookup::damage_note(run, what));
+    }
+    for run in waiting.runs {
         match drive::to_rest(context, &host.engine, &run, &interrupt).await {
             Ok(driven) => {
                 recovered.push(engine::view(&**host.engine.journal(), &run)?);
@@ -57,6 +60,7 @@ async fn recover_all(context: &Context, host: &Host) -> Result<Exit, CliError> {
     }
     host.progress.finish();
     print(context, &recovered)?;
+    drive::tell_people(context, host, &interrupt).await;
     if stopped {
         context.output.note("interrupted: nothing new was started; go on with `redress recover`");
         return Ok(Exit::Interrupted);

@@ -35,11 +35,22 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
     }
     let given = arguments.inputs.read()?;
     let tools = context.tools(Opening::Create)?;
-    let workflow = load(context, &tools, &arguments.workflow, &given)?;
-    refuse_known_problems(&workflow, &tools.registry)?;
+    let checked = load(context, &tools, &arguments.workflow, &given).and_then(|workflow| {
+        refuse_known_problems(&workflow, &tools.registry)?;
+        Ok(workflow)
+    });
+    let workflow = loaded(context, &format!("run {}", arguments.workflow.display()), checked).await?;
     let principal = principal(context, &workflow)?;
     let host = context.host(tools)?;
     submit(context, &host, &workflow, principal, arguments.run_key.clone()).await
+}
+
+/// What was loaded; a submission that does not load is a refused request, and recorded.
+pub(super) async fn loaded<T>(context: &Context, request: &str, checked: Result<T, CliError>) -> Result<T, CliError> {
+    if let Err(error) = &checked {
+        context.record_refusal(request, error).await?;
+    }
+    checked
 }
 
 /// Reads a workflow and everything that is known to be wrong with it.
@@ -101,10 +112,7 @@ pub(super) async fn submit(
     run_key: Option<String>,
 ) -> Result<Exit, CliError> {
     drive::tell_of_orphans(context, host)?;
-    let mut submit = Submit { run_key, ..Submit::by(principal) };
-    if let Some(max_parallel) = context.settings()?.max_parallel {
-        submit.max_parallel = max_parallel;
-    }
+    let submit = Submit { run_key, ..context.settings()?.submit(principal) };
     match host.engine.submit(workflow, &submit).await? {
         Submitted::New(run) => {
             context.output.note(&format!("run {}", run.id()));

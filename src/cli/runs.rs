@@ -48,7 +48,7 @@ struct Listed {
     run: RunId,
     workflow: String,
     principal: Principal,
-    state: String,
+    state: RunState,
     reason: Option<Reason>,
     submitted: String,
     closed: Option<String>,
@@ -61,17 +61,20 @@ struct Listed {
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let journal = context.journal_to_read()?;
     let after = arguments.after.as_deref().map(|given| lookup::run(&journal, given)).transpose()?;
-    let filter = RunFilter { state: arguments.state.map(|state| state.as_str().to_owned()), ..RunFilter::default() };
+    let filter = RunFilter { state: arguments.state, ..RunFilter::default() };
     let limit = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
     let mut page = journal.runs(&filter, after.as_ref(), limit.saturating_add(1))?;
-    let more = page.len() > limit;
-    page.truncate(limit);
+    let more = page.rows.len() > limit;
+    page.rows.truncate(limit);
     let owners = journal.owners_dir();
     let mut dead = HashMap::new();
-    let listed = page.iter().map(|row| list(&journal, &owners, row, &mut dead)).collect::<Result<Vec<_>, _>>()?;
+    let listed = page.rows.iter().map(|row| list(&journal, &owners, row, &mut dead)).collect::<Result<Vec<_>, _>>()?;
     context.output.list(&listed, "there are no such runs", || text(&listed))?;
-    if let (true, Some(last)) = (more, page.last()) {
-        let state = arguments.state.map_or(String::new(), |state| format!(" --state {}", state.as_str()));
+    for damaged in &page.damaged {
+        context.output.note(&lookup::damage_note(&damaged.run, &damaged.what));
+    }
+    if let (true, Some(last)) = (more, page.rows.last()) {
+        let state = arguments.state.map_or(String::new(), |state| format!(" --state {state}"));
         context.output.note(&format!("more: redress runs{state} --limit {limit} --after {}", last.run));
     }
     Ok(Exit::Done)
@@ -83,9 +86,8 @@ fn list(
     row: &RunRow,
     dead: &mut HashMap<String, bool>,
 ) -> Result<Listed, CliError> {
-    let state = RunState::parse(&row.state);
-    let (reason, residue) = match state {
-        Some(RunState::Running | RunState::Paused | RunState::Completed) => (None, Vec::new()),
+    let (reason, residue) = match row.state {
+        RunState::Running | RunState::Paused | RunState::Completed => (None, Vec::new()),
         _ => match state_of(journal, &row.run) {
             Ok(state) => {
                 let residue = state.closed.as_ref().map(|closed| closed.residue.clone());
@@ -95,9 +97,8 @@ fn list(
             Err(error) => (Some(Reason { code: "unreadable", step: None, message: error.to_string() }), Vec::new()),
         },
     };
-    let moves = state.is_some_and(|state| !state.is_rest());
     let owner_dead = match dead.get(&row.owner) {
-        _ if !moves => false,
+        _ if row.state.is_rest() => false,
         Some(known) => *known,
         None => {
             let is_dead = lookup::is_orphan(owners, row)?;
@@ -110,7 +111,7 @@ fn list(
         run: row.run.clone(),
         workflow: row.workflow.clone(),
         principal: row.principal.clone(),
-        state: row.state.clone(),
+        state: row.state,
         reason,
         submitted: rfc3339(row.submitted),
         closed: row.closed.map(rfc3339),
@@ -126,9 +127,8 @@ fn text(listed: &[Listed]) -> String {
         let _ = writeln!(text, "{:36}  {:24}  {:24}  {:who$}  WORKFLOW", "RUN", "STATE", "SUBMITTED", "PRINCIPAL");
     }
     for run in listed {
-        let state = crate::document::escape(&run.state);
         let (principal, workflow) = (run.principal.as_str(), quoted(&run.workflow));
-        let _ = writeln!(text, "{}  {state:24}  {:24}  {principal:who$}  {workflow}", run.run, run.submitted);
+        let _ = writeln!(text, "{}  {:24}  {:24}  {principal:who$}  {workflow}", run.run, run.state, run.submitted);
         if let Some(reason) = &run.reason {
             let at = reason.step.as_ref().map_or(String::new(), |step| format!(" at `{step}`"));
             let _ = writeln!(text, "    {}{at}: {}", reason.code, quoted(&reason.message));

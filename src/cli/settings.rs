@@ -13,8 +13,13 @@ use std::path::{Path, PathBuf};
 
 use super::Globals;
 use super::error::CliError;
-use crate::document::{Diagnostic, Diagnostics, MapReader, Node, Source, boolean, integer, parse, string, strings};
-use crate::types::Principal;
+use crate::document::{
+    Diagnostic, Diagnostics, MapReader, Node, Source, boolean, duration, integer, parse, positive_duration, string,
+    strings,
+};
+use crate::engine::{Submit, Webhook};
+use crate::policy::read_secret_source;
+use crate::types::{Duration, Principal};
 
 /// The name of the settings file.
 pub(super) const FILE: &str = "redress.yaml";
@@ -28,13 +33,18 @@ const KEYS: &[&str] = &[
     "components",
     "extra_ca",
     "max_parallel",
+    "settle_timeout",
+    "idle_timeout",
     "trust_owner",
     "listen",
     "webhook",
     "policy_shadow",
 ];
 /// Keys that are reserved for functions that this version does not have.
-const LATER: [&str; 3] = ["listen", "webhook", "policy_shadow"];
+const LATER: [&str; 2] = ["listen", "policy_shadow"];
+
+/// What the secret of a webhook begins with.
+const WEBHOOK_SECRET: &str = "whsec_";
 
 /// The largest settings file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -60,8 +70,14 @@ pub(super) struct Settings {
     pub extra_ca: Option<PathBuf>,
     /// How many steps of a run go on at the same time.
     pub max_parallel: Option<u32>,
+    /// How long running attempts may go on once nothing new starts.
+    pub settle_timeout: Option<Duration>,
+    /// How long an open run may be idle.
+    pub idle_timeout: Option<Duration>,
     /// Whether the owner that a workflow names is the principal.
     pub trust_owner: bool,
+    /// Where people are told that something waits for them.
+    pub webhook: Option<Webhook>,
 }
 
 impl Settings {
@@ -110,6 +126,25 @@ impl Settings {
     /// Who acts, or how to say it.
     pub(super) fn principal(&self) -> Result<&Principal, CliError> {
         self.principal.as_ref().ok_or_else(|| self.missing(&["a principal (`--as PRINCIPAL`)"]))
+    }
+
+    /// Where people are told, or how to set it.
+    pub(super) fn webhook(&self) -> Result<&Webhook, CliError> {
+        self.webhook.as_ref().ok_or_else(|| {
+            self.missing(&["a webhook"])
+                .help("write `webhook: { url: \"https://...\", secret: { env: NAME } }` into the settings")
+        })
+    }
+
+    /// A submission on behalf of `principal`, with the bounds that are set.
+    pub(super) fn submit(&self, principal: Principal) -> Submit {
+        let default = Submit::by(principal);
+        Submit {
+            max_parallel: self.max_parallel.unwrap_or(default.max_parallel),
+            settle_timeout: self.settle_timeout.unwrap_or(default.settle_timeout),
+            idle_timeout: self.idle_timeout.unwrap_or(default.idle_timeout),
+            ..default
+        }
     }
 
     /// Whatever a run needs and is not there, all at once.
@@ -168,6 +203,7 @@ fn read(path: &Path) -> Result<Settings, CliError> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     let source = Source::from_bytes(name, &bytes)?;
+    refuse_secrets(&source)?;
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut settings = read_text(&source, folder)?;
     settings.file = Some(path.to_owned());
@@ -181,6 +217,19 @@ fn refuse_strangers(name: &str, owner: u32, user: u32) -> Result<(), CliError> {
     }
     let message = format!("the settings `{name}` belong to another user ({owner}, not {user})");
     Err(CliError::usage("foreign-settings", message).in_file(name).help("make a copy that belongs to you"))
+}
+
+/// A secret does not belong into the settings, and an error about its line would show it.
+fn refuse_secrets(source: &Source) -> Result<(), CliError> {
+    match source.text().lines().position(|line| line.contains(WEBHOOK_SECRET)) {
+        Some(index) => {
+            let message = format!("line {} of `{}` holds the secret of a webhook", index + 1, source.name());
+            let help =
+                "put it into a variable or a file, and write `secret: { env: NAME }` or `secret: { file: PATH }`";
+            Err(CliError::usage("secret-in-settings", message).in_file(source.name()).help(help))
+        }
+        None => Ok(()),
+    }
 }
 
 fn read_text(source: &Source, folder: &Path) -> Result<Settings, Diagnostics> {
@@ -220,17 +269,43 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         }
         number
     });
+    let settle_timeout =
+        map.optional("settle_timeout").and_then(|node| duration(node, "`settle_timeout`", diagnostics));
+    let idle_timeout =
+        map.optional("idle_timeout").and_then(|node| positive_duration(node, "`idle_timeout`", diagnostics));
     let trust_owner = map.optional("trust_owner").and_then(|node| boolean(node, "`trust_owner`", diagnostics));
+    let webhook = map.optional("webhook").and_then(|node| read_webhook(node, folder, diagnostics));
     Some(Settings {
+        webhook,
         policy,
         journal: Some(journal.unwrap_or_else(|| folder.join(JOURNAL))),
         principal,
         components: components.unwrap_or_default().into_iter().map(|(text, _)| folder.join(text)).collect(),
         extra_ca,
         max_parallel,
+        settle_timeout,
+        idle_timeout,
         trust_owner: trust_owner.unwrap_or(false),
         ..Settings::default()
     })
+}
+
+fn read_webhook(node: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option<Webhook> {
+    let map = MapReader::new(node, "the webhook", &["url", "secret"], diagnostics)?;
+    let url = map.required("url", diagnostics);
+    let url = url.and_then(|node| string(node, "`url`", diagnostics).map(|text| (text, node)));
+    let secret = map.required("secret", diagnostics).and_then(|node| {
+        let map = MapReader::new(node, "the secret", &["env", "file"], diagnostics)?;
+        read_secret_source(&map, &folder.to_string_lossy(), diagnostics)
+    });
+    let ((url, node), secret) = (url?, secret?);
+    let webhook = Webhook::new(url, secret);
+    webhook
+        .map_err(|why| {
+            let wrong = Diagnostic::error("bad-url", node.span, format!("`url` {why}"));
+            diagnostics.push(wrong.help("write `https://hooks.example.com/redress`"));
+        })
+        .ok()
 }
 
 /// Whether a path is taken; one that cannot be looked at is, so that reading it says why.
@@ -242,6 +317,7 @@ fn is_there(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::SecretSource;
 
     fn settings(text: &str) -> Result<Settings, String> {
         read_text(&Source::new("redress.yaml", text), Path::new("/srv/app")).map_err(|errors| errors.to_string())
@@ -288,6 +364,54 @@ mod tests {
             assert!(settings(text).is_err(), "{text}");
         }
         assert_eq!(settings("max_parallel: 3").unwrap().max_parallel, Some(3));
+    }
+
+    #[test]
+    fn a_webhook_has_a_url_and_a_secret_that_lies_elsewhere() {
+        let webhook = |text: &str| settings(&format!("webhook: {text}\n"));
+        let read = webhook("{ url: \"https://hooks.example.com/a\", secret: { file: secret.txt } }").unwrap().webhook;
+        let file = SecretSource::File("/srv/app/secret.txt".into());
+        assert_eq!(read, Some(Webhook::new("https://hooks.example.com/a", file).unwrap()));
+        assert_eq!(settings("max_parallel: 1\n").unwrap().webhook, None);
+        for (text, why) in [
+            ("x", "the webhook must be a mapping"),
+            ("{ secret: { env: S } }", "the webhook needs the key `url`"),
+            ("{ url: \"https://h/\" }", "the webhook needs the key `secret`"),
+            ("{ url: \"http://h/\", secret: { env: S } }", "`url` is not `https`, and not a loopback address either"),
+            ("{ url: \"https://h/\", secret: { env: S, file: F } }", "either `env` or `file`"),
+            ("{ url: \"https://h/\", secret: { env: S }, events: [] }", "unknown key `events`"),
+        ] {
+            let error = webhook(text).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+
+    #[test]
+    fn bounds_are_handed_to_runs_and_a_wrong_length_of_time_is_refused() {
+        let demo = || Principal::parse("agent:demo").unwrap();
+        let submit = settings("settle_timeout: 0s\nidle_timeout: 1h\nmax_parallel: 3\n").unwrap().submit(demo());
+        assert_eq!((submit.settle_timeout, submit.idle_timeout), (Duration(0), Duration::from_secs(3_600)));
+        assert_eq!(submit.max_parallel, 3);
+        let unset = settings("{}").unwrap().submit(demo());
+        assert_eq!((unset.settle_timeout, unset.idle_timeout), (Duration::from_secs(10), Duration::from_secs(600)));
+        for (text, told) in [
+            ("settle_timeout: 30", "`settle_timeout` needs a unit"),
+            ("idle_timeout: 10 minutes", "`10 minutes` is not a length of time"),
+            ("idle_timeout: 0s", "`idle_timeout` must be longer than nothing"),
+            ("settle_timeout: [1s]", "`settle_timeout` must be a string"),
+            ("settle-timeout: 1s", "did you mean `settle_timeout`?"),
+        ] {
+            let error = settings(text).unwrap_err();
+            assert!(error.contains(told) && error.contains("redress.yaml:1:"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_secret_in_the_settings_is_refused_and_not_shown() {
+        let text = "policy: p.yaml\nwebhook: { url: \"https://h/\", secret: whsec_bm90IHRvIGJlIHNob3du }\n";
+        let error = refuse_secrets(&Source::new("redress.yaml", text)).unwrap_err();
+        assert!(error.text().contains("line 2 of `redress.yaml`"), "{}", error.text());
+        assert!(!error.text().contains("bm90") && !error.json().to_string().contains("bm90"));
     }
 
     #[test]

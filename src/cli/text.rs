@@ -88,16 +88,11 @@ impl Page {
 
 /// The step's state; of one that was undone, who says so.
 fn state(step: &StepView, view: &RunView) -> String {
-    let is = |state: StepState| step.state == state.as_str();
-    let turned_back = [RunState::RolledBack, RunState::RolledBackWithResidue];
-    let said = if is(StepState::Undone) && step.checked {
-        ", undone (checked)"
-    } else if is(StepState::Undone) {
-        ", undone (component says)"
-    } else if is(StepState::Succeeded) && turned_back.iter().any(|state| view.state == state.as_str()) {
-        ", nothing to undo"
-    } else {
-        ""
+    let said = match (step.state, view.state) {
+        (StepState::Undone, _) if step.checked => ", undone (checked)",
+        (StepState::Undone, _) => ", undone (component says)",
+        (StepState::Succeeded, RunState::RolledBack | RunState::RolledBackWithResidue) => ", nothing to undo",
+        _ => "",
     };
     format!("{}{said}", step.state)
 }
@@ -167,7 +162,7 @@ pub(super) fn granted(grant: &Grant) -> Vec<String> {
 }
 
 /// `GET, POST https://api.example.com/**`, and what else the entry says.
-fn granted_url(grant: &UrlGrant) -> String {
+pub(super) fn granted_url(grant: &UrlGrant) -> String {
     let methods: Vec<&str> = grant.methods.iter().map(|method| method.as_str()).collect();
     let flags = [
         (grant.query, ", with query"),

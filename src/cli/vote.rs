@@ -8,11 +8,9 @@ use clap::Args;
 use super::context::{Context, Host};
 use super::drive;
 use super::error::CliError;
-use super::output::{decided, json_text, quoted};
-use super::{Exit, lookup};
-use crate::engine::{self, StepView, VoteRequest};
-use crate::saga::{State, Step};
-use crate::types::{EffectKind, RunId, StepName};
+use super::{Exit, approvals, lookup};
+use crate::engine::{self, VoteRequest};
+use crate::types::{RunId, StepName};
 
 /// What is voted on.
 #[derive(Args, Debug)]
@@ -71,9 +69,8 @@ fn ask(
     let state = engine::state_of(journal, run)?;
     let asked = state.index(ballot.step.as_str()).and_then(|index| state.step(index));
     let Some((step, request)) = asked.and_then(|step| Some((step, step.request()?))) else { return Ok(None) };
-    let view = engine::view(journal, run)?;
-    let shown_step = view.steps.iter().find(|step| step.name == ballot.step.as_str());
-    context.output.note(&shown_step.map_or_else(String::new, |view| shown(&state, step, view)));
+    let shown = approvals::waiting(journal, &state, step, context.now())?;
+    context.output.note(approvals::text(shown.as_slice()).trim_end());
     let word = if approve { "approve" } else { "reject" };
     let mut stderr = std::io::stderr().lock();
     let mut answer = String::new();
@@ -85,33 +82,4 @@ fn ask(
         "y" | "Y" | "yes" => Ok(Some(request.id.clone())),
         _ => Err(CliError::refused("not-voted", "nothing was voted")),
     }
-}
-
-/// A request with everything that a person needs to decide on it.
-fn shown(state: &State, step: &Step, view: &StepView) -> String {
-    let spec = &step.spec;
-    let capability = view.capability.as_deref().unwrap_or("a step that only waits");
-    let owner = state.submitted.principal.as_str();
-    let requester = match &spec.agent {
-        Some(agent) => format!("{} for {}", quoted(agent.as_str()), quoted(owner)),
-        None => quoted(owner),
-    };
-    let undo = match (&spec.compensation, spec.effect) {
-        (Some(named), _) => format!("by {}", named.capability),
-        (None, EffectKind::Reversible) => "by its own compensate".to_owned(),
-        (None, EffectKind::Irreversible) => "none: it stays".to_owned(),
-        (None, EffectKind::None) => "nothing to undo".to_owned(),
-    };
-    let mut lines = vec![
-        format!("step       {} ({capability}) of {}", view.name, quoted(&state.submitted.name)),
-        format!("asked by   {requester}"),
-        format!("undo       {undo}"),
-    ];
-    lines.extend(view.decision.as_ref().map(|decision| format!("decision   {}", decided(decision))));
-    lines.extend(view.input.as_ref().map(|input| format!("input      {}", json_text(input, usize::MAX))));
-    if let Some(request) = &view.approval {
-        lines.push(format!("request    {}, until {}", request.id, request.expires));
-        lines.push(format!("votes      {} of {}", step.approvals(), request.quorum));
-    }
-    lines.join("\n")
 }

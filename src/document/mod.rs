@@ -25,5 +25,5 @@ mod source;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, escape};
 pub use node::{Key, Node, NodeKind, Scalar, Style};
 pub use parse::{parse, parse_up_to};
-pub use reader::{MapReader, boolean, duration, integer, list, string, strings, suggest};
+pub use reader::{MapReader, boolean, duration, integer, list, positive_duration, string, strings, suggest};
 pub use source::{Source, Span};

@@ -114,6 +114,17 @@ pub fn duration(node: &Node, what: &str, diagnostics: &mut Diagnostics) -> Optio
     }
 }
 
+/// Reads a length of time longer than none.
+pub fn positive_duration(node: &Node, what: &str, diagnostics: &mut Diagnostics) -> Option<Duration> {
+    let duration = duration(node, what, diagnostics)?;
+    if duration == Duration(0) {
+        let message = format!("{what} must be longer than nothing");
+        diagnostics.push(Diagnostic::error("wrong-value", node.span, message));
+        return None;
+    }
+    Some(duration)
+}
+
 /// Reads a list, which may be empty.
 pub fn list<'n>(node: &'n Node, what: &str, diagnostics: &mut Diagnostics) -> Option<&'n [Node]> {
     let items = node.as_sequence();

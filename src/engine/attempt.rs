@@ -7,13 +7,12 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::EngineError;
-use super::claims::{Touch, conflict};
 use super::decide::{parties, step_at};
 use super::live::{Core, Live};
 use crate::document::escape;
 use crate::journal::{Durability, Payload, TargetNote};
 use crate::saga::event::{Event, Intent, Outcome, StepResult, UndoAppended};
-use crate::saga::{KeyUse, Step, StepIndex, key, retry_at};
+use crate::saga::{KeyUse, Step, StepIndex, Touch, conflict, key, retry_at};
 use crate::sandbox::{Call, CallKind, Cancel, Component, Report, Watcher};
 use crate::types::{
     CapabilityId, CapabilityInfo, Digest, Duration, Failure, Grant, PayloadRef, Target, TargetState, Timestamp,

@@ -1,5 +1,6 @@
 use thiserror::Error;
 
+use super::submit::Submittal;
 use crate::journal::JournalError;
 use crate::saga::{Illegal, RunState};
 use crate::sandbox::{LoadError, SandboxError};
@@ -25,6 +26,16 @@ pub enum EngineError {
         /// Why.
         why: String,
     },
+    /// A run was submitted under the same key, and not the same way.
+    #[error("the run key `{key}` names run {run}, {}", .what.difference())]
+    KeyTaken {
+        /// The key.
+        key: String,
+        /// The run that it names.
+        run: RunId,
+        /// In what the two differ.
+        what: Submittal,
+    },
     /// There is no such run.
     #[error("there is no run `{0}`")]
     NoSuchRun(RunId),
@@ -37,7 +48,7 @@ pub enum EngineError {
         owner: String,
     },
     /// The run does not take what it was given in this state.
-    #[error("run {run} is {}", .state.as_str())]
+    #[error("run {run} is {state}")]
     WrongState {
         /// The run.
         run: RunId,
@@ -102,4 +113,40 @@ pub enum EngineError {
         /// Which grant, and what it contains.
         why: String,
     },
+}
+
+impl EngineError {
+    /// A word that programs compare.
+    pub fn code(&self) -> &'static str {
+        match self {
+            EngineError::Journal(_) => "journal",
+            EngineError::Illegal { .. } => "illegal-event",
+            EngineError::Refused { .. } => "refused",
+            EngineError::KeyTaken { .. } => "run-key-taken",
+            EngineError::NoSuchRun(_) => "no-such-run",
+            EngineError::Owned { .. } => "owned",
+            EngineError::WrongState { .. } => "wrong-state",
+            EngineError::MissingComponent { .. } => "missing-component",
+            EngineError::UnknownCapability(_) => "unknown-capability",
+            EngineError::Erased { .. } => "erased",
+            EngineError::Component { .. } => "component",
+            EngineError::Duplicate { .. } => "duplicate-capability",
+            EngineError::Sandbox(_) => "sandbox",
+            EngineError::Bug { .. } => "bug",
+            EngineError::Io { .. } => "io",
+            EngineError::UnsafeGrant { .. } => "unsafe-grant",
+        }
+    }
+
+    /// Whether the engine works and says no: such a request is recorded. What failed is not a refusal.
+    pub fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            EngineError::Refused { .. }
+                | EngineError::KeyTaken { .. }
+                | EngineError::WrongState { .. }
+                | EngineError::MissingComponent { .. }
+                | EngineError::UnknownCapability(_)
+        )
+    }
 }

@@ -28,18 +28,18 @@ pub fn misrepresented(journal: &dyn Journal) -> Result<Vec<(RunId, String)>, Eng
     let mut before = None;
     loop {
         let page = journal.runs(&RunFilter::default(), before.as_ref(), 500)?;
-        for row in &page {
+        for row in &page.rows {
             match state_of(journal, &row.run) {
                 // A run that moved since its row was read says nothing.
-                Ok(state) if state.seq == row.seq && state.shown().as_str() != row.state => {
-                    let says = format!("its row says `{}`, its events say `{}`", row.state, state.shown().as_str());
+                Ok(state) if state.seq == row.seq && state.shown() != row.state => {
+                    let says = format!("its row says `{}`, its events say `{}`", row.state, state.shown());
                     found.push((row.run.clone(), says));
                 }
                 Err(EngineError::Illegal { illegal, .. }) => found.push((row.run.clone(), illegal.to_string())),
                 Ok(_) | Err(_) => {}
             }
         }
-        match page.last() {
+        match page.rows.last() {
             Some(last) => before = Some(last.run.clone()),
             None => return Ok(found),
         }

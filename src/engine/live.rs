@@ -11,12 +11,11 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use super::claims::Claims;
 use super::stored::StoredInputs;
-use super::{EngineError, Inner};
+use super::{EngineError, Inner, outbox};
 use crate::journal::{Append, Appended, Author, Durability, JournalError, Payload, Pending, Summary};
 use crate::saga::event::{Entry, Event};
-use crate::saga::{InFlight, State, StepIndex};
+use crate::saga::{Claims, InFlight, State, StepIndex};
 use crate::sandbox::Cancel;
 use crate::types::{PayloadRef, RunId, Timestamp};
 
@@ -32,6 +31,9 @@ pub(super) struct Live {
     pub run: RunId,
     pub epoch: u64,
     pub wake: Notify,
+    /// Held while an append is on its way that is legal only as long as nobody else appends. What a client asks for waits for
+    /// it: it would be checked against a state that the append is about to change.
+    careful: tokio::sync::Mutex<()>,
     core: Mutex<Core>,
 }
 
@@ -69,6 +71,7 @@ impl Live {
             run: state.run().clone(),
             epoch: state.epoch(),
             wake: Notify::new(),
+            careful: tokio::sync::Mutex::new(()),
             core: Mutex::new(Core {
                 foreign_seen: state.seq,
                 version: None,
@@ -103,9 +106,13 @@ impl Live {
         let entry = Entry { seq: core.state.seq + 1, at, event };
         core.state.apply(&entry).map_err(|illegal| EngineError::Illegal { run: self.run.clone(), illegal })?;
         self.engine.observer.seen(&core.state, &entry);
+        let input = |step| core.inputs.get(&step).map(|input| parse(input.as_bytes()));
+        let told = self.engine.webhook.as_ref();
+        let message = told.and_then(|_| outbox::caused_by(&core.state, &entry.event, at, input));
         let append = Append::by_owner(self.epoch, durability, vec![(at, entry.event)])
             .with_payloads(payloads)
-            .with_summary(Summary { state: core.state.shown().as_str().to_owned() });
+            .with_messages(message.into_iter().collect())
+            .with_summary(Summary { state: core.state.shown() });
         let mut pending = self.engine.journal.append(&self.run, append);
         // What could not even be enqueued is in this state and will never be in the journal: the run must be left at once.
         match pending.refused() {
@@ -129,6 +136,7 @@ impl Live {
     /// Appends an event only if no other process has appended anything that this one does not know. False if one has; then
     /// nothing was appended, and the other's event has been taken in.
     pub async fn append_if_unmoved(&self, event: Event) -> Result<bool, EngineError> {
+        let _careful = self.careful.lock().await;
         let (pending, entry) = {
             let core = self.lock();
             let at = self.now().max(core.state.at);
@@ -139,7 +147,8 @@ impl Live {
                 author: Author::Owner { epoch: self.epoch, expected_seq: Some(core.state.seq) },
                 events: vec![(at, entry.event.clone())],
                 payloads: Vec::new(),
-                summary: Some(Summary { state: after.shown().as_str().to_owned() }),
+                messages: Vec::new(),
+                summary: Some(Summary { state: after.shown() }),
                 durability: Durability::Sync,
             };
             (self.engine.journal.append(&self.run, append), entry)
@@ -240,11 +249,13 @@ pub(super) fn parse(bytes: &[u8]) -> Value {
 impl Live {
     /// Appends an event that a client asked for, durably: if it is not legal now, that is the client's mistake.
     pub async fn append_checked(&self, event: Event, payloads: Vec<Payload>) -> Result<(), EngineError> {
+        let careful = self.careful.lock().await;
         let pending =
             self.append(&mut self.lock(), event, payloads, Durability::Sync).map_err(|error| match error {
                 EngineError::Illegal { illegal, .. } => EngineError::Refused { why: illegal.why },
                 other => other,
             })?;
+        drop(careful);
         self.settle(pending).await
     }
 }

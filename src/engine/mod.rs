@@ -6,15 +6,17 @@
 //! turns back is undone step by step (`rollback`). Whatever stops the process, the journal says what was done, and
 //! [`Engine::take`] goes on from there.
 //!
+//! What waits for a person is put into the outbox together with the event that says so, and sent from there (`outbox`).
+//!
 //! The engine adds nothing to what the core decides: it never orders, retries or undoes by itself.
 
 mod attempt;
-mod claims;
 mod clock;
 mod decide;
 mod error;
 mod history;
 mod live;
+mod outbox;
 mod plan;
 mod registry;
 mod request;
@@ -30,16 +32,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 pub use clock::{Clock, SimClock, SystemClock};
 pub use error::EngineError;
 pub use history::{entries_of, misrepresented, state_of};
-pub use plan::{PlannedStep, known_problems, plan};
+pub use outbox::{Outbox, Sent, Webhook, WebhookError, send_test, vote_command};
+pub use plan::{Egress, Foreseen, Plan, PlannedStep, known_problems, plan, undo_of};
 pub use registry::{Installed, Registry, embedded};
 pub use request::{VoteRequest, operate, vote};
 pub use runner::{Driven, Stop};
-pub use submit::{Submit, Submitted};
+pub use submit::{Submit, Submittal, Submitted};
 pub use view::{ApprovalView, DecisionView, Reason, RunView, StepView, TargetView, VoteView, reason, rfc3339, view};
 
-use crate::journal::{Guard, Journal, JournalError, OwnerLock, RunFilter, try_lock_dead};
+use crate::journal::{Guard, Journal, JournalError, Message, OwnerIdentity, OwnerLock, RunFilter, try_lock_dead};
 use crate::policy::Policy;
-use crate::saga::event::Entry;
+use crate::saga::event::{Entry, Event, Owner};
 use crate::saga::{self, Command, InFlight, Phase, RunState, State};
 use crate::sandbox::Sandbox;
 use crate::types::{Access, RunId, Timestamp};
@@ -78,6 +81,8 @@ pub struct Parts {
     pub observer: Arc<dyn Observer>,
     /// Paths that no component may ever change: the journal, the policy, settings, components.
     pub protected: Vec<PathBuf>,
+    /// Where people are told, if they are: then messages for them are put into the outbox.
+    pub webhook: Option<Webhook>,
 }
 
 /// Drives runs. Cheap to clone.
@@ -95,6 +100,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
     owner: OwnerLock,
+    webhook: Option<Webhook>,
 }
 
 impl Inner {
@@ -106,7 +112,7 @@ impl Inner {
 impl Engine {
     /// An engine. Refused if a grant of the policy would let a component change what guards it.
     pub fn new(parts: Parts) -> Result<Engine, EngineError> {
-        check_grants(&parts.policy, &parts.protected)?;
+        check_grants(&parts.policy, &parts.protected, parts.webhook.as_ref())?;
         let owner = OwnerLock::acquire(&parts.owners)?;
         let inner = Inner {
             journal: parts.journal,
@@ -117,6 +123,7 @@ impl Engine {
             clock: parts.clock,
             observer: parts.observer,
             owner,
+            webhook: parts.webhook,
         };
         Ok(Engine { inner: Arc::new(inner) })
     }
@@ -138,7 +145,7 @@ impl Engine {
 
     /// Puts another policy in force: for steps that are decided from now on.
     pub fn set_policy(&self, policy: Arc<Policy>, protected: &[PathBuf]) -> Result<(), EngineError> {
-        check_grants(&policy, protected)?;
+        check_grants(&policy, protected, self.inner.webhook.as_ref())?;
         *self.inner.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
         Ok(())
     }
@@ -155,8 +162,9 @@ impl Engine {
         submit::keep_policy(self).await?;
         let mut noted = journal.noted_targets(run)?;
         noted.retain(|note| state.has_open_attempt(&note.step, note.attempt));
-        let taken = journal.take_over(run, row.epoch, self.inner.owner.identity(), noted, self.inner.clock.now()).await;
-        match taken {
+        let (owner, now) = (self.inner.owner.identity(), self.inner.clock.now());
+        let messages = self.stuck_by_taking(&state, now)?;
+        match journal.take_over(run, row.epoch, owner, noted, messages, now).await {
             Ok(_) => {}
             // Somebody else was faster, and lives.
             Err(JournalError::StaleEpoch { .. }) => {
@@ -168,6 +176,24 @@ impl Engine {
         let state = state_of(&**journal, run)?;
         let stored = self.stored(&state)?;
         Ok(Run { live: Arc::new(Live::new(self.inner.clone(), state, stored)) })
+    }
+
+    /// What people are to be told because the owner before died in the last attempt to undo a step: the `OWNER` event is what
+    /// ends that attempt.
+    fn stuck_by_taking(&self, state: &State, now: Timestamp) -> Result<Vec<Message>, EngineError> {
+        let undoing: Vec<usize> =
+            (0..).zip(&state.steps).filter(|(_, s)| s.undo.open.is_some()).map(|(i, _)| i).collect();
+        if undoing.is_empty() || self.inner.webhook.is_none() {
+            return Ok(Vec::new());
+        }
+        let OwnerIdentity { id, boot } = self.inner.owner.identity().clone();
+        let event = Event::Owner(Owner { epoch: state.epoch() + 1, owner: id, boot, noted: Vec::new() });
+        let (mut taken, at) = (state.clone(), now.max(state.at));
+        let run = state.run().clone();
+        let entry = Entry { seq: state.seq + 1, at, event };
+        taken.apply(&entry).map_err(|illegal| EngineError::Illegal { run, illegal })?;
+        let steps = undoing.into_iter().filter_map(|index| taken.step(index));
+        Ok(steps.filter_map(|step| outbox::run_stuck(&taken, step, at)).collect())
     }
 
     /// Whether the process that owns a run is dead, or this one; the guard keeps others from finding out meanwhile.
@@ -203,33 +229,47 @@ impl Engine {
     }
 
     /// See [`orphans`].
-    pub fn orphans(&self) -> Result<Vec<RunId>, EngineError> {
+    pub fn orphans(&self) -> Result<Orphans, EngineError> {
         orphans(&*self.inner.journal, &self.inner.owners, self.inner.clock.now())
     }
 }
 
+/// See [`orphans`].
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Orphans {
+    /// The runs, oldest first.
+    pub runs: Vec<RunId>,
+    /// Runs of which it cannot be said, because their rows or events are damaged: each as it is named, and what is wrong.
+    pub unreadable: Vec<(String, String)>,
+}
+
 /// Runs in which something can move and whose owner is dead: what `recover` takes over. Besides those that are not at rest,
-/// paused ones whose approval has expired or whose deadline has passed by `now`.
-pub fn orphans(journal: &dyn Journal, owners: &Path, now: Timestamp) -> Result<Vec<RunId>, EngineError> {
-    let mut found = Vec::new();
+/// paused ones whose approval has expired or whose deadline has passed by `now`. A damaged run does not hide the others.
+pub fn orphans(journal: &dyn Journal, owners: &Path, now: Timestamp) -> Result<Orphans, EngineError> {
+    let mut found = Orphans::default();
     for state in [RunState::Running, RunState::RollingBack, RunState::Paused] {
-        let filter = RunFilter { state: Some(state.as_str().to_owned()), ..RunFilter::default() };
+        let filter = RunFilter { state: Some(state), ..RunFilter::default() };
         let mut before = None;
         loop {
             let page = journal.runs(&filter, before.as_ref(), 500)?;
-            for row in &page {
-                let due = state != RunState::Paused || is_due(journal, &row.run, now)?;
+            found.unreadable.extend(page.damaged.into_iter().map(|row| (row.run, row.what)));
+            for row in &page.rows {
+                let due = state != RunState::Paused
+                    || is_due(journal, &row.run, now).unwrap_or_else(|error| {
+                        found.unreadable.push((row.run.to_string(), error.to_string()));
+                        false
+                    });
                 if due && try_lock_dead(owners, &row.owner)?.is_some() {
-                    found.push(row.run.clone());
+                    found.runs.push(row.run.clone());
                 }
             }
-            match page.last() {
+            match page.rows.last() {
                 Some(last) => before = Some(last.run.clone()),
                 None => break,
             }
         }
     }
-    found.sort();
+    found.runs.sort();
     Ok(found)
 }
 
@@ -261,9 +301,10 @@ impl Run {
     }
 }
 
-fn check_grants(policy: &Policy, protected: &[PathBuf]) -> Result<(), EngineError> {
+fn check_grants(policy: &Policy, protected: &[PathBuf], webhook: Option<&Webhook>) -> Result<(), EngineError> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let secrets: Vec<PathBuf> = policy.secret_files().into_iter().map(|path| real(Path::new(path))).collect();
+    let of_policy = policy.secret_files().into_iter().map(Path::new);
+    let secrets: Vec<PathBuf> = of_policy.chain(webhook.and_then(Webhook::secret_file)).map(real).collect();
     let guards: Vec<PathBuf> = protected.iter().map(|path| real(path)).collect();
     for grant in policy.granted_hosts() {
         let host = real(Path::new(grant.host));

@@ -1,12 +1,16 @@
 //! What a workflow would do, decided and not executed.
 
-use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::registry::Registry;
 use crate::policy::{self, Foresight, Policy};
 use crate::types::{
-    Action, CapabilityId, Catalog, EffectKind, Failure, Grant, Limits, Permission, Principal, Risk, canonical_bytes,
+    Action, CapabilityId, CapabilityInfo, Catalog, EffectKind, Failure, Grant, Limits, Principal, Risk, UrlGrant,
+    canonical_bytes,
 };
 use crate::workflow::{Step, Workflow};
 
@@ -17,8 +21,8 @@ pub struct PlannedStep {
     pub name: String,
     /// The capability; none for a step that only waits.
     pub capability: Option<CapabilityId>,
-    /// `ALLOW`, `REQUIRE_APPROVAL`, `DENY`, or `depends`.
-    pub decision: &'static str,
+    /// What the policy answers, or that it depends.
+    pub decision: Foreseen,
     /// What the decision depends on, if it depends.
     pub depends_on: Vec<String>,
     /// The rules that may answer, from 1.
@@ -26,7 +30,7 @@ pub struct PlannedStep {
     /// Why, where the rule alone does not say it.
     pub reason: Option<String>,
     /// The risk that counts.
-    pub risk: &'static str,
+    pub risk: Risk,
     /// What the sandbox would open.
     pub grant: Grant,
     /// How it would be undone.
@@ -39,12 +43,94 @@ pub struct PlannedStep {
     pub warnings: Vec<String>,
 }
 
-/// What each step of a workflow would be answered.
-pub fn plan(workflow: &Workflow, registry: &Registry, policy: &Policy, principal: &Principal) -> Vec<PlannedStep> {
-    let mut planned: Vec<PlannedStep> =
+/// A decision, as far as it can be foreseen. Shown as `ALLOW`, `REQUIRE_APPROVAL`, `DENY`, or `depends`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreseen {
+    /// It is known.
+    Decided(Action),
+    /// It depends on values that are not known yet.
+    Depends,
+}
+
+impl Foreseen {
+    /// The word in output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Foreseen::Decided(action) => action.as_str(),
+            Foreseen::Depends => "depends",
+        }
+    }
+}
+
+impl Serialize for Foreseen {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// What is foreseen for a workflow.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// Each step, in the order of the file.
+    pub steps: Vec<PlannedStep>,
+    /// Where data could leave to, at worst.
+    pub egress: Vec<Egress>,
+}
+
+/// URLs to which steps could send.
+#[derive(Clone, Debug, Serialize)]
+pub struct Egress {
+    /// The URLs, and how.
+    #[serde(flatten)]
+    pub url: UrlGrant,
+    /// The steps that may, or whose compensations may.
+    pub steps: Vec<String>,
+}
+
+/// What each step of a workflow would be answered, and what all of them could do at worst.
+pub fn plan(workflow: &Workflow, registry: &Registry, policy: &Policy, principal: &Principal) -> Plan {
+    let mut steps: Vec<PlannedStep> =
         workflow.steps.iter().map(|step| planned_step(workflow, step, registry, policy, principal)).collect();
-    warn(workflow, registry, &mut planned);
-    planned
+    warn(workflow, registry, &mut steps);
+    let mut egress: BTreeMap<UrlGrant, Vec<String>> = BTreeMap::new();
+    for (step, planned) in workflow.steps.iter().zip(&mut steps) {
+        let compensation = step.compensation.as_ref().and_then(|named| registry.capability(named.capability.as_str()));
+        let compensation = compensation.map(|info| granted(policy, principal, step, info)).unwrap_or_default();
+        let grants = [&planned.grant, &compensation];
+        let missing = grants.into_iter().flat_map(|grant| missing_folders(policy, grant)).collect::<BTreeSet<_>>();
+        planned.warnings.extend(missing);
+        if planned.decision != Foreseen::Decided(Action::Deny) {
+            let urls: BTreeSet<&UrlGrant> = grants.into_iter().flat_map(|grant| &grant.network).collect();
+            urls.into_iter().for_each(|url| egress.entry(url.clone()).or_default().push(planned.name.clone()));
+        }
+    }
+    Plan { steps, egress: egress.into_iter().map(|(url, steps)| Egress { url, steps }).collect() }
+}
+
+/// Who acts in a step, and for whom.
+fn acting<'p>(step: &'p Step, principal: &'p Principal) -> (&'p Principal, Option<&'p Principal>) {
+    match &step.agent {
+        Some(agent) if agent != principal => (agent, Some(principal)),
+        _ => (principal, None),
+    }
+}
+
+fn granted(policy: &Policy, principal: &Principal, step: &Step, info: &CapabilityInfo) -> Grant {
+    let (acting, acting_for) = acting(step, principal);
+    let principals: Vec<&Principal> = std::iter::once(acting).chain(acting_for).collect();
+    policy::effective_grant(policy, &principals, &info.id, &info.permissions)
+}
+
+/// A warning for each folder of a grant that is not there, with its places in the policy.
+fn missing_folders(policy: &Policy, grant: &Grant) -> Vec<String> {
+    let missing = grant.filesystem.iter().filter(|dir| !Path::new(&dir.host).is_dir());
+    let told = missing.map(|dir| {
+        let places = policy.granted_hosts().into_iter().filter(|granted| granted.host == dir.host);
+        let places: Vec<String> =
+            places.map(|host| format!("{}:{}:{}", policy.name(), host.span.line, host.span.column)).collect();
+        format!("the granted folder `{}` is not there: make it, or mend {}", dir.host, places.join(", "))
+    });
+    told.collect()
 }
 
 fn planned_step(
@@ -56,19 +142,11 @@ fn planned_step(
 ) -> PlannedStep {
     let info = step.capability().and_then(|capability| registry.capability(capability.as_str()));
     let (input, unknown) = step.inputs.resolve_known(&|reference| reference.find(&workflow.inputs, |_| None));
-    let (acting, acting_for) = match &step.agent {
-        Some(agent) if agent != principal => (agent.clone(), Some(principal.clone())),
-        _ => (principal.clone(), None),
-    };
-    let principals: Vec<&Principal> = [Some(&acting), acting_for.as_ref()].into_iter().flatten().collect();
-    let asked: &[Permission] = info.map_or(&[], |info| &info.permissions);
-    let grant = match info {
-        Some(info) => policy::effective_grant(policy, &principals, &info.id, asked),
-        None => Grant::default(),
-    };
+    let grant = info.map(|info| granted(policy, principal, step, info)).unwrap_or_default();
+    let (acting, acting_for) = acting(step, principal);
     let request = policy::Request {
-        principal: acting,
-        acting_for,
+        principal: acting.clone(),
+        acting_for: acting_for.cloned(),
         capability: step.capability().cloned().unwrap_or_else(super::decide::human),
         declared_risk: info.map_or(Risk::Low, |info| info.risk),
         step_risk: step.risk,
@@ -76,8 +154,8 @@ fn planned_step(
         unknown: &unknown,
     };
     let (mut decision, mut depends_on, mut possible) = match policy::foresee(policy, &request) {
-        Foresight::Decided(decision) => (decision.action.as_str(), Vec::new(), vec![decision]),
-        Foresight::Depends { on, possible } => ("depends", on, possible),
+        Foresight::Decided(decision) => (Foreseen::Decided(decision.action), Vec::new(), vec![decision]),
+        Foresight::Depends { on, possible } => (Foreseen::Depends, on, possible),
     };
     if let Some(named) = &step.compensation {
         let (inputs, unknown) = named.inputs.resolve_known(&|reference| reference.find(&workflow.inputs, |_| None));
@@ -92,13 +170,13 @@ fn planned_step(
         // What is not known of its input now may be known when the step is decided: only then does it count as unknown.
         let later = named.inputs.references().iter().any(|r| !r.is_input() && r.root() != step.name.as_str());
         if later && answer.reason.is_some() {
-            decision = "depends";
+            decision = Foreseen::Depends;
             depends_on.push("compensation".to_owned());
         } else {
             possible =
                 possible.into_iter().map(|own| own.with_compensation(answer.clone(), &named.capability)).collect();
             if let (true, [only]) = (depends_on.is_empty(), possible.as_slice()) {
-                decision = only.action.as_str();
+                decision = Foreseen::Decided(only.action);
             }
         }
     }
@@ -110,21 +188,25 @@ fn planned_step(
         depends_on,
         rules: possible.iter().filter_map(|decision| decision.rule.as_ref().map(|rule| rule.index)).collect(),
         reason: possible.iter().find_map(|decision| decision.reason.clone()),
-        risk: risk.as_str(),
+        risk,
         grant,
-        undo: undo_of(step, info.map(|info| info.effect)),
+        undo: undo_of(
+            step.compensation.as_ref().map(|named| &named.capability),
+            info.map_or(EffectKind::None, |info| info.effect),
+        ),
         problem: if unknown.is_empty() { problem(registry, step, &input) } else { None },
         input,
         warnings: Vec::new(),
     }
 }
 
-fn undo_of(step: &Step, effect: Option<EffectKind>) -> String {
-    match (&step.compensation, effect) {
-        (Some(named), _) => format!("by `{}`", named.capability),
-        (None, Some(EffectKind::Reversible)) => "by its own compensate".to_owned(),
-        (None, Some(EffectKind::Irreversible)) => "none: it stays as residue".to_owned(),
-        (None, Some(EffectKind::None) | None) => "nothing to undo".to_owned(),
+/// How a step would be undone, for a person: by the compensation that it declares, or as its effect says.
+pub fn undo_of(compensation: Option<&CapabilityId>, effect: EffectKind) -> String {
+    match (compensation, effect) {
+        (Some(capability), _) => format!("by `{capability}`"),
+        (None, EffectKind::Reversible) => "by its own compensate".to_owned(),
+        (None, EffectKind::Irreversible) => "none: it cannot be undone".to_owned(),
+        (None, EffectKind::None) => "nothing to undo".to_owned(),
     }
 }
 
@@ -156,7 +238,7 @@ fn warn(workflow: &Workflow, registry: &Registry, planned: &mut [PlannedStep]) {
                 step.warnings.push(format!("if it fails, `{}` before it cannot be undone", before.name));
             }
         }
-        let waits = step.decision == Action::RequireApproval.as_str() || step.decision == "depends";
+        let waits = matches!(step.decision, Foreseen::Decided(Action::RequireApproval) | Foreseen::Depends);
         if let (true, Some(deadline)) = (waits, workflow.deadline) {
             step.warnings.push(format!("an approval may outlive the deadline of {deadline}"));
         }

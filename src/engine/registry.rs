@@ -35,6 +35,17 @@ pub struct Installed {
     pub provenance: Provenance,
 }
 
+impl Installed {
+    fn kept(&self) -> journal::Component {
+        journal::Component {
+            digest: self.component.digest(),
+            ids: self.component.capabilities().iter().map(|info| info.id.clone()).collect(),
+            bytes: self.bytes.clone(),
+            describe: self.component.description().to_owned(),
+        }
+    }
+}
+
 /// All components, by what they provide.
 pub struct Registry {
     sandbox: Sandbox,
@@ -104,7 +115,7 @@ impl Registry {
 
     /// The component of this digest: an installed one, or the one that the journal keeps because a run refers to it.
     pub fn pinned(&self, digest: &Digest, journal: &dyn Journal) -> Result<Arc<Component>, EngineError> {
-        if let Some(installed) = self.installed.iter().find(|installed| installed.component.digest() == *digest) {
+        if let Some(installed) = self.by_digest(digest) {
             return Ok(installed.component.clone());
         }
         let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,14 +136,18 @@ impl Registry {
     pub fn kept<'a>(&self, capabilities: impl Iterator<Item = &'a CapabilityId>) -> Vec<journal::Component> {
         let mut kept: BTreeMap<Digest, journal::Component> = BTreeMap::new();
         for installed in capabilities.filter_map(|capability| self.provider(capability.as_str())) {
-            kept.entry(installed.component.digest()).or_insert_with(|| journal::Component {
-                digest: installed.component.digest(),
-                ids: installed.component.capabilities().iter().map(|info| info.id.clone()).collect(),
-                bytes: installed.bytes.clone(),
-                describe: installed.component.description().to_owned(),
-            });
+            kept.entry(installed.component.digest()).or_insert_with(|| installed.kept());
         }
         kept.into_values().collect()
+    }
+
+    /// What the journal keeps of the installed component of this digest.
+    pub fn kept_as(&self, digest: &Digest) -> Option<journal::Component> {
+        self.by_digest(digest).map(Installed::kept)
+    }
+
+    fn by_digest(&self, digest: &Digest) -> Option<&Installed> {
+        self.installed.iter().find(|installed| installed.component.digest() == *digest)
     }
 }
 

@@ -1,14 +1,15 @@
 //! What anybody may append to a run: votes and operators' verbs.
 //!
 //! They are checked against the run as it stands, and appended only if it still stands so; otherwise it is read again. The
-//! run's owner, if it lives, acts on them; if it does not, whoever takes the run over does.
+//! run's owner, if it lives, acts on them; if it does not, whoever takes the run over does. What is refused becomes no event of
+//! the run: the system chain records who asked for what, and why not.
 
-use super::EngineError;
 use super::history::state_of;
-use crate::journal::{Append, Journal, JournalError, Summary};
-use crate::saga::State;
+use super::{Engine, EngineError};
+use crate::journal::{Append, Journal, JournalError, Kept, Pending, Summary, SystemEvent};
 use crate::saga::event::{Entry, Event, Operator, Verb, Vote};
-use crate::types::{Principal, RunId, StepName, Timestamp};
+use crate::saga::{State, Step};
+use crate::types::{CapabilityId, Digest, Principal, RunId, StepName, Timestamp};
 
 /// A vote: the request may be left out if the one in force is meant.
 #[derive(Clone, Debug)]
@@ -27,7 +28,8 @@ pub struct VoteRequest {
 
 /// Votes. Returns when the vote is durable.
 pub fn vote(journal: &dyn Journal, run: &RunId, request: &VoteRequest, now: Timestamp) -> Result<State, EngineError> {
-    append(journal, run, now, |state| {
+    let verb = if request.approve { "approve" } else { "reject" };
+    let appended = append(journal, run, now, |state| {
         let step = state.index(request.step.as_str()).and_then(|index| state.step(index));
         let current = step.and_then(|step| step.request()).map(|request| request.id.clone());
         let vote = Vote {
@@ -38,6 +40,10 @@ pub fn vote(journal: &dyn Journal, run: &RunId, request: &VoteRequest, now: Time
             reason: request.reason.clone(),
         };
         Event::Vote(vote)
+    });
+    appended.or_else(|error| {
+        record_refusal(journal, &request.by, &format!("{verb} {run} {}", request.step), &error, now).wait()?;
+        Err(error)
     })
 }
 
@@ -51,9 +57,83 @@ pub fn operate(
     reason: &str,
     now: Timestamp,
 ) -> Result<State, EngineError> {
-    append(journal, run, now, |_| {
+    let appended = append(journal, run, now, |_| {
         Event::Operator(Operator { verb: verb.clone(), by: by.clone(), reason: reason.to_owned(), step: step.clone() })
+    });
+    appended.or_else(|error| {
+        record_refusal(journal, by, &asked(run, &verb, step.as_ref()), &error, now).wait()?;
+        Err(error)
     })
+}
+
+/// An operator's verb as it is typed.
+fn asked(run: &RunId, verb: &Verb, step: Option<&StepName>) -> String {
+    let step = step.map_or_else(String::new, |step| format!(" {step}"));
+    match verb {
+        Verb::Cancel => format!("cancel {run}"),
+        Verb::Kill => format!("kill {run}"),
+        Verb::Undo => format!("undo {run}"),
+        Verb::Rollback => format!("roll back {run}"),
+        Verb::RepairRetry { component: None } => format!("repair {run}{step} retry"),
+        Verb::RepairRetry { component: Some(component) } => format!("repair {run}{step} retry --component {component}"),
+        Verb::ResolveUndone => format!("repair {run}{step} resolve --undone"),
+        Verb::ResolveLeft => format!("repair {run}{step} resolve --left"),
+    }
+}
+
+/// Records a refused request in the system chain: who asked for what, and why not. What is no refusal is not recorded.
+pub(super) fn record_refusal(
+    journal: &dyn Journal,
+    by: &Principal,
+    request: &str,
+    error: &EngineError,
+    now: Timestamp,
+) -> Pending<()> {
+    if !error.is_refusal() {
+        return Pending::ready(Ok(()));
+    }
+    let message = match error {
+        EngineError::Refused { why } => why.clone(),
+        error => error.to_string(),
+    };
+    journal.record(SystemEvent::refused(Some(by.clone()), request, error.code(), &message), now)
+}
+
+impl Engine {
+    /// The same as [`operate`], for the time that it is now. A component that shall undo a step is looked at first, and kept
+    /// as those are that runs refer to.
+    pub fn operate(
+        &self,
+        run: &RunId,
+        verb: Verb,
+        step: Option<StepName>,
+        by: &Principal,
+        reason: &str,
+    ) -> Result<State, EngineError> {
+        let (journal, now) = (&**self.journal(), self.inner.clock.now());
+        if let (Verb::RepairRetry { component: Some(digest) }, Some(step)) = (&verb, &step) {
+            let state = state_of(journal, run)?;
+            if let Some(step) = state.index(step.as_str()).and_then(|index| state.step(index))
+                && let Err(error) = self.keep_mended(step, digest, now)
+            {
+                record_refusal(journal, by, &asked(run, &verb, Some(&step.spec.name)), &error, now).wait()?;
+                return Err(error);
+            }
+        }
+        operate(journal, run, verb, step, by, reason, now)
+    }
+
+    fn keep_mended(&self, step: &Step, digest: &Digest, now: Timestamp) -> Result<(), EngineError> {
+        let component = self.registry().pinned(digest, &**self.journal())?;
+        let declared = step.spec.compensation.as_ref().filter(|_| step.compensation.is_some());
+        let undone_by = declared.map(|spec| &spec.capability).or(step.spec.capability.as_ref());
+        let provides = |id: &&CapabilityId| component.capabilities().iter().any(|info| info.id == **id);
+        if let Some(missing) = undone_by.filter(|id| !provides(id)) {
+            return Err(EngineError::Refused { why: format!("the component {digest} does not provide `{missing}`") });
+        }
+        let kept = Kept { components: self.registry().kept_as(digest).into_iter().collect(), ..Kept::default() };
+        Ok(self.journal().keep(kept, now).wait()?)
+    }
 }
 
 fn append(
@@ -68,7 +148,7 @@ fn append(
         let expected = state.seq;
         let entry = Entry { seq: expected + 1, at: now.max(state.at), event: event.clone() };
         state.apply(&entry).map_err(|illegal| EngineError::Refused { why: illegal.why })?;
-        let summary = Summary { state: state.shown().as_str().to_owned() };
+        let summary = Summary { state: state.shown() };
         match journal.append(run, Append::by_anyone(expected, entry.at, event).with_summary(summary)).wait() {
             Ok(_) => return Ok(state),
             Err(JournalError::HeadMoved { .. }) => {}

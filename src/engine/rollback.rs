@@ -5,7 +5,9 @@
 //! 2. UNDO_INTENT is durable before anything is called.
 //! 3. The declared compensation runs, if the step succeeded and has one; else the component's own `compensate`, in the
 //!    component that executed and under the grant of the decision.
-//! 4. Each target is compared with its state before the step.
+//! 4. Each target is compared with its state before the step. Where an attempt died with the machine, a further target may
+//!    be known to nobody but the component: its undo is then not held to the known ones, and one that changed others, or
+//!    that was tried before, counts as done and not as checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -18,7 +20,7 @@ use super::decide::step_at;
 use super::live::{Core, Live};
 use crate::document::escape;
 use crate::journal::{Durability, Payload};
-use crate::saga::event::{Event, UndoIntent, UndoOutcome, UndoResult};
+use crate::saga::event::{Event, TargetRecord, UndoIntent, UndoOutcome, UndoResult};
 use crate::saga::{KeyUse, Status, Step, StepIndex, key, undo_retry_at};
 use crate::sandbox::{Call, CallKind, Cancel, Report, Watcher, observe_like};
 use crate::types::{Digest, Failure, Target, TargetState, code};
@@ -79,6 +81,7 @@ impl Live {
             Err(
                 error @ (EngineError::MissingComponent { .. }
                 | EngineError::Component { .. }
+                | EngineError::UnknownCapability(_)
                 | EngineError::Erased { .. }),
             ) => {
                 return self.refuse_undo(&step, UndoOutcome::Failed, Failure::new("cannot-undo", error.to_string()));
@@ -151,7 +154,7 @@ impl Live {
                 Some(output) => Some(String::from_utf8_lossy(&self.payload(&output, "output")?).into_owned()),
                 None => None,
             };
-            let may_change = step.after_states_known().then(|| before.keys().cloned().collect());
+            let may_change = step.targets_known.then(|| before.keys().cloned().collect());
             let undo = self.undo_records(step)?;
             let input = self.input(&mut core, index)?.to_string();
             (prepared, CallKind::Compensate { execute_key, output, undo, may_change }, input, digest)
@@ -183,7 +186,13 @@ impl Live {
         let (outcome, checked, error) = match report.result {
             Err(error) => (UndoOutcome::Failed, false, Some(error)),
             Ok(_) => match verify(before, !self.remade(&core, &step).is_empty()) {
-                Ok(checked) => (UndoOutcome::Undone, checked, None),
+                Ok(checked) => {
+                    let known = |record: &TargetRecord| {
+                        record.target.host_path().is_none() || before.contains_key(&record.target)
+                    };
+                    let held = step.targets_known || (attempt == 1 && report.evidence.targets.iter().all(known));
+                    (UndoOutcome::Undone, checked && held, None)
+                }
                 Err(failure) => (UndoOutcome::NotRestored, false, Some(failure)),
             },
         };

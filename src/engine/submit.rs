@@ -5,13 +5,15 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::live::Live;
+use super::request::record_refusal;
 use super::stored::StoredInputs;
 use super::{Engine, EngineError, Run, new_id, runner};
-use crate::journal::{Kept, NewRun, Payload, PolicyText, Submission, Summary};
+use crate::journal::{Journal, Kept, NewRun, Payload, PolicyText, Submission, Summary};
 use crate::saga::event::{CompensationSpec, Entry, Event, Mode, RunSubmitted, Sealed, StepSpec, StepSubmitted};
 use crate::saga::{RunState, State};
 use crate::types::{
-    CapabilityId, CapabilityInfo, Catalog, Duration, EffectKind, Principal, Risk, RunId, StepName, canonical_bytes,
+    CapabilityId, CapabilityInfo, Catalog, Duration, EffectKind, PayloadRef, Principal, Risk, RunId, StepName,
+    canonical_bytes,
 };
 use crate::workflow::{Step, Workflow};
 
@@ -50,13 +52,54 @@ impl Submit {
 pub enum Submitted {
     /// A new run, owned by this process.
     New(Run),
-    /// A run was submitted under the same key before.
+    /// The same was submitted under the same key before.
     Existing(RunId),
 }
 
+/// What a submission under a used key must have in common with the run that the key names. Components and policies may have
+/// changed since: they are the host's and not the submission's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submittal {
+    /// On whose behalf.
+    Principal,
+    /// The text of the workflow, or the name of an open run.
+    Workflow,
+    /// The inputs, defaults included.
+    Inputs,
+}
+
+impl Submittal {
+    /// How a run differs in it.
+    pub fn difference(self) -> &'static str {
+        match self {
+            Submittal::Principal => "which acts for another principal",
+            Submittal::Workflow => "which was made of another workflow",
+            Submittal::Inputs => "which was given other inputs",
+        }
+    }
+}
+
 impl Engine {
-    /// Makes a run of a workflow. Durable when it returns; nothing has run yet.
+    /// Makes a run of a workflow. Durable when it returns; nothing has run yet. A refusal is recorded in the system chain.
     pub async fn submit(&self, workflow: &Workflow, submit: &Submit) -> Result<Submitted, EngineError> {
+        let submitted = self.submit_workflow(workflow, submit).await;
+        self.recorded(submitted, &format!("run {}", workflow.name), submit).await
+    }
+
+    async fn recorded<T>(
+        &self,
+        answer: Result<T, EngineError>,
+        request: &str,
+        submit: &Submit,
+    ) -> Result<T, EngineError> {
+        if let Err(error) = &answer {
+            let (journal, now) = (&**self.journal(), self.inner.clock.now());
+            record_refusal(journal, &submit.principal, request, error, now).await?;
+        }
+        answer
+    }
+
+    async fn submit_workflow(&self, workflow: &Workflow, submit: &Submit) -> Result<Submitted, EngineError> {
         let stored = StoredInputs::of_workflow(workflow);
         let mut steps = Vec::with_capacity(workflow.steps.len());
         for step in &workflow.steps {
@@ -84,7 +127,8 @@ impl Engine {
             text: String::new(),
             deadline: None,
         };
-        match self.start(start, StoredInputs::default(), submit).await? {
+        let started = self.start(start, StoredInputs::default(), submit).await;
+        match self.recorded(started, &format!("open {name}"), submit).await? {
             Submitted::New(run) => Ok(run),
             Submitted::Existing(run) => self.take(&run).await,
         }
@@ -126,16 +170,20 @@ impl Engine {
         // The core refuses what could not be read back.
         let first = Entry { seq: 1, at: now, event: Event::RunSubmitted(Box::new(submitted.clone())) };
         State::begin(&first).map_err(|illegal| EngineError::Refused { why: illegal.why })?;
+        let again = (workflow.clone(), inputs.clone());
         let new = NewRun {
-            submitted,
+            submitted: submitted.clone(),
             at: now,
             owner: inner.owner.identity().clone(),
             payloads: vec![workflow, inputs, templates],
             kept,
-            summary: Summary { state: RunState::Running.as_str().to_owned() },
+            summary: Summary { state: RunState::Running },
         };
         match inner.journal.create_run(new).await? {
-            Submission::Existing { run } => Ok(Submitted::Existing(run)),
+            Submission::Existing { run } => {
+                same_submission(&*inner.journal, &run, &submitted, &again.0, &again.1)?;
+                Ok(Submitted::Existing(run))
+            }
             Submission::Created { entries } => {
                 let state =
                     crate::saga::fold(&entries).map_err(|error| EngineError::Refused { why: error.to_string() })?;
@@ -178,6 +226,35 @@ impl Engine {
     }
 }
 
+/// Refuses a submission that differs from the run that its key names. What was erased is compared by its length.
+fn same_submission(
+    journal: &dyn Journal,
+    run: &RunId,
+    again: &RunSubmitted,
+    workflow: &Payload,
+    inputs: &Payload,
+) -> Result<(), EngineError> {
+    let first = journal.entries(run, 0, 1)?;
+    let Some(Entry { event: Event::RunSubmitted(first), .. }) = first.first() else {
+        return Err(EngineError::NoSuchRun(run.clone()));
+    };
+    let same = |stored: &PayloadRef, given: &Payload| -> Result<bool, EngineError> {
+        let equal = |bytes: bytes::Bytes| bytes == *given.bytes();
+        Ok(stored.len == given.reference().len && journal.payload(&stored.digest)?.is_none_or(equal))
+    };
+    let what = if first.principal != again.principal {
+        Submittal::Principal
+    } else if (&first.name, first.mode) != (&again.name, again.mode) || !same(&first.workflow, workflow)? {
+        Submittal::Workflow
+    } else if !same(&first.inputs, inputs)? {
+        Submittal::Inputs
+    } else {
+        return Ok(());
+    };
+    let key = again.run_key.clone().unwrap_or_default();
+    Err(EngineError::KeyTaken { key, run: run.clone(), what })
+}
+
 struct Start {
     name: String,
     version: Option<String>,
@@ -204,8 +281,19 @@ pub(super) async fn keep_policy(engine: &Engine) -> Result<(), EngineError> {
 }
 
 impl Run {
-    /// Submits one more step to an open run. What it refers to is resolved now. It runs when the run is driven.
+    /// Submits one more step to an open run. What it refers to is resolved now. It runs when the run is driven. A refusal is
+    /// recorded in the system chain.
     pub async fn submit_step(&self, step: &Step) -> Result<(), EngineError> {
+        let submitted = self.add_step(step).await;
+        if let Err(error) = &submitted {
+            let by = self.live.lock().state.submitted.principal.clone();
+            let (journal, request) = (&*self.live.engine.journal, format!("step {} of {}", step.name, self.id()));
+            record_refusal(journal, &by, &request, error, self.live.now()).await?;
+        }
+        submitted
+    }
+
+    async fn add_step(&self, step: &Step) -> Result<(), EngineError> {
         let live = &self.live;
         let engine = Engine { inner: live.engine.clone() };
         let (spec, input) = {

@@ -9,8 +9,8 @@ use super::EngineError;
 use super::live::parse;
 use crate::journal::Journal;
 use crate::saga::event::{Cause, Event, Residue};
-use crate::saga::{State, Status, Step, StepIndex};
-use crate::types::{Digest, Effect, Failure, Grant, Principal, RunId, Timestamp};
+use crate::saga::{RunState, State, Status, Step, StepIndex, StepState};
+use crate::types::{Action, Digest, Effect, Failure, Grant, Principal, Risk, RunId, Timestamp};
 
 /// A run.
 #[derive(Clone, Debug, Serialize)]
@@ -24,7 +24,7 @@ pub struct RunView {
     /// On whose behalf.
     pub principal: String,
     /// Its state.
-    pub state: &'static str,
+    pub state: RunState,
     /// Why it turned back.
     pub reason: Option<Reason>,
     /// When it was submitted, RFC 3339.
@@ -62,7 +62,7 @@ pub struct StepView {
     /// What the capability asks for, as its component says; none if that is not kept.
     pub asks: Option<Vec<String>>,
     /// Its state.
-    pub state: &'static str,
+    pub state: StepState,
     /// Whether the host compared every file target after the undo.
     pub checked: bool,
     /// How many attempts there were.
@@ -87,13 +87,13 @@ pub struct StepView {
 #[derive(Clone, Debug, Serialize)]
 pub struct DecisionView {
     /// The final answer.
-    pub action: &'static str,
+    pub action: Action,
     /// The rule, from 1; none if the default answered.
     pub rule: Option<u32>,
     /// The rule's line.
     pub line: Option<u32>,
     /// The risk that counted.
-    pub risk: &'static str,
+    pub risk: Risk,
     /// Whether the risk made it stricter.
     pub escalated: bool,
     /// Why, where the rule alone does not say it.
@@ -184,7 +184,7 @@ pub fn view(journal: &dyn Journal, run: &RunId) -> Result<RunView, EngineError> 
         run: run.clone(),
         workflow: state.submitted.name.clone(),
         principal: state.submitted.principal.to_string(),
-        state: state.shown().as_str(),
+        state: state.shown(),
         reason: reason(&state),
         submitted: rfc3339(state.submitted_at),
         closed: state.closed_at.map(rfc3339),
@@ -245,14 +245,14 @@ fn step_view(journal: &dyn Journal, state: &State, index: StepIndex, step: &Step
         component: step.spec.component,
         agent: step.spec.agent.clone(),
         asks: None,
-        state: shown.as_str(),
+        state: shown,
         checked: matches!(step.status, Status::Undone { checked: true }),
         attempts: step.attempts,
         decision: decision.map(|decision| DecisionView {
-            action: decision.action.as_str(),
+            action: decision.action,
             rule: decision.rule.as_ref().map(|rule| rule.index),
             line: decision.rule.as_ref().map(|rule| rule.line),
-            risk: decision.risk.as_str(),
+            risk: decision.risk,
             escalated: decision.escalated,
             reason: decision.reason.clone(),
             policy: decision.policy,

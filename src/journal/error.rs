@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::Finding;
+use crate::saga::NotAdmitted;
 use crate::types::{CanonicalError, Digest, RunId};
 
 /// Why the journal did not do what was asked.
@@ -147,6 +148,14 @@ pub enum JournalError {
     /// An event of a chain cannot be read, and with it everything after it in that chain.
     #[error("{0}")]
     Unreadable(Finding),
+    /// A row of the table of runs is not of the form in which rows are written.
+    #[error("the row of `{run}` in the table of runs is damaged: {what}")]
+    DamagedRow {
+        /// The run, or the key, by which it was looked for.
+        run: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The database refused one request.
     #[error("the journal refused an append: {0}")]
     Refused(String),
@@ -162,6 +171,15 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// An append that the saga core does not admit to this run.
+    pub(super) fn not_admitted(run: &RunId, refused: NotAdmitted) -> JournalError {
+        let run = run.clone();
+        match refused {
+            NotAdmitted::StaleEpoch { epoch, current } => JournalError::StaleEpoch { run, epoch, current },
+            NotAdmitted::HeadMoved { expected, seq } => JournalError::HeadMoved { run, expected, seq },
+        }
+    }
+
     /// What a person can do about it.
     pub fn help(&self) -> Option<&'static str> {
         Some(match self {
@@ -178,7 +196,7 @@ impl JournalError {
             JournalError::Fatal(_) => {
                 "mend what the message names, start again, and `redress recover` finishes the runs"
             }
-            JournalError::Unreadable(_) => {
+            JournalError::Unreadable(_) | JournalError::DamagedRow { .. } => {
                 "`redress audit verify` shows what else was changed; other runs are not concerned"
             }
             JournalError::StaleEpoch { .. } => "another process drives this run now; `redress show` follows it",
@@ -204,6 +222,21 @@ pub(super) fn on_write(error: rusqlite::Error) -> JournalError {
 /// An error of the database while something is read.
 pub(super) fn on_read(error: rusqlite::Error) -> JournalError {
     JournalError::Read(error.to_string())
+}
+
+/// An error while one row of the table of runs is read: a value that cannot be what it should be concerns that row only.
+pub(super) fn on_row(
+    run: &str,
+    error: rusqlite::Error,
+    otherwise: impl FnOnce(rusqlite::Error) -> JournalError,
+) -> JournalError {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    match error {
+        FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..) => {
+            JournalError::DamagedRow { run: run.to_owned(), what: error.to_string() }
+        }
+        error => otherwise(error),
+    }
 }
 
 /// An error of the system with a file.

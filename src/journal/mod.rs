@@ -4,7 +4,7 @@
 //!
 //! - **Prefix-durable in the order of enqueueing.** What was enqueued earlier is never less durable than what was enqueued
 //!   later. An answered [`Durability::Sync`] append survives the loss of power, and so does everything before it.
-//! - **All or nothing.** The events of one append, their payloads and the run's row are in one transaction. A refused append
+//! - **All or nothing.** The events of one append, their payloads, messages and the run's row are in one transaction. A refused append
 //!   changed nothing, and its neighbours in the same transaction are not concerned.
 //! - **One owner.** An append by an owner carries its epoch and is refused once another process took the run over. A run is
 //!   taken over only from a process that is dead: see [`OwnerLock`].
@@ -13,7 +13,8 @@
 //! - **Fail once, stop for good.** After a failed commit or a disk error every waiting and every later append is answered
 //!   with [`JournalError::Fatal`]; nothing is tried again (what a sync that failed once has lost is not known).
 //! - **Nothing dangling.** An event that names a payload is refused unless that payload is stored or comes with it.
-//! - **One unreadable run hurts no other.** Chains are per run; an event that cannot be read ends the reading of its chain only.
+//! - **One unreadable run hurts no other.** Chains are per run; an event that cannot be read ends the reading of its chain only,
+//!   and a row of the table of runs that cannot be read is named beside the others.
 //!
 //! # How an append goes
 //!
@@ -27,12 +28,13 @@
 //!
 //! Beside the database file: `owners/`, one locked file a living process; `targets/`, states of targets that were noted
 //! without a sync. In it: `events` (chains), `payloads` (salted, apart), `runs` (an index for listing, derived from the
-//! chains), `components` and `policies` (whatever runs refer to).
+//! chains), `components` and `policies` (whatever runs refer to), `outbox` (messages for people, and what came of them).
 
 mod book;
 mod chain;
 mod error;
 mod finding;
+mod outbox;
 mod owner;
 mod payload;
 mod pending;
@@ -47,10 +49,12 @@ mod targets;
 mod verify;
 mod writer;
 
+pub use crate::saga::Author;
 pub use crate::saga::event::TargetNote;
 pub use chain::{Chain, GENESIS, SYSTEM, VERSION, link};
 pub use error::JournalError;
 pub use finding::{Finding, Flaw};
+pub use outbox::{Answer, Ended, Message, MessageKind, MessageRow, Messages, Then, Tried};
 pub use owner::{Guard, OwnerIdentity, OwnerLock, try_lock_dead};
 pub use payload::Payload;
 pub use pending::Pending;
@@ -60,6 +64,7 @@ pub use verify::Verified;
 
 use bytes::Bytes;
 
+use crate::saga::RunState;
 use crate::saga::event::{Entry, Event, RunSubmitted};
 use crate::types::{CapabilityId, Digest, Principal, RunId, Timestamp};
 
@@ -88,7 +93,8 @@ pub trait Journal: Send + Sync {
 
     /// Makes `owner` the owner of a run. Called by recovery with the [`Guard`] of the owner before in hand, never without.
     ///
-    /// `noted` is what the owner before noted for attempts that have no `RESULT`; it becomes part of the chain. Durable.
+    /// `noted` is what the owner before noted for attempts that have no `RESULT`; it becomes part of the chain. `messages`
+    /// are put into the outbox in the same commit. Durable.
     /// Refused with [`JournalError::StaleEpoch`] if somebody else took it first. The new owner then reads the run's
     /// entries up to [`Taken::entry`]; what stands after it will be told as foreign.
     fn take_over(
@@ -97,6 +103,7 @@ pub trait Journal: Send + Sync {
         expected_epoch: u64,
         owner: &OwnerIdentity,
         noted: Vec<TargetNote>,
+        messages: Vec<Message>,
         at: Timestamp,
     ) -> Pending<Taken>;
 
@@ -136,8 +143,9 @@ pub trait Journal: Send + Sync {
     /// One run's row.
     fn run(&self, run: &RunId) -> Result<Option<RunRow>, JournalError>;
 
-    /// One page of runs, newest first. `before` is the last run of the page before.
-    fn runs(&self, filter: &RunFilter, before: Option<&RunId>, limit: usize) -> Result<Vec<RunRow>, JournalError>;
+    /// One page of runs, newest first. `before` is the last run of the page before. A page with fewer rows than `limit` is
+    /// the last one.
+    fn runs(&self, filter: &RunFilter, before: Option<&RunId>, limit: usize) -> Result<Page, JournalError>;
 
     /// The run that was submitted under a key.
     fn find_by_key(&self, run_key: &str) -> Result<Option<RunId>, JournalError>;
@@ -150,6 +158,19 @@ pub trait Journal: Send + Sync {
 
     /// A kept policy, checked against its digest.
     fn policy(&self, digest: &Digest) -> Result<Option<PolicyText>, JournalError>;
+
+    /// Takes a message for `owner` before it is sent, and answers with its body. Called with the [`Guard`] of the owner that
+    /// the row names in hand, if it names one.
+    ///
+    /// None, and nothing is written, if the message is not as `row` says any more: somebody else was faster. Durable.
+    fn claim_message(&self, row: &MessageRow, owner: &OwnerIdentity) -> Pending<Option<Bytes>>;
+
+    /// Notes what came of a try, once it has ended, and gives the claim up. False, and nothing is written, if `owner` does not
+    /// hold it. Durable.
+    fn note_message(&self, id: &str, owner: &OwnerIdentity, tried: Tried) -> Pending<bool>;
+
+    /// Up to `limit` messages of the outbox.
+    fn messages(&self, which: Messages<'_>, limit: usize) -> Result<Vec<MessageRow>, JournalError>;
 
     /// Whether there is space for new runs. Called before each [`Journal::create_run`]; never before an append, so that what is
     /// reserved is there for rollbacks.
@@ -221,24 +242,6 @@ pub struct PolicyText {
     pub text: String,
 }
 
-/// Who appends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Author {
-    /// The run's owner.
-    Owner {
-        /// The epoch that it got from [`Journal::create_run`] or [`Journal::take_over`].
-        epoch: u64,
-        /// The run's head, if the append is legal only as long as nobody else has appended; otherwise it is refused with
-        /// [`JournalError::HeadMoved`].
-        expected_seq: Option<u64>,
-    },
-    /// Any process: only `VOTE` and `OPERATOR`, and always durable.
-    Anyone {
-        /// The run's head when the author checked that the event is legal.
-        expected_seq: u64,
-    },
-}
-
 /// When an append is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
@@ -257,6 +260,8 @@ pub struct Append {
     pub events: Vec<(Timestamp, Event)>,
     /// What the events name and what is not stored yet.
     pub payloads: Vec<Payload>,
+    /// What people are to be told because of the events.
+    pub messages: Vec<Message>,
     /// The row's new state, if it changes.
     pub summary: Option<Summary>,
     /// When it is answered.
@@ -270,6 +275,7 @@ impl Append {
             author: Author::Owner { epoch, expected_seq: None },
             events,
             payloads: Vec::new(),
+            messages: Vec::new(),
             summary: None,
             durability,
         }
@@ -281,6 +287,7 @@ impl Append {
             author: Author::Anyone { expected_seq },
             events: vec![(at, event)],
             payloads: Vec::new(),
+            messages: Vec::new(),
             summary: None,
             durability: Durability::Sync,
         }
@@ -289,6 +296,12 @@ impl Append {
     /// With payloads.
     pub fn with_payloads(mut self, payloads: Vec<Payload>) -> Append {
         self.payloads = payloads;
+        self
+    }
+
+    /// With messages.
+    pub fn with_messages(mut self, messages: Vec<Message>) -> Append {
+        self.messages = messages;
         self
     }
 
@@ -334,8 +347,26 @@ pub struct Taken {
 /// What people see of a run without reading its chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// The state as it is shown, such as `RUNNING`.
-    pub state: String,
+    /// The state as it is shown.
+    pub state: RunState,
+}
+
+/// See [`Journal::runs`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The rows.
+    pub rows: Vec<RunRow>,
+    /// Rows that stand among them and cannot be read.
+    pub damaged: Vec<DamagedRow>,
+}
+
+/// A row of the table of runs that is not of the form in which rows are written. The chain of its run may be whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DamagedRow {
+    /// What stands there for the run's id.
+    pub run: String,
+    /// What is wrong.
+    pub what: String,
 }
 
 /// A run in the table of runs: an index, derived from its chain.
@@ -348,7 +379,7 @@ pub struct RunRow {
     /// On whose behalf.
     pub principal: Principal,
     /// The state of the last [`Summary`].
-    pub state: String,
+    pub state: RunState,
     /// When it was submitted.
     pub submitted: Timestamp,
     /// When it was closed; none while it goes on or is undone.
@@ -369,7 +400,7 @@ pub struct RunRow {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunFilter {
     /// Only those that are shown in this state.
-    pub state: Option<String>,
+    pub state: Option<RunState>,
     /// Only those that are closed, or only those that are not.
     pub closed: Option<bool>,
 }

@@ -20,6 +20,7 @@ use rustix::io::Errno;
 
 use super::JournalError;
 use super::error::on_file;
+use crate::saga::event::UNKNOWN_BOOT;
 
 /// Who a process is, as `OWNER` events say it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +60,7 @@ impl OwnerLock {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
         let identity = OwnerIdentity {
             id: uuid::Uuid::now_v7().to_string(),
-            boot: boot.map_or_else(|_| "unknown".to_owned(), |boot| boot.trim().to_owned()),
+            boot: boot.map_or_else(|_| UNKNOWN_BOOT.to_owned(), |boot| boot.trim().to_owned()),
         };
         let path = dir.join(&identity.id);
         let file = lock_and_name(dir, &path).map_err(on_file("lock the owner file", &path))?;
@@ -90,10 +91,15 @@ fn lock_and_name(dir: &Path, path: &Path) -> std::io::Result<File> {
     }
 }
 
+/// Whether this can be the name of an owner file: one that does not lead elsewhere.
+pub(super) fn is_name(owner: &str) -> bool {
+    !owner.is_empty() && owner.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
 /// The guard of an owner that is dead; none if it lives.
 pub fn try_lock_dead(dir: &Path, owner: &str) -> Result<Option<Guard>, JournalError> {
     let path = dir.join(owner);
-    if !owner.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+    if !is_name(owner) {
         return Err(on_file("open the owner file", &path)(ErrorKind::InvalidInput.into()));
     }
     guard(path)

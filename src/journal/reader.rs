@@ -6,9 +6,11 @@ use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use serde::de::DeserializeOwned;
 
 use super::chain::{SYSTEM, Walk};
-use super::error::on_read;
+use super::error::{on_read, on_row};
+use super::owner::is_name;
 use super::store::{int, uint};
-use super::{Component, Finding, Flaw, JournalError, PolicyText, RunFilter, RunRow, SystemEntry};
+use super::{Component, DamagedRow, Finding, Flaw, JournalError, Page, PolicyText, RunFilter, RunRow, SystemEntry};
+use crate::saga::RunState;
 use crate::saga::event::Entry;
 use crate::types::{CapabilityId, Digest, Principal, RunId, Salt, Timestamp, salted_digest, sha256};
 
@@ -25,7 +27,7 @@ fn digest(row: &Row<'_>, column: usize) -> rusqlite::Result<Digest> {
 }
 
 /// A column that is parsed to a type of ours.
-fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
+pub(super) fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
     row: &Row<'_>,
     column: usize,
     parse: impl FnOnce(&str) -> Result<T, E>,
@@ -88,10 +90,14 @@ pub(super) fn head(conn: &Connection, run: &RunId) -> Result<Option<u64>, Journa
         .map_err(on_read)
 }
 
-pub(super) fn find_by_key(conn: &Connection, key: &str) -> rusqlite::Result<Option<RunId>> {
-    conn.prepare_cached("SELECT run FROM runs WHERE run_key = ?")?
-        .query_row([key], |row| parsed(row, 0, RunId::parse))
-        .optional()
+pub(super) fn find_by_key(
+    conn: &Connection,
+    key: &str,
+    otherwise: impl FnOnce(rusqlite::Error) -> JournalError,
+) -> Result<Option<RunId>, JournalError> {
+    conn.prepare_cached("SELECT run FROM runs WHERE run_key = ?")
+        .and_then(|mut statement| statement.query_row([key], |row| parsed(row, 0, RunId::parse)).optional())
+        .map_err(|error| on_row(key, error, otherwise))
 }
 
 /// The columns of a run's row, in the order of [`run_row`].
@@ -103,21 +109,26 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         run: parsed(row, 0, RunId::parse)?,
         workflow: row.get(1)?,
         principal: parsed(row, 2, Principal::parse)?,
-        state: row.get(3)?,
+        state: parsed(row, 3, |word| RunState::parse(word).ok_or(Unknown("a state of a run")))?,
         submitted: time(row.get(4)?),
         closed: row.get::<_, Option<i64>>(5)?.map(time),
         run_key: row.get(6)?,
         epoch: uint(row.get(7)?),
-        owner: row.get(8)?,
+        owner: parsed(row, 8, |name| if is_name(name) { Ok(name.to_owned()) } else { Err(Unknown("an owner")) })?,
         seq: uint(row.get(9)?),
         head: digest(row, 10)?,
     })
 }
 
+/// A word in the table of runs that is not written there.
+#[derive(Debug, thiserror::Error)]
+#[error("it is not {0}")]
+struct Unknown(&'static str);
+
 pub(super) fn run(conn: &Connection, run: &RunId) -> Result<Option<RunRow>, JournalError> {
     conn.prepare_cached(&format!("SELECT {ROW} FROM runs WHERE run = ?"))
         .and_then(|mut statement| statement.query_row([run.as_str()], run_row).optional())
-        .map_err(on_read)
+        .map_err(|error| on_row(run.as_str(), error, on_read))
 }
 
 pub(super) fn runs(
@@ -125,7 +136,7 @@ pub(super) fn runs(
     filter: &RunFilter,
     before: Option<&RunId>,
     limit: usize,
-) -> Result<Vec<RunRow>, JournalError> {
+) -> Result<Page, JournalError> {
     let mut sql = format!("SELECT {ROW} FROM runs WHERE 1");
     let mut values: Vec<&dyn ToSql> = Vec::new();
     let before = before.map(|run| run.as_str());
@@ -133,7 +144,8 @@ pub(super) fn runs(
         sql.push_str(" AND id < (SELECT id FROM runs WHERE run = ?)");
         values.push(run);
     }
-    if let Some(state) = &filter.state {
+    let state = filter.state.map(RunState::as_str);
+    if let Some(state) = &state {
         sql.push_str(" AND state = ?");
         values.push(state);
     }
@@ -142,12 +154,21 @@ pub(super) fn runs(
         Some(false) => sql.push_str(" AND closed IS NULL"),
         None => {}
     }
-    sql.push_str(" ORDER BY id DESC LIMIT ?");
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    values.push(&limit);
-    conn.prepare_cached(&sql)
-        .and_then(|mut statement| statement.query_map(values.as_slice(), run_row)?.collect())
-        .map_err(on_read)
+    sql.push_str(" ORDER BY id DESC");
+    let mut statement = conn.prepare_cached(&sql).map_err(on_read)?;
+    let mut found = statement.query(values.as_slice()).map_err(on_read)?;
+    let mut page = Page::default();
+    while page.rows.len() < limit {
+        let Some(row) = found.next().map_err(on_read)? else { break };
+        match run_row(row) {
+            Ok(row) => page.rows.push(row),
+            Err(error) => {
+                let run = String::from_utf8_lossy(bytes(row, 0).map_err(on_read)?).into_owned();
+                page.damaged.push(DamagedRow { run, what: error.to_string() });
+            }
+        }
+    }
+    Ok(page)
 }
 
 pub(super) fn payload(conn: &Connection, wanted: &Digest) -> Result<Option<Bytes>, JournalError> {

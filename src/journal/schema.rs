@@ -16,7 +16,8 @@ use super::error::on_write;
 const APPLICATION: i64 = 0x5244_5253;
 
 /// One a schema version, oldest first; one that was released is never changed.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE events (
         id INTEGER PRIMARY KEY,
         chain TEXT NOT NULL,
@@ -60,10 +61,33 @@ const MIGRATIONS: [&str; 1] = ["
         name TEXT NOT NULL,
         text TEXT
     );
-"];
+",
+    "
+    CREATE TABLE outbox (
+        id INTEGER PRIMARY KEY,
+        message TEXT NOT NULL UNIQUE,
+        kind TEXT NOT NULL,
+        run TEXT NOT NULL,
+        step TEXT NOT NULL,
+        body BLOB NOT NULL,
+        created INTEGER NOT NULL,
+        tries INTEGER NOT NULL,
+        tried INTEGER,
+        status INTEGER,
+        failure TEXT,
+        due INTEGER,
+        claimed TEXT,
+        ended TEXT
+    );
+    CREATE INDEX outbox_due ON outbox (due, id) WHERE due IS NOT NULL;
+",
+];
 
 /// The newest schema version.
 pub(super) const NEWEST: i64 = MIGRATIONS.len() as i64;
+
+/// The oldest schema version that is read as it is: those after it only added tables.
+const OLDEST_READABLE: i64 = 1;
 
 /// What a database file is.
 enum Content {
@@ -98,7 +122,7 @@ pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), JournalError> 
     let path = path.to_owned();
     match examine(conn, &path)? {
         Content::Nothing => Err(JournalError::Empty { path }),
-        Content::Journal(version) if version < NEWEST => {
+        Content::Journal(version) if version < OLDEST_READABLE => {
             Err(JournalError::NotAJournal { path, what: format!("its schema version is {version}") })
         }
         Content::Journal(_) => Ok(()),

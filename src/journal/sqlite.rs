@@ -9,13 +9,14 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::error::{on_read, on_write};
+use super::outbox::{self, Claim};
 use super::queue::Queue;
 use super::store::{Prepared, uint};
-use super::writer::{self, Batch, Create, Request, TakeOver, Writer};
+use super::writer::{self, Batch, Create, Noted, Request, TakeOver, Writer};
 use super::{
-    Append, Appended, Author, Component, Durability, Journal, JournalError, Kept, NewRun, OwnerIdentity, Pending,
-    PolicyText, RunFilter, RunRow, Submission, SystemEntry, SystemEvent, Taken, TargetNote, Verified, place, reader,
-    schema, targets, verify,
+    Append, Appended, Author, Component, Durability, Journal, JournalError, Kept, Message, MessageRow, Messages,
+    NewRun, OwnerIdentity, Page, Pending, PolicyText, RunFilter, RunRow, Submission, SystemEntry, SystemEvent, Taken,
+    TargetNote, Tried, Verified, place, reader, schema, targets, verify,
 };
 use crate::saga::event::{Entry, Event};
 use crate::types::{Digest, Duration, RunId, Timestamp};
@@ -198,23 +199,18 @@ fn prepare(at: Timestamp, event: Event) -> Result<Prepared<Event>, JournalError>
 }
 
 fn may_append(author: Author, event: &Event) -> Result<(), JournalError> {
-    let allowed = match (author, event) {
-        (_, Event::RunSubmitted(_) | Event::Owner(_)) => false,
-        (Author::Owner { .. }, _) => true,
-        (Author::Anyone { .. }, event) => matches!(event, Event::Vote(_) | Event::Operator(_)),
-    };
-    if allowed { Ok(()) } else { Err(JournalError::Misplaced { kind: event.kind() }) }
+    if author.may_append(event) { Ok(()) } else { Err(JournalError::Misplaced { kind: event.kind() }) }
 }
 
 fn batch(run: &RunId, append: Append) -> Result<Batch, JournalError> {
-    let Append { author, events, payloads, summary, durability } = append;
+    let Append { author, events, payloads, messages, summary, durability } = append;
     let durability = match author {
         Author::Owner { .. } => durability,
         Author::Anyone { .. } => Durability::Sync,
     };
     let prepare_one = |(at, event): (Timestamp, Event)| may_append(author, &event).and_then(|()| prepare(at, event));
     let events = events.into_iter().map(prepare_one).collect::<Result<_, _>>()?;
-    Ok(Batch { run: run.clone(), author, events, payloads, summary, durability })
+    Ok(Batch { run: run.clone(), author, events, payloads, messages, summary, durability })
 }
 
 impl Journal for SqliteJournal {
@@ -241,11 +237,13 @@ impl Journal for SqliteJournal {
         expected_epoch: u64,
         owner: &OwnerIdentity,
         noted: Vec<TargetNote>,
+        messages: Vec<Message>,
         at: Timestamp,
     ) -> Pending<Taken> {
         match prepare(at, writer::owner_event(expected_epoch + 1, owner, noted)) {
             Ok(event) => {
-                let take = TakeOver { run: run.clone(), expected: expected_epoch, owner: owner.clone(), event };
+                let (run, expected, owner) = (run.clone(), expected_epoch, owner.clone());
+                let take = TakeOver { run, expected, owner, event, messages };
                 self.enqueue(|answer| Request::TakeOver(Box::new(take), answer))
             }
             Err(error) => Pending::ready(Err(error)),
@@ -295,12 +293,12 @@ impl Journal for SqliteJournal {
         self.read(|conn| reader::run(conn, run))
     }
 
-    fn runs(&self, filter: &RunFilter, before: Option<&RunId>, limit: usize) -> Result<Vec<RunRow>, JournalError> {
+    fn runs(&self, filter: &RunFilter, before: Option<&RunId>, limit: usize) -> Result<Page, JournalError> {
         self.read(|conn| reader::runs(conn, filter, before, limit))
     }
 
     fn find_by_key(&self, run_key: &str) -> Result<Option<RunId>, JournalError> {
-        self.read(|conn| reader::find_by_key(conn, run_key).map_err(on_read))
+        self.read(|conn| reader::find_by_key(conn, run_key, on_read))
     }
 
     fn payload(&self, digest: &Digest) -> Result<Option<Bytes>, JournalError> {
@@ -313,6 +311,21 @@ impl Journal for SqliteJournal {
 
     fn policy(&self, digest: &Digest) -> Result<Option<PolicyText>, JournalError> {
         self.read(|conn| reader::policy(conn, digest))
+    }
+
+    fn claim_message(&self, row: &MessageRow, owner: &OwnerIdentity) -> Pending<Option<Bytes>> {
+        let MessageRow { id, tries, claimed, .. } = row.clone();
+        let claim = Claim { id, tries, held: claimed, owner: owner.id.clone() };
+        self.enqueue(|answer| Request::Claim(claim, answer))
+    }
+
+    fn note_message(&self, id: &str, owner: &OwnerIdentity, tried: Tried) -> Pending<bool> {
+        let noted = Noted { id: id.to_owned(), owner: owner.id.clone(), tried };
+        self.enqueue(|answer| Request::Note(Box::new(noted), answer))
+    }
+
+    fn messages(&self, which: Messages<'_>, limit: usize) -> Result<Vec<MessageRow>, JournalError> {
+        self.read(|conn| outbox::list(conn, which, limit))
     }
 
     fn free_space_ok(&self) -> Result<(), JournalError> {

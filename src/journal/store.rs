@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 
 use super::chain::{self, Chain, Walk};
-use super::error::on_write;
+use super::error::{on_row, on_write};
 use super::{Component, Finding, Flaw, HeadAt, JournalError, Kept, Payload, PolicyText, RunRow, SystemEvent};
 use crate::saga::event::Event;
 use crate::types::{CanonicalError, Digest, PayloadRef, RunId, Timestamp, sha256};
@@ -146,7 +146,7 @@ pub(super) fn keep(conn: &Connection, at: Timestamp, kept: &Kept) -> Result<(), 
 pub(super) fn epoch(conn: &Connection, run: &RunId) -> Result<u64, JournalError> {
     conn.prepare_cached("SELECT epoch FROM runs WHERE run = ?")
         .and_then(|mut statement| statement.query_row([run.as_str()], |row| row.get(0)).optional())
-        .map_err(on_write)?
+        .map_err(|error| on_row(run.as_str(), error, on_write))?
         .map(uint)
         .ok_or_else(|| JournalError::UnknownRun { run: run.clone() })
 }
@@ -162,7 +162,7 @@ pub(super) fn add_row(conn: &Connection, row: &RunRow) -> Result<(), JournalErro
             row.run.as_str(),
             row.workflow,
             row.principal.as_str(),
-            row.state,
+            row.state.as_str(),
             int(row.submitted.0),
             row.run_key,
             int(row.epoch),

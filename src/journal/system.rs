@@ -56,7 +56,16 @@ pub enum SystemEvent {
     },
 }
 
+/// The longest text of a refused request that is kept, in bytes.
+const LONGEST: usize = 512;
+
 impl SystemEvent {
+    /// A refused request. What is long is cut; inputs, reasons and secrets must not be in it.
+    pub fn refused(by: Option<Principal>, request: &str, code: &str, message: &str) -> SystemEvent {
+        let cut = |text: &str| text.get(..text.floor_char_boundary(LONGEST)).unwrap_or_default().to_owned();
+        SystemEvent::Refused { by, request: cut(request), code: cut(code), message: cut(message) }
+    }
+
     /// The kind as it stands in the journal.
     pub fn kind(&self) -> &'static str {
         match self {

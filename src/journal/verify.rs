@@ -24,6 +24,7 @@ use super::error::on_read;
 use super::reader::{self, bytes};
 use super::store::{closing, int, uint};
 use super::{Finding, Flaw, JournalError, RunRow, SystemEvent};
+use crate::saga::RunState;
 use crate::saga::event::Event;
 use crate::types::{Digest, PayloadRef, RunId, Timestamp, sha256};
 
@@ -292,7 +293,7 @@ impl RunWalk {
                     run: submitted.run.clone(),
                     workflow: submitted.name.clone(),
                     principal: submitted.principal.clone(),
-                    state: String::new(),
+                    state: RunState::Running,
                     submitted: at,
                     closed: None,
                     run_key: submitted.run_key.clone(),

@@ -6,18 +6,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::book::Book;
 use super::chain::Chain;
 use super::error::on_write;
+use super::outbox::{self, Claim};
 use super::pending::Answer;
 use super::queue::Queue;
 use super::store::{self, Prepared};
 use super::system::{HeadAt, SystemEvent};
 use super::{
-    Appended, Author, Durability, JournalError, Kept, NewRun, OwnerIdentity, Payload, RunRow, Submission, Summary,
-    Taken, reader, targets,
+    Appended, Author, Durability, JournalError, Kept, Message, NewRun, OwnerIdentity, Payload, RunRow, Submission,
+    Summary, Taken, Tried, reader, targets,
 };
 use crate::saga::event::{Entry, Event, Owner, TargetNote};
 use crate::types::{RunId, Timestamp};
@@ -29,6 +31,8 @@ pub(super) enum Request {
     TakeOver(Box<TakeOver>, Answer<Taken>),
     Keep(Timestamp, Kept, Answer<()>),
     Record(Timestamp, SystemEvent, Answer<()>),
+    Claim(Claim, Answer<Option<Bytes>>),
+    Note(Box<Noted>, Answer<bool>),
     Flush(Answer<()>),
 }
 
@@ -42,6 +46,7 @@ pub(super) struct Batch {
     pub author: Author,
     pub events: Vec<Prepared<Event>>,
     pub payloads: Vec<Payload>,
+    pub messages: Vec<Message>,
     pub summary: Option<Summary>,
     pub durability: Durability,
 }
@@ -51,6 +56,14 @@ pub(super) struct TakeOver {
     pub expected: u64,
     pub owner: OwnerIdentity,
     pub event: Prepared<Event>,
+    pub messages: Vec<Message>,
+}
+
+/// What came of a try to send a message.
+pub(super) struct Noted {
+    pub id: String,
+    pub owner: String,
+    pub tried: Tried,
 }
 
 impl Request {
@@ -68,7 +81,8 @@ impl Request {
             Request::Append(batch, _) => {
                 let events: usize = batch.events.iter().map(|event| event.bytes.len()).sum();
                 let payloads: usize = batch.payloads.iter().map(|payload| payload.bytes().len()).sum();
-                (batch.events.len(), events + payloads)
+                let messages: usize = batch.messages.iter().map(|message| message.body.len()).sum();
+                (batch.events.len(), events + payloads + messages)
             }
             _ => (1, 0),
         }
@@ -80,6 +94,8 @@ impl Request {
             Request::Create(_, answer) => drop(answer.send(Err(error))),
             Request::Append(_, answer) => drop(answer.send(Err(error))),
             Request::TakeOver(_, answer) => drop(answer.send(Err(error))),
+            Request::Claim(_, answer) => drop(answer.send(Err(error))),
+            Request::Note(_, answer) => drop(answer.send(Err(error))),
             Request::Keep(_, _, answer) | Request::Record(_, _, answer) | Request::Flush(answer) => {
                 drop(answer.send(Err(error)));
             }
@@ -230,6 +246,11 @@ impl Request {
             Request::TakeOver(take, answer) => settle(answer, apart(tx, |conn| take_over(conn, book, &take))),
             Request::Keep(at, kept, answer) => settle(answer, apart(tx, |conn| store::keep(conn, at, &kept))),
             Request::Record(at, event, answer) => settle(answer, apart(tx, |conn| store::record(conn, at, event))),
+            Request::Claim(claim, answer) => settle(answer, apart(tx, |conn| outbox::claim(conn, &claim))),
+            Request::Note(noted, answer) => {
+                let Noted { id, owner, tried } = *noted;
+                settle(answer, apart(tx, |conn| outbox::note(conn, &id, &owner, &tried)))
+            }
             Request::Flush(answer) => settle(answer, Ok(())),
         }
     }
@@ -266,7 +287,7 @@ fn create_run(conn: &Connection, book: &mut Book, create: &Create) -> Result<Sub
     let Create { new, events } = create;
     let run = &new.submitted.run;
     if let Some(key) = &new.submitted.run_key
-        && let Some(run) = reader::find_by_key(conn, key).map_err(on_write)?
+        && let Some(run) = reader::find_by_key(conn, key, on_write)?
     {
         return Ok(Submission::Existing { run });
     }
@@ -289,7 +310,7 @@ fn create_run(conn: &Connection, book: &mut Book, create: &Create) -> Result<Sub
             run: run.clone(),
             workflow: new.submitted.name.clone(),
             principal: new.submitted.principal.clone(),
-            state: new.summary.state.clone(),
+            state: new.summary.state,
             submitted: entries.first().map_or(new.at, |entry| entry.at),
             closed: None,
             run_key: new.submitted.run_key.clone(),
@@ -312,24 +333,15 @@ fn append(
 ) -> Result<Appended, JournalError> {
     let run = &batch.run;
     let current = store::epoch(conn, run)?;
-    if let Author::Owner { epoch, .. } = batch.author {
-        if let Some(error) = book.failure(run, epoch) {
-            return Err(error);
-        }
-        if epoch != current {
-            return Err(JournalError::StaleEpoch { run: run.clone(), epoch, current });
-        }
+    if let Author::Owner { epoch, .. } = batch.author
+        && let Some(error) = book.failure(run, epoch)
+    {
+        return Err(error);
     }
     let chain = Chain::Run(run.clone());
     let mut head = store::head(conn, &chain)?;
     let before = head.seq;
-    let expected = match batch.author {
-        Author::Owner { expected_seq, .. } => expected_seq,
-        Author::Anyone { expected_seq } => Some(expected_seq),
-    };
-    if let Some(expected) = expected.filter(|expected| *expected != before) {
-        return Err(JournalError::HeadMoved { run: run.clone(), expected, seq: before });
-    }
+    batch.author.admit(current, before).map_err(|refused| JournalError::not_admitted(run, refused))?;
     store::add_payloads(conn, run, &batch.payloads)?;
     let mut appended = Appended::default();
     let mut closing = None;
@@ -342,6 +354,7 @@ fn append(
             store::record_head(conn, run, &head, HeadAt::Close)?;
         }
     }
+    outbox::add(conn, run, &batch.messages)?;
     if head.seq != before || batch.summary.is_some() {
         store::move_row(conn, run, &head, batch.summary.as_ref().map(|summary| summary.state.as_str()))?;
     }
@@ -380,7 +393,7 @@ fn foreign(conn: &Connection, told: u64, before: u64, run: &RunId, own: &[Entry]
 }
 
 fn take_over(conn: &Connection, book: &mut Book, take: &TakeOver) -> Result<Taken, JournalError> {
-    let TakeOver { run, expected, owner, event } = take;
+    let TakeOver { run, expected, owner, event, messages } = take;
     let current = store::epoch(conn, run)?;
     if current != *expected {
         return Err(JournalError::StaleEpoch { run: run.clone(), epoch: *expected, current });
@@ -391,6 +404,7 @@ fn take_over(conn: &Connection, book: &mut Book, take: &TakeOver) -> Result<Take
     let epoch = current + 1;
     store::move_row(conn, run, &head, None)?;
     store::own_row(conn, run, epoch, &owner.id)?;
+    outbox::add(conn, run, messages)?;
     book.tell(run, epoch, head.seq);
     Ok(Taken { epoch, entry: entry(&head, &event.event) })
 }

@@ -11,6 +11,8 @@ use crate::document::{
 };
 use crate::types::{Action, CapabilityId, Duration, PatternError, Principal, Risk, sha256};
 
+pub use network::read_secret_source;
+
 use super::index::Index;
 use super::pattern::at_node;
 use super::rule::{ApprovalTerms, RiskFloor, Rule, RuleRef};

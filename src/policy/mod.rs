@@ -87,8 +87,9 @@ pub use decide::{Decision, Request, decide, decide_by_rule_only};
 pub use explain::{Explanation, PrincipalExplanation, RuleOutcome, RuleTrace, explain};
 pub use foresee::{Foresight, foresee};
 pub use grant::{GrantedHost, effective_grant};
+pub use load::read_secret_source;
 pub use pattern::Pattern;
-pub use rule::{ApprovalTerms, RuleRef, VoteRefusal};
+pub use rule::{ApprovalTerms, RuleRef};
 pub use selftest::{PolicyTest, TestResult, load_tests, run_tests};
 
 use crate::document::{Diagnostic, Diagnostics, Source};

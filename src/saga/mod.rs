@@ -11,17 +11,24 @@
 //! | [`state`] | what the events amount to |
 //! | [`fold`] | which event may follow which, and what it changes |
 //! | [`next`] | what is to be done now; when things are tried again; idempotency keys |
+//! | [`claims`] | which step has touched which target, so that undoing in reverse restores |
+//! | [`author`] | who may append to a run |
 //! | [`shown`] | what people see: states of runs and steps, residue |
 
+pub mod author;
+pub mod claims;
 pub mod event;
 pub mod fold;
 pub mod next;
+pub mod planted;
 pub mod shown;
 pub mod state;
 
 #[cfg(test)]
 mod tests;
 
+pub use author::{Author, NotAdmitted};
+pub use claims::{Claims, Touch, conflict};
 pub use fold::{Illegal, fold};
 pub use next::{Command, InFlight, KeyUse, key, next, retry_at, undo_retry_at};
 pub use shown::{RunState, StepState};

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::event::{Cause, Mode, Outcome, RunClosed, Verb};
+use super::planted::{self, Bug};
 use super::state::{Phase, State, Status, Step, StepIndex};
 use crate::types::{Failure, Retry, Timestamp, code, sha256};
 
@@ -175,7 +176,7 @@ fn undoing(state: &State, now: Timestamp, running: &InFlight) -> Vec<Command> {
     if !running.undos.is_empty() {
         return Vec::new();
     }
-    if !running.attempts.is_empty() {
+    if !running.attempts.is_empty() && !planted::is(Bug::Fence) {
         let until = state.rollback_at.unwrap_or(state.at).plus(state.submitted.settle_timeout);
         return if now >= until { interrupt(running.attempts.iter()) } else { vec![Command::WaitUntil(until)] };
     }
@@ -193,7 +194,9 @@ impl State {
     /// failed for good, and the ancestors of the latter.
     pub fn next_to_undo(&self) -> Option<(StepIndex, &Step)> {
         let mut blocked = BTreeSet::new();
-        for index in self.to_undo.values().rev() {
+        let mut places = self.to_undo.values();
+        let mut last = || if planted::is(Bug::UndoOrder) { places.next() } else { places.next_back() };
+        while let Some(index) = last() {
             let step = self.steps.get(*index)?;
             if matches!(step.status, Status::UndoFailed(_)) {
                 blocked.extend(self.ancestors(*index));

@@ -1,11 +1,16 @@
 //! What people see of a run: derived from the state, never stored.
 
+use std::fmt;
+
+use serde::Serialize;
+
 use super::event::{Closed, Mode, Residue, ResidueKind, RunClosed};
 use super::state::{Phase, State, Status, Step, StepIndex};
 use crate::types::{EffectKind, Failure, code};
 
 /// The state of a run as people see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RunState {
     /// It goes forward and something can move.
     Running,
@@ -64,7 +69,8 @@ impl RunState {
 }
 
 /// The state of a step as people see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum StepState {
     /// It waits for dependencies, a decision, an approval or its next attempt.
     Waiting,
@@ -100,6 +106,18 @@ impl StepState {
             StepState::UndoFailed => "UNDO_FAILED",
             StepState::Residue => "RESIDUE",
         }
+    }
+}
+
+impl fmt::Display for RunState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Display for StepState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

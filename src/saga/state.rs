@@ -128,6 +128,8 @@ pub struct Step {
     pub appended: Vec<PayloadRef>,
     /// All targets of the attempts that were not clean.
     pub touched: BTreeMap<Target, Touched>,
+    /// Whether those are all: false if an attempt died with the machine, and the notes of its further targets perhaps with it.
+    pub targets_known: bool,
     /// Payload: the output.
     pub output: Option<PayloadRef>,
     /// Payload: the resolved input of the declared compensation.
@@ -160,6 +162,7 @@ impl Step {
             record: None,
             appended: Vec::new(),
             touched: BTreeMap::new(),
+            targets_known: true,
             output: None,
             compensation: None,
             undo: Undo::default(),

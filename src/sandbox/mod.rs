@@ -57,3 +57,4 @@ pub use component::{Component, LoadError, Provenance};
 pub use engine::{Sandbox, SandboxConfig, SandboxError};
 pub use net::{Connection, Net, NetError, Resolver, Stream, SystemResolver};
 pub use observe::{observe, observe_like, sync_paths};
+pub use secret::read_secret;

@@ -4,7 +4,8 @@
 //! itself in a circle without going deeper into the value, and how deeply it is nested is bounded, since both compiling and
 //! checking go as deep on the stack of the host.
 
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{PatternOptions, ValidationError, Validator};
 use serde_json::Value;
 
 use crate::types::{Failure, code};
@@ -23,12 +24,19 @@ const SAME_VALUE: usize = 8;
 
 /// The schemas of one capability.
 pub(super) struct Schemas {
-    input: Validator,
-    output: Validator,
+    input: Schema,
+    output: Schema,
+}
+
+/// A compiled schema, and what it was compiled from.
+#[derive(Debug)]
+pub(super) struct Schema {
+    validator: Validator,
+    text: Value,
 }
 
 /// Compiles one schema; an error says what is wrong with it.
-pub(super) fn compile(schema: &Value) -> Result<Validator, String> {
+pub(super) fn compile(schema: &Value) -> Result<Schema, String> {
     if !schema.is_object() {
         return Err("a schema must be a JSON object".into());
     }
@@ -37,6 +45,7 @@ pub(super) fn compile(schema: &Value) -> Result<Validator, String> {
         .with_pattern_options(PatternOptions::regex().size_limit(1 << 20))
         .offline()
         .build(schema)
+        .map(|validator| Schema { validator, text: schema.clone() })
         .map_err(|error| error.to_string())
 }
 
@@ -118,7 +127,7 @@ fn follow<'a>(
 }
 
 impl Schemas {
-    pub(super) fn new(input: Validator, output: Validator) -> Schemas {
+    pub(super) fn new(input: Schema, output: Schema) -> Schemas {
         Schemas { input, output }
     }
 
@@ -128,7 +137,14 @@ impl Schemas {
 
     /// The JSON pointer to the first value that does not fit.
     pub(super) fn input_misfit(&self, value: &Value) -> Option<String> {
-        self.input.iter_errors(value).next().map(|error| error.instance_path().to_string())
+        let error = self.input.validator.iter_errors(value).next()?;
+        let place = error.instance_path();
+        Some(match error.kind() {
+            ValidationErrorKind::AdditionalProperties { unexpected } => {
+                unexpected.first().map_or(place.clone(), |name| place.join(name.as_str())).to_string()
+            }
+            _ => place.to_string(),
+        })
     }
 
     pub(super) fn check_output(&self, value: &Value) -> Result<(), Failure> {
@@ -136,22 +152,66 @@ impl Schemas {
     }
 }
 
-fn check(validator: &Validator, value: &Value, whole: &str) -> Result<(), String> {
-    if validator.is_valid(value) {
+fn check(schema: &Schema, value: &Value, whole: &str) -> Result<(), String> {
+    if schema.validator.is_valid(value) {
         return Ok(());
     }
-    let problems: Vec<String> = validator
+    let problems: Vec<String> = schema
+        .validator
         .iter_errors(value)
         .take(NAMED)
         .map(|error| {
             let place = error.instance_path().to_string();
             let place = place.trim_start_matches('/').replace('/', ".");
             let place = if place.is_empty() { whole.to_owned() } else { format!("{whole}.{place}") };
-            let text: String = error.to_string().chars().take(300).collect();
+            let text: String = said(&error, &schema.text).chars().take(300).collect();
             format!("`{place}`: {text}")
         })
         .collect();
     Err(problems.join("; "))
+}
+
+/// What is wrong with a value. Where it fits none of several schemas, or more of them than it should, that says what to give.
+fn said(error: &ValidationError<'_>, schema: &Value) -> String {
+    let words = match error.kind() {
+        ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => none_fits(context),
+        ValidationErrorKind::OneOfMultipleValid { .. } => {
+            schema.pointer(error.schema_path().as_str()).and_then(|parts| several_fit(parts, error.instance()))
+        }
+        _ => None,
+    };
+    words.unwrap_or_else(|| error.to_string())
+}
+
+/// `give A or B` if in each alternative only something is missing; else what is wrong with each.
+fn none_fits(alternatives: &[Vec<ValidationError<'_>>]) -> Option<String> {
+    let missing = |errors: &Vec<ValidationError<'_>>| -> Option<String> {
+        let name = |error: &ValidationError<'_>| match error.kind() {
+            ValidationErrorKind::Required { property } => property.as_str().map(|name| format!("`{name}`")),
+            _ => None,
+        };
+        errors.iter().map(name).collect::<Option<Vec<_>>>().map(|names| names.join(" and "))
+    };
+    if let Some(missing) = alternatives.iter().map(missing).collect::<Option<Vec<_>>>() {
+        return Some(format!("give {}", missing.join(" or ")));
+    }
+    let first = alternatives.iter().map(|errors| errors.first().map(ToString::to_string));
+    let first: Vec<String> = first.collect::<Option<_>>()?;
+    Some(format!("it fits none of {} alternatives: {}", first.len(), first.join("; or ")))
+}
+
+/// `give only one of A and B`, if the alternatives differ in what they require.
+fn several_fit(alternatives: &Value, value: &Value) -> Option<String> {
+    let given =
+        |names: &Vec<Value>| names.iter().all(|name| name.as_str().is_some_and(|name| value.get(name).is_some()));
+    let required = alternatives.as_array()?.iter().map(|part| part.get("required")?.as_array());
+    let fitting = required.collect::<Option<Vec<_>>>()?.into_iter().filter(|names| given(names));
+    let told = |names: &Vec<Value>| {
+        let names: Vec<String> = names.iter().filter_map(Value::as_str).map(|name| format!("`{name}`")).collect();
+        names.join(" with ")
+    };
+    let told: Vec<String> = fitting.map(told).collect();
+    (told.len() > 1).then(|| format!("give only one of {}", told.join(" and ")))
 }
 
 #[cfg(test)]
@@ -172,6 +232,37 @@ mod tests {
             "`input.a.1`: 1 is not of type \"string\""
         );
         assert!(check(&validator, &json!({"b": 1}), "input").unwrap_err().starts_with("`input`: "));
+    }
+
+    #[test]
+    fn alternatives_say_what_to_give() {
+        let content = json!([{ "required": ["text"] }, { "required": ["bytes", "encoding"] }]);
+        for (key, value, told) in [
+            ("oneOf", json!({}), "`input`: give `text` or `bytes` and `encoding`"),
+            ("anyOf", json!({"bytes": 1}), "`input`: give `text` or `encoding`"),
+            (
+                "oneOf",
+                json!({"text": 1, "bytes": 1, "encoding": 1}),
+                "`input`: give only one of `text` and `bytes` with `encoding`",
+            ),
+        ] {
+            let schema = compile(&json!({ key: content })).unwrap();
+            assert_eq!(check(&schema, &value, "input").unwrap_err(), told);
+        }
+        let typed = compile(&json!({"properties": {"a": {"anyOf": [{"type": "string"}, {"type": "null"}]}}})).unwrap();
+        assert_eq!(
+            check(&typed, &json!({"a": 1}), "input").unwrap_err(),
+            "`input.a`: it fits none of 2 alternatives: 1 is not of type \"string\"; or 1 is not of type \"null\""
+        );
+        let both = compile(&json!({"oneOf": [{"type": "object"}, {"required": ["a"]}]})).unwrap();
+        assert!(check(&both, &json!({"a": 1}), "input").unwrap_err().contains("more than one"));
+    }
+
+    #[test]
+    fn what_is_not_expected_is_the_place() {
+        let schema = compile(&json!({"properties": {"a": {"properties": {}, "additionalProperties": false}}})).unwrap();
+        let schemas = Schemas::new(schema, compile(&json!({})).unwrap());
+        assert_eq!(schemas.input_misfit(&json!({"a": {"x/y": 1}})).as_deref(), Some("/a/x~1y"));
     }
 
     #[test]
@@ -198,8 +289,8 @@ mod tests {
     fn a_schema_of_a_tree_may_refer_to_itself() {
         let tree = json!({"type": "object", "properties": {"child": {"$ref": "#"}}});
         let validator = compile(&tree).unwrap();
-        assert!(validator.is_valid(&json!({"child": {"child": {}}})));
-        assert!(!validator.is_valid(&json!({"child": {"child": 1}})));
+        assert!(check(&validator, &json!({"child": {"child": {}}}), "input").is_ok());
+        assert!(check(&validator, &json!({"child": {"child": 1}}), "input").is_err());
     }
 
     #[test]

@@ -28,13 +28,7 @@ pub(super) struct Secret {
 impl Secret {
     /// Reads a value from where the policy says. The failure does not show it.
     pub(super) fn read(grant: &SecretGrant) -> Result<Secret, Failure> {
-        let (place, read) = match &grant.source {
-            SecretSource::Env(name) => (
-                format!("the variable `{name}`"),
-                std::env::var(name).map_err(|_| "is not set, or not text".to_owned()),
-            ),
-            SecretSource::File(path) => (format!("the file `{path}`"), read_file(path)),
-        };
+        let (place, read) = read_secret(&grant.source);
         let unusable = |why: String| {
             let message = format!("the secret `{}` cannot be used: {place} {why}", grant.name);
             Err(Failure::new(code::NO_SECRET, message))
@@ -50,6 +44,16 @@ impl Secret {
             return unusable("has a character that a header cannot carry".into());
         }
         Ok(Secret { placeholder: format!("{OPEN}{}}}", grant.name), value })
+    }
+}
+
+/// Where a secret was looked for, and its value or what is wrong with that place. Neither shows the value.
+pub fn read_secret(source: &SecretSource) -> (String, Result<String, String>) {
+    match source {
+        SecretSource::Env(name) => {
+            (format!("the variable `{name}`"), std::env::var(name).map_err(|_| "is not set, or not text".to_owned()))
+        }
+        SecretSource::File(path) => (format!("the file `{path}`"), read_file(path)),
     }
 }
 

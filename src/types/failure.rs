@@ -55,7 +55,7 @@ pub mod code {
     /// Another step of the run, which is not an ancestor, touched the same target.
     pub const CONFLICT: &str = "conflict";
     /// The undo record is over its limit.
-    pub const UNDO_TOO_LARGE: &str = "undo-too-large";
+    pub const UNDO_TOO_LARGE: &str = "undo_too_large";
     /// The guest trapped.
     pub const TRAP: &str = "trap";
     /// The guest called `exit`.
@@ -77,9 +77,9 @@ pub mod code {
     /// A secret cannot be read on the host.
     pub const NO_SECRET: &str = "no-secret";
     /// The target was changed by somebody after the step.
-    pub const CHANGED_SINCE: &str = "changed-since";
+    pub const CHANGED_SINCE: &str = "changed_since";
     /// The undo ran, and the target is not as it was before.
-    pub const NOT_RESTORED: &str = "not-restored";
+    pub const NOT_RESTORED: &str = "not_restored";
     /// An undo that must wait; does not use up attempts.
     pub const NOT_SETTLED: &str = "not-settled";
     /// The host died while the attempt ran.

@@ -1,6 +1,8 @@
 //! One step, from its mapping to a [`Step`] whose names are not bound yet.
 
-use crate::document::{Diagnostic, Diagnostics, Key, MapReader, Node, Span, duration, integer, list, string, suggest};
+use crate::document::{
+    Diagnostic, Diagnostics, Key, MapReader, Node, Span, duration, integer, list, positive_duration, string, suggest,
+};
 use crate::types::{CapabilityId, Catalog, Duration, IdError, Principal, Retry, Risk, StepName};
 
 use super::inputs::Templated;
@@ -351,12 +353,7 @@ impl<'c> StepReader<'c> {
 
     /// A length of time longer than none.
     pub(super) fn positive_duration(&mut self, node: &Node, key: &str) -> Option<Duration> {
-        let duration = duration(node, &format!("`{key}`"), &mut self.diagnostics)?;
-        if duration == Duration(0) {
-            self.error("wrong-value", node.span, format!("`{key}` must be longer than nothing"));
-            return None;
-        }
-        Some(duration)
+        positive_duration(node, &format!("`{key}`"), &mut self.diagnostics)
     }
 
     fn id<T>(&mut self, id: Result<T, IdError>, node: &Node) -> Option<T> {

@@ -4,11 +4,14 @@
 
 #[path = "../common/binary.rs"]
 mod common;
+#[path = "../common/guests.rs"]
+mod guests;
 
 mod approval;
 mod documents;
 mod examples;
 mod operator;
 mod recovery;
+mod refusals;
 mod run;
 mod setup;

@@ -1,8 +1,11 @@
 //! `cancel`, `undo`, `kill`, `repair`.
 
-use redress::types::RunId;
+use redress::journal::Journal as _;
+use redress::saga::event::Event;
+use redress::types::{Digest, RunId, sha256};
 
-use crate::common::{Answer, Place};
+use crate::common::{Answer, POLICY, Place};
+use crate::guests;
 
 const APPEND: [&str; 6] = ["call", "io.fs.append_file", "--input", "path=/workspace/log", "--input", "content=more\n"];
 
@@ -67,7 +70,7 @@ fn an_undo_over_later_work_is_stuck_and_never_called_rolled_back() {
     let run = completed(&place);
     place.write("workspace/log", "somebody else's\n");
     let stuck = operate(&place, "undo", &run).exits(5).json();
-    assert_eq!((&stuck["state"], &stuck["steps"][0]["error"]["code"]), (&"STUCK".into(), &"changed-since".into()));
+    assert_eq!((&stuck["state"], &stuck["steps"][0]["error"]["code"]), (&"STUCK".into(), &"changed_since".into()));
     let again = repair(&place, &run, &["retry"]).exits(5).json();
     assert_eq!(again["state"], "STUCK", "nothing has changed: {again}");
     assert_eq!(place.read("workspace/log"), "somebody else's\n");
@@ -106,6 +109,46 @@ fn what_an_operator_resolves_by_hand_is_residue() {
         assert_eq!((&view["residue"][0]["what"], &view["residue"][0]["reason"]), (&what.into(), &"because".into()));
         assert_eq!(place.read("workspace/log"), "somebody else's\n");
     }
+}
+
+#[test]
+fn a_mended_component_undoes_what_the_faulty_one_could_not() {
+    let place = Place::with_policy(&POLICY.replace("\"io.fs.*\"", "\"io.fs.*\", \"test.*\""));
+    place.with_component(&guests::component("undo"));
+    place.write("workspace/log", "first\n");
+    let call = ["call", "test.bad_undo", "--input", "path=/workspace/log", "--input", "content=second", "--json"];
+    let run = place.redress(&call).exits(0).run();
+    let stuck = operate(&place, "undo", &run).exits(5).json();
+    let step = &stuck["steps"][0];
+    assert_eq!((&step["state"], &step["error"]["code"]), (&"UNDO_FAILED".into(), &"not_restored".into()));
+    assert_eq!(place.read("workspace/log"), "wrong");
+
+    let mended = sha256(&std::fs::read(guests::component("mended")).unwrap()).to_string();
+    let retry = |digest: &str| repair(&place, &run, &["retry", "--component", digest]);
+    let events = place.entries(&run).len();
+    assert_eq!(retry(&mended).exits(2).json()["error"]["code"], "missing-component");
+    let other = place.redress(&["capability", "inspect", "io.fs.exists", "--json"]).exits(0).json();
+    let other = retry(other["component"].as_str().unwrap()).exits(6).json();
+    assert!(other["error"]["message"].as_str().unwrap().ends_with("does not provide `test.bad_undo`"), "{other}");
+    assert_eq!(place.entries(&run).len(), events, "a component that cannot undo it is not journaled");
+
+    place.with_component(&guests::component("mended"));
+    let view = retry(&mended).exits(3).json();
+    assert_eq!((&view["state"], &view["steps"][0]["checked"]), (&"ROLLED_BACK".into(), &true.into()));
+    assert_eq!(place.read("workspace/log"), "first\n");
+    let digest = Digest::parse(&mended).unwrap();
+    assert!(place.journal().component(&digest).unwrap().is_some(), "the run refers to it");
+    let undone_by: Vec<Digest> = place
+        .entries(&run)
+        .iter()
+        .filter_map(|entry| match &entry.event {
+            Event::UndoIntent(undo) => Some(undo.component),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(undone_by.last(), Some(&digest));
+    assert_ne!(undone_by.first(), Some(&digest));
+    place.redress(&["audit", "verify"]).exits(0);
 }
 
 #[test]

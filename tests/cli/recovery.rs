@@ -4,19 +4,31 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStderr, Stdio};
 
+use redress::document::Source;
 use redress::engine::{Driven, Engine, Run, Submit, Submitted, SystemClock};
+use redress::journal::{Journal as _, RunFilter};
 use redress::saga::RunState;
-use redress::types::{Principal, RunId};
+use redress::saga::event::Event;
+use redress::types::{Duration, Principal, RunId};
 use redress::workflow::Workflow;
+use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::Map;
 
-use crate::common::Place;
+use crate::common::{POLICY, Place};
+use crate::guests;
+
+const WRITE: &str = "name: w
+steps:
+  - name: a
+    capability: io.fs.write_file
+    inputs: { path: /workspace/a, content: x }
+";
 
 /// A run of another process that has not begun to move.
 async fn submitted(engine: &Engine, key: Option<&str>) -> Run {
-    let inputs = json!({"path": "/workspace/a", "content": "x"});
-    let workflow = Workflow::one_step("io.fs.write_file", inputs.as_object().unwrap(), engine.registry()).unwrap().0;
+    let source = Source::new("w.yaml", WRITE);
+    let workflow = Workflow::load(&source, engine.registry(), &Map::new()).unwrap().0;
     let mut submit = Submit::by(Principal::parse("agent:demo").unwrap());
     submit.run_key = key.map(str::to_owned);
     match engine.submit(&workflow, &submit).await.unwrap() {
@@ -66,10 +78,7 @@ fn recover_of_one_run_ends_with_its_state() {
 fn a_run_of_a_dead_owner_is_driven_by_whoever_submits_its_key_again() {
     let place = Place::new();
     let run = orphan(&place, Some("monday"));
-    place.write(
-        "w.yaml",
-        "name: w\nsteps:\n  - name: a\n    capability: io.fs.exists\n    inputs: { path: /workspace }\n",
-    );
+    place.write("w.yaml", WRITE);
     let answer = place.redress(&["run", "w.yaml", "--run-key", "monday", "--json"]).exits(0);
     assert_eq!(answer.run(), run);
     assert_eq!(place.read("workspace/a"), "x");
@@ -140,4 +149,149 @@ fn an_interrupted_verb_ends_with_130_and_says_how_to_go_on() {
         assert!(rest.contains(&format!("`redress recover {}`", run.id())), "{rest}");
         assert_eq!(run.finish().await.unwrap(), Driven::Rest(RunState::Completed), "the owner was not disturbed");
     });
+}
+
+/// A run with a step that ends only when `workspace/go` is there, interrupted while that step runs. The process ends when it
+/// has said that it stops and `then` was done, and says how to go on.
+fn interrupted(place: &Place, then: impl FnOnce()) -> RunId {
+    place.write(
+        "w.yaml",
+        "name: w
+steps:
+  - { name: a, capability: io.fs.write_file, inputs: { path: /workspace/a, content: a } }
+  - { name: b, capability: test.until, inputs: { path: /workspace/b, until: /workspace/go } }
+  - { name: c, capability: io.fs.write_file, inputs: { path: /workspace/c, content: c } }
+",
+    );
+    let mut command = place.command(&["run", "w.yaml"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while !place.path("workspace/b").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it began");
+        std::thread::yield_now();
+    }
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let mut told = String::new();
+    while !told.contains("stopping: what runs is given its time to end") {
+        assert!(stderr.read_line(&mut told).unwrap() > 0, "it did not say that it stops: {told}");
+    }
+    then();
+    stderr.read_to_string(&mut told).unwrap();
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+
+    let run = place.journal().runs(&RunFilter::default(), None, 1).unwrap().rows[0].run.clone();
+    let way = format!("interrupted: nothing new was started; go on with `redress recover {run}`\n");
+    assert!(told.ends_with(&way), "{told}");
+    assert!(!place.path("workspace/c").exists(), "nothing new was started");
+    run
+}
+
+fn with_test_capabilities() -> Place {
+    let place = Place::with_policy(&POLICY.replace("\"io.fs.*\"", "\"io.fs.*\", \"test.*\""));
+    place.with_component(&guests::component("plain"));
+    place
+}
+
+#[test]
+fn an_interrupted_run_starts_nothing_new_and_is_finished_by_recover() {
+    let place = with_test_capabilities();
+    let run = interrupted(&place, || place.write("workspace/go", ""));
+    assert_eq!(place.read("workspace/b"), "begin\nend\n", "what ran was given its time");
+    let view = place.redress(&["show", run.as_str(), "--json"]).exits(0).json();
+    assert_eq!(view["state"], "RUNNING");
+
+    let view = place.redress(&["recover", run.as_str(), "--json"]).exits(0).json();
+    assert_eq!(view["state"], "COMPLETED");
+    assert_eq!(place.read("workspace/c"), "c");
+    assert_eq!(place.read("workspace/b"), "begin\nend\n");
+    assert_eq!(place.count(&run, |event| matches!(event, Event::Intent(_))), 3, "each step was executed once");
+}
+
+#[test]
+fn what_runs_longer_than_the_settle_timeout_of_the_settings_is_interrupted() {
+    let place = with_test_capabilities();
+    let settings = place.read("redress.yaml");
+    place.write("redress.yaml", format!("{settings}settle_timeout: 0s\nidle_timeout: 1h\n"));
+    let run = interrupted(&place, || ());
+    assert_eq!(place.read("workspace/b"), "begin\n");
+    let submitted = place.entries(&run).swap_remove(0).event;
+    let Event::RunSubmitted(submitted) = submitted else { panic!("{submitted:?}") };
+    assert_eq!((submitted.settle_timeout, submitted.idle_timeout), (Duration(0), Duration::from_secs(3_600)));
+
+    place.write("workspace/go", "");
+    let view = place.redress(&["recover", run.as_str(), "--json"]).exits(0).json();
+    assert_eq!(view["state"], "COMPLETED");
+    assert_eq!(place.read("workspace/b"), "begin\nend\n", "the attempt was made again from where it began");
+}
+
+#[test]
+fn a_damaged_run_keeps_no_other_from_being_listed_used_and_recovered() {
+    let whole = Place::new();
+    let (good, bad) = (orphan(&whole, None), orphan(&whole, None));
+    let done = whole.redress(&["call", "io.fs.exists", "--input", "path=/workspace", "--json"]).exits(0).run();
+    let conn = Connection::open(whole.path(".redress/journal.db")).unwrap();
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(conn);
+    let journal = std::fs::read(whole.path(".redress/journal.db")).unwrap();
+    let rows = [
+        "principal = 'nobody'",
+        "principal = CAST(x'ff' AS TEXT)",
+        "owner = '../journal.db'",
+        "owner = ''",
+        "head = x'00'",
+        "submitted = 'yesterday'",
+        "run = 'no run'",
+        "epoch = 'first'",
+    ];
+    let rows = rows.map(|damage| format!("UPDATE runs SET {damage} WHERE run = '{bad}'"));
+    let events = [format!("UPDATE events SET hash = zeroblob(32) WHERE chain = '{bad}'")];
+    for (index, damage) in rows.iter().chain(&events).enumerate() {
+        let place = Place::new();
+        place.write(".redress/journal.db", &journal);
+        let conn = Connection::open(place.path(".redress/journal.db")).unwrap();
+        assert!(conn.execute(damage, []).unwrap() > 0, "{damage}");
+        drop(conn);
+        let row_is_damaged = index < rows.len();
+        let name = if damage.contains("no run") { "no run" } else { bad.as_str() };
+
+        let listed = place.redress(&["runs", "--json"]).exits(0);
+        let ids: Vec<String> =
+            listed.json().as_array().unwrap().iter().map(|run| run["run"].as_str().unwrap().to_owned()).collect();
+        let all = [done.to_string(), bad.to_string(), good.to_string()];
+        let readable: Vec<&String> = all.iter().filter(|id| !row_is_damaged || **id != bad.to_string()).collect();
+        assert_eq!(ids.iter().collect::<Vec<_>>(), readable, "{damage}");
+        let note = format!("run \"{name}\" is damaged: ");
+        assert_eq!(listed.stderr.contains(&note), row_is_damaged, "{damage}: {listed:?}");
+        place.redress(&["show", done.as_str()]).exits(0);
+        let waits = place.redress(&["approvals"]).exits(0);
+        assert!(waits.stderr.contains(&note), "{damage}: {waits:?}");
+
+        let other = place.redress(&["call", "io.fs.exists", "--input", "path=/workspace"]).exits(0);
+        assert!(other.stderr.contains("recovery: `redress recover`"), "{damage}: {other:?}");
+        let recovered = place.redress(&["recover", "--json"]).exits(1);
+        assert_eq!(recovered.json()[0]["run"], good.as_str(), "{damage}");
+        assert!(recovered.stderr.contains(name), "{damage}: {recovered:?}");
+        assert_eq!(place.read("workspace/a"), "x");
+        let found = place.redress(&["audit", "verify", "--json"]).exits(5).json();
+        let chains: Vec<&str> =
+            found["findings"].as_array().unwrap().iter().map(|found| found["chain"].as_str().unwrap()).collect();
+        assert!(chains.contains(&bad.as_str()), "{damage}: {found}");
+    }
+}
+
+#[test]
+fn the_latest_run_is_not_guessed_where_its_row_is_damaged() {
+    let place = Place::new();
+    orphan(&place, None);
+    let bad = orphan(&place, None);
+    let conn = Connection::open(place.path(".redress/journal.db")).unwrap();
+    conn.execute(&format!("UPDATE runs SET state = 'GONE' WHERE run = '{bad}'"), []).unwrap();
+    drop(conn);
+    let cancel = ["cancel", "latest", "--reason", "r", "--as", "user:op", "--json"];
+    let error = place.redress(&cancel).exits(1).json()["error"].clone();
+    assert_eq!(error["code"], "unreadable-run");
+    assert!(error["message"].as_str().unwrap().contains(bad.as_str()), "{error}");
+    let named = place.redress(&["show", bad.as_str(), "--json"]);
+    assert_eq!(named.code, Some(1), "{named:?}");
+    assert_eq!(named.json()["error"]["code"], "unreadable-run");
 }

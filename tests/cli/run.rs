@@ -3,7 +3,8 @@
 use redress::saga::event::Event;
 use serde_json::Value;
 
-use crate::common::Place;
+use crate::common::{POLICY, Place};
+use crate::guests;
 
 const COPY: &str = r#"
 name: copy
@@ -100,6 +101,32 @@ fn submitting_twice_under_one_key_is_one_run() {
 }
 
 #[test]
+fn a_used_key_is_refused_for_another_workflow_principal_or_input() {
+    let place = Place::new();
+    place.write("w.yaml", COPY);
+    place.write("other.yaml", COPY.replace("/workspace/b", "/workspace/c"));
+    let run = ["run", "w.yaml", "--run-key", "monday", "--json"];
+    let first = place.redress(&run).exits(0).run();
+    let events = place.entries(&first).len();
+    let world = place.world();
+    for (arguments, difference) in [
+        (&["run", "other.yaml"][..], "which was made of another workflow"),
+        (&["run", "w.yaml", "--as", "agent:other"], "which acts for another principal"),
+        (&["run", "w.yaml", "--input", "text=other"], "which was given other inputs"),
+    ] {
+        let refused = place.redress(&[arguments, &["--run-key", "monday", "--json"]].concat()).exits(2).json();
+        let error = &refused["error"];
+        assert_eq!(error["code"], "run-key-taken");
+        assert_eq!(error["message"], format!("the run key `monday` names run {first}, {difference}"));
+        assert!(error["help"].as_str().unwrap().contains("a key of its own"), "{error}");
+    }
+    let same = place.redress(&[&run[..], &["--input", "text=default"]].concat()).exits(0).run();
+    assert_eq!((same, place.entries(&first).len(), place.world()), (first, events, world));
+    let rows = place.redress(&["runs", "--json"]).exits(0).json();
+    assert_eq!(rows.as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn a_call_is_a_run_of_one_step() {
     let place = Place::new();
     let write = ["call", "io.fs.write_file", "--input", "path=/workspace/a", "--input", "content={{ not.a.template }}"];
@@ -109,6 +136,54 @@ fn a_call_is_a_run_of_one_step() {
     let unknown = place.redress(&["call", "io.fs.write_fil"]).exits(2);
     assert!(unknown.stderr.contains("did you mean `io.fs.write_file`?"), "{unknown:?}");
     place.redress(&["call", "io.fs.read_file", "--input", "path=/workspace/none"]).exits(3);
+}
+
+#[test]
+fn what_is_wrong_with_a_call_is_said_at_what_was_typed() {
+    let place = Place::new();
+    place.write("inputs.yaml", "path: [1]\n");
+    let write = "io.fs.write_file";
+    for (arguments, message, (line, column), typed) in [
+        (&["io.fs.write_fil"][..], "no component provides `io.fs.write_fil`", (1, 1), "redress call io.fs.write_fil"),
+        (
+            &[write, "--input", "path=/workspace/a"],
+            "`input`: give `content` or `content_base64`",
+            (1, 1),
+            "redress call io.fs.write_file",
+        ),
+        (
+            &[write, "--input", "path=/a", "--input", "content=x", "--input", "content_base64=eA=="],
+            "`input`: give only one of `content` and `content_base64`",
+            (1, 1),
+            "redress call io.fs.write_file",
+        ),
+        (
+            &[write, "--input", "content=x\u{1b}", "--input", "path=/a", "--input", "path:=5"],
+            "`input.path`: 5 is not of type \"string\"",
+            (4, 11),
+            "  --input path:=5",
+        ),
+        (
+            &[write, "--inputs", "inputs.yaml", "--input", "content=x"],
+            "`input.path`: [1] is not of type \"string\"",
+            (2, 12),
+            "  --inputs inputs.yaml",
+        ),
+    ] {
+        let call = [&["call"], arguments].concat();
+        let error = place.redress(&[&call[..], &["--json"]].concat()).exits(2).json()["error"].clone();
+        assert_eq!((&error["message"], &error["file"]), (&message.into(), &"command line".into()));
+        assert_eq!((&error["line"], &error["column"]), (&line.into(), &column.into()));
+        let told = place.redress(&call).exits(2).stderr;
+        assert!(told.contains(&format!("\n --> command line:{line}:{column}\n{line} | {typed}\n")), "{told}");
+        assert!(!told.contains('\u{1b}'), "{told}");
+    }
+    place.write(
+        "w.yaml",
+        "name: w\nsteps:\n  - { name: a, capability: io.fs.write_file, inputs: { path: /workspace/a } }\n",
+    );
+    let told = place.redress(&["run", "w.yaml"]).exits(2).stderr;
+    assert!(told.contains("step `a`: `input`: give `content` or `content_base64`\n --> w.yaml:3:"), "{told}");
 }
 
 #[test]
@@ -134,6 +209,59 @@ fn a_plan_decides_and_executes_nothing() {
     assert!(text.stdout.contains("rule 1, risk MEDIUM, undo: by its own compensate"), "{text:?}");
     assert!(place.world().is_empty());
     assert!(!place.path(".redress/journal.db").exists());
+}
+
+#[test]
+fn a_plan_warns_of_a_granted_folder_that_is_not_there_with_its_place_in_the_policy() {
+    let place = Place::new();
+    place.write("w.yaml", COPY);
+    std::fs::remove_dir(place.path("workspace")).unwrap();
+    let plan = place.redress(&["plan", "w.yaml", "--json"]).exits(0).json();
+    let folder = place.path("").canonicalize().unwrap().join("workspace");
+    let line = POLICY.lines().position(|line| line.contains("./workspace")).unwrap() + 1;
+    let way_out = format!("make it, or mend policy.yaml:{line}:26");
+    let warning = format!("the granted folder `{}` is not there: {way_out}", folder.display());
+    assert_eq!(plan["steps"][0]["warnings"], serde_json::json!([warning]));
+    let text = place.redress(&["plan", "w.yaml"]).exits(0).stdout;
+    assert!(text.contains(&format!("      warning: {warning}\n")), "{text}");
+}
+
+#[test]
+fn a_plan_says_where_data_could_leave_to_at_worst() {
+    let grants = r#"  - capabilities: ["test.asks_network"]
+    network:
+      - { url: "https://api.example.com/v1/**", methods: [GET, POST], query: true }
+      - { url: "https://other.org/**", methods: [GET] }
+    secrets: [{ name: token, env: TOKEN, hosts: ["api.example.com"] }]
+"#;
+    let policy = POLICY.replace("\"io.fs.*\", \"data", "\"test.*\", \"io.fs.*\", \"data");
+    let policy = policy
+        .replace("rules:\n", "rules:\n  - { principal: \"*\", capabilities: [\"io.fs.delete\"], action: DENY }\n");
+    let place = Place::with_policy(&format!("{policy}{grants}"));
+    place.with_component(&guests::component("plain"));
+    place.write(
+        "w.yaml",
+        "name: w
+steps:
+  - { name: a, capability: io.fs.exists, inputs: { path: /workspace } }
+  - { name: b, capability: test.asks_network, inputs: {} }
+  - { name: c, capability: io.fs.write_file, inputs: { path: /workspace/a, content: a }, compensation: { capability: test.asks_network, inputs: {} } }
+  - { name: d, capability: io.fs.delete, inputs: { path: /workspace/a }, compensation: { capability: test.asks_network, inputs: {} } }
+",
+    );
+    let plan = place.redress(&["plan", "w.yaml", "--json"]).exits(0).json();
+    assert_eq!(
+        plan["egress"],
+        serde_json::json!([
+            { "url": "https://api.example.com/v1/**", "methods": ["GET", "POST"], "query": true, "steps": ["b", "c"] }
+        ])
+    );
+    let text = place.redress(&["plan", "w.yaml"]).exits(0).stdout;
+    let leaves = "can leave to the network:\n  GET, POST \"https://api.example.com/v1/**\", with query by b, c\n";
+    assert!(text.ends_with(leaves), "{text}");
+    assert!(text.contains("      grant secret token from variable \"TOKEN\", for api.example.com\n"), "{text}");
+    let nothing = place.redress(&["plan", "w.yaml", "--as", "user:nobody"]).exits(0).stdout;
+    assert!(nothing.ends_with("can leave to the network: nothing\n"), "{nothing}");
 }
 
 #[test]

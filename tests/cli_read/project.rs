@@ -10,6 +10,7 @@ use redress::journal::{
     Append, Durability, Journal, Kept, NewRun, Options, OwnerIdentity, Payload, Pending, SqliteJournal, Submission,
     Summary,
 };
+use redress::saga::RunState;
 use redress::saga::event::{Decision, Event, Evidence, Mode, Outcome, RunSubmitted, StepResult, StepSpec};
 use redress::types::{
     Action, CapabilityId, Duration, EffectKind, Grant, Principal, Retry, Risk, RunId, StepName, Timestamp, sha256,
@@ -238,7 +239,7 @@ pub fn begin(journal: &SqliteJournal, run: &RunId, name: &str, owner: &str, stat
         owner: OwnerIdentity { id: owner.to_owned(), boot: "boot".to_owned() },
         payloads: vec![workflow, inputs],
         kept: Kept::default(),
-        summary: Summary { state: state.to_owned() },
+        summary: Summary { state: RunState::parse(state).unwrap() },
     })
 }
 

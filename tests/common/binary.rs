@@ -127,6 +127,13 @@ impl Place {
         self
     }
 
+    /// The components of a test folder that the settings name, in place of those that were there.
+    pub fn with_component(&self, file: &Path) {
+        drop(fs::remove_dir_all(self.path("components")));
+        self.copy(file, Path::new("components").join(file.file_name().unwrap()));
+        self.write("redress.yaml", format!("{SETTINGS}components: [components]\n"));
+    }
+
     /// An engine of this process on the journal of this folder, which stands for another process.
     pub fn engine(&self, clock: impl Clock + 'static) -> Engine {
         let journal = SqliteJournal::create_or_open(&self.path(".redress/journal.db"), Options::default()).unwrap();
@@ -144,6 +151,7 @@ impl Place {
             clock: Arc::new(clock),
             observer: Arc::new(NoObserver),
             protected: Vec::new(),
+            webhook: None,
         };
         Engine::new(parts).unwrap()
     }

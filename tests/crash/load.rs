@@ -171,7 +171,7 @@ impl Load {
     /// The newest runs and their states, by the names of their workflows.
     fn known(&self) -> BTreeMap<String, (RunId, &'static str)> {
         let Some(journal) = self.place.journal() else { return BTreeMap::new() };
-        let rows = journal.runs(&RunFilter::default(), None, 2 * self.processes).unwrap();
+        let rows = journal.runs(&RunFilter::default(), None, 2 * self.processes).unwrap().rows;
         let state = |run: &RunId| redress::engine::state_of(&journal, run).unwrap().shown().as_str();
         rows.into_iter().map(|row| (row.workflow, (row.run.clone(), state(&row.run)))).collect()
     }

@@ -121,7 +121,7 @@ impl Place {
     /// All runs, by their ids.
     pub fn ids(&self) -> Vec<RunId> {
         let Some(journal) = self.journal() else { return Vec::new() };
-        journal.runs(&RunFilter::default(), None, 10).unwrap().into_iter().map(|row| row.run).collect()
+        journal.runs(&RunFilter::default(), None, 10).unwrap().rows.into_iter().map(|row| row.run).collect()
     }
 
     /// The states of all runs, from their events.

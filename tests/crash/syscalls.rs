@@ -3,8 +3,8 @@
 //! everything is compared with a run that nobody killed: the end of the run and of each of its steps, the files byte by
 //! byte with their permissions, the journal's chains, and what lies beside the journal.
 //!
-//! `cargo test` tries a sample of the points: each time others, drawn from a seed that is printed. `REDRESS_CRASH=all` tries all of them,
-//! `REDRESS_CRASH_SEED=n` draws as a former time did, and `REDRESS_CRASH='before 117, after 43'` tries one case: the first crash,
+//! `cargo test` tries a sample of the points: each time others, drawn from a seed that is printed. `REDRESS_CRASH=all` tries all of them (`before`
+//! and `after` those of one side), `REDRESS_CRASH_SEED=n` draws as a former time did, and `REDRESS_CRASH='before 117, after 43'` tries one case: the first crash,
 //! and the second one, counted from the first recovery on.
 
 use std::collections::BTreeMap;
@@ -293,13 +293,21 @@ fn sweep(workflow: &Workflow) {
         return;
     }
     let seed = seed();
-    let every = if asked == "all" { 1 } else { (calls / SAMPLE).max(1) };
-    let (before, after) = std::thread::scope(|scope| {
-        let one = scope.spawn(|| one_side(workflow, &expected, calls, (Side::Before, every, seed)));
-        let other = one_side(workflow, &expected, calls, (Side::After, every, seed));
-        (one.join().unwrap(), other)
+    let (every, sides): (u64, &[Side]) = match asked.as_str() {
+        "all" => (1, &[Side::Before, Side::After]),
+        "before" => (1, &[Side::Before]),
+        "after" => (1, &[Side::After]),
+        _ => ((calls / SAMPLE).max(1), &[Side::Before, Side::After]),
+    };
+    let found = std::thread::scope(|scope| {
+        let expected = &expected;
+        let sweep = |side: &Side| {
+            let side = *side;
+            scope.spawn(move || one_side(workflow, expected, calls, (side, every, seed)))
+        };
+        let sides: Vec<_> = sides.iter().map(sweep).collect();
+        sides.into_iter().map(|side| side.join().unwrap()).fold(Found::default(), Found::and)
     });
-    let found = before.and(after);
     let verdict = if found.wrong.is_empty() { "all fine".to_owned() } else { format!("{} WRONG", found.wrong.len()) };
     let points = if every == 1 { "all".to_owned() } else { format!("every {every}th of them, by seed {seed}") };
     let Found { first, second, at, wrong } = found;

@@ -2,6 +2,7 @@ use redress::journal::{
     Append, Durability, HeadAt, Journal, JournalError, Kept, Options, SqliteJournal, Submission, Summary, SystemEvent,
     TargetNote,
 };
+use redress::saga::RunState;
 use redress::saga::event::{Cause, Event, Owner, RollbackStarted};
 use redress::types::{Target, TargetState, Timestamp};
 
@@ -75,7 +76,7 @@ fn a_stale_epochs_append_is_refused() {
     let home = Home::new();
     let (old, new) = (home.open(), home.open());
     let run = create(&old, 1);
-    let taken = new.take_over(&run, 1, &owner("owner-2"), Vec::new(), Timestamp(9_000)).wait().unwrap();
+    let taken = new.take_over(&run, 1, &owner("owner-2"), Vec::new(), Vec::new(), Timestamp(9_000)).wait().unwrap();
     assert_eq!((taken.epoch, taken.entry.seq), (2, 3));
     let stale = JournalError::StaleEpoch { run: run.clone(), epoch: 1, current: 2 };
     assert_eq!(append(&old, &run, durable(9_500, sealed())), Err(stale.clone()));
@@ -97,7 +98,7 @@ fn a_refused_lazy_append_comes_back_with_every_later_append_of_its_owner() {
     assert_eq!(append(&journal, &run, durable(2_000, sealed())), Err(error.clone()));
     assert_eq!(append(&journal, &run, nothing()), Err(error));
     assert_eq!(journal.head(&run).unwrap(), Some(2));
-    let taken = journal.take_over(&run, 1, &owner("owner-2"), Vec::new(), Timestamp(3_000)).wait().unwrap();
+    let taken = journal.take_over(&run, 1, &owner("owner-2"), Vec::new(), Vec::new(), Timestamp(3_000)).wait().unwrap();
     append(&journal, &run, Append::by_owner(taken.epoch, Durability::Sync, vec![(Timestamp(1), sealed())])).unwrap();
 }
 
@@ -107,8 +108,9 @@ fn two_takers_of_one_dead_owner_exactly_one_wins() {
     let journals = [home.open(), home.open()];
     for n in 0..20 {
         let run = create(&journals[0], n);
-        let pending =
-            [0, 1].map(|i| journals[i].take_over(&run, 1, &owner(&format!("taker-{i}")), Vec::new(), Timestamp(2_000)));
+        let pending = [0, 1].map(|i| {
+            journals[i].take_over(&run, 1, &owner(&format!("taker-{i}")), Vec::new(), Vec::new(), Timestamp(2_000))
+        });
         let won = pending.map(|pending| pending.wait());
         assert_eq!(won.iter().filter(|result| result.is_ok()).count(), 1, "{won:?}");
         let lost = won.iter().find_map(|result| result.as_ref().err()).unwrap();
@@ -159,7 +161,7 @@ fn a_taker_is_told_what_came_after_its_own_event() {
     let (journal, other) = (home.open(), home.open());
     let run = create(&journal, 1);
     append(&other, &run, by_anyone(2, vote("before"))).unwrap();
-    let taken = journal.take_over(&run, 1, &owner("owner-2"), Vec::new(), Timestamp(1)).wait().unwrap();
+    let taken = journal.take_over(&run, 1, &owner("owner-2"), Vec::new(), Vec::new(), Timestamp(1)).wait().unwrap();
     append(&other, &run, by_anyone(4, vote("after"))).unwrap();
     let read = journal.entries(&run, 0, usize::try_from(taken.entry.seq).unwrap()).unwrap();
     assert_eq!(read.last(), Some(&taken.entry));
@@ -240,9 +242,9 @@ fn a_summary_without_events_changes_only_the_row() {
     let home = Home::new();
     let journal = home.open();
     let run = create(&journal, 1);
-    append(&journal, &run, nothing().with_summary(Summary { state: "PAUSED".into() })).unwrap();
+    append(&journal, &run, nothing().with_summary(Summary { state: RunState::Paused })).unwrap();
     let row = journal.run(&run).unwrap().unwrap();
-    assert_eq!((row.state.as_str(), row.seq), ("PAUSED", 2));
+    assert_eq!((row.state, row.seq), (RunState::Paused, 2));
     assert_eq!(journal.verify().unwrap().findings, []);
 }
 
@@ -264,10 +266,10 @@ fn a_runs_head_is_recorded_at_its_start_and_close_in_the_same_commit() {
     let journal = home.open();
     let run = create(&journal, 1);
     assert_eq!(journal.commits(), 1);
-    append(&journal, &run, durable(2_000, closed()).with_summary(Summary { state: "COMPLETED".into() })).unwrap();
+    append(&journal, &run, durable(2_000, closed()).with_summary(Summary { state: RunState::Completed })).unwrap();
     assert_eq!(journal.commits(), 2);
     let row = journal.run(&run).unwrap().unwrap();
-    assert_eq!((row.closed, row.state.as_str()), (Some(Timestamp(2_000)), "COMPLETED"));
+    assert_eq!((row.closed, row.state), (Some(Timestamp(2_000)), RunState::Completed));
     let system = journal.system_entries(0, 100).unwrap();
     let kinds: Vec<_> = system.iter().map(|entry| entry.event.kind()).collect();
     assert_eq!(kinds, ["COMPONENT_ADDED", "POLICY_LOADED", "RUN_HEAD", "RUN_HEAD"]);
@@ -365,7 +367,7 @@ fn after_a_failure_to_write_everybody_is_answered_and_nothing_is_tried_again() {
     assert!(matches!(journal.flush().wait(), Err(JournalError::Fatal(_))));
     assert!(matches!(journal.create_run(new_run(2)).wait(), Err(JournalError::Fatal(_))));
     assert!(matches!(
-        journal.take_over(&run, 1, &owner("x"), Vec::new(), Timestamp(1)).wait(),
+        journal.take_over(&run, 1, &owner("x"), Vec::new(), Vec::new(), Timestamp(1)).wait(),
         Err(JournalError::Fatal(_))
     ));
     assert_eq!(journal.head(&run).unwrap(), Some(2), "reading goes on");

@@ -5,6 +5,7 @@
 
 mod append;
 mod opening;
+mod outbox;
 mod processes;
 mod reading;
 mod support;

@@ -3,7 +3,9 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use redress::journal::{Journal, JournalError, Options, OwnerLock, RunFilter, SqliteJournal, SystemEvent, TargetNote};
+use redress::journal::{
+    Journal, JournalError, Messages, Options, OwnerLock, RunFilter, SqliteJournal, SystemEvent, TargetNote,
+};
 use redress::types::{Target, TargetState, Timestamp};
 use rusqlite::Connection;
 
@@ -119,10 +121,25 @@ fn an_empty_file_becomes_a_journal_only_where_one_may_be_made() {
 fn a_newer_schema_is_an_error_that_says_both_versions() {
     let home = Home::new();
     drop(home.open());
-    home.sql().pragma_update(None, "user_version", 2).unwrap();
+    home.sql().pragma_update(None, "user_version", 3).unwrap();
     for open in ALL {
-        assert_eq!(error(open, &home.path()), JournalError::Newer { path: home.path(), found: 2, known: 1 });
+        assert_eq!(error(open, &home.path()), JournalError::Newer { path: home.path(), found: 3, known: 2 });
     }
+}
+
+#[test]
+fn a_journal_from_before_the_outbox_is_read_as_it_is_and_brought_up_to_date_by_whoever_writes() {
+    let home = Home::new();
+    let run = create(&home.open(), 1);
+    home.sql().execute_batch("DROP TABLE outbox; PRAGMA user_version = 1").unwrap();
+    let reader = SqliteJournal::open_read_only(&home.path(), Options::default()).unwrap();
+    assert_eq!(reader.entries(&run, 0, 9).unwrap().len(), 2);
+    assert_eq!(reader.messages(Messages::Waiting, 9), Ok(Vec::new()));
+    assert_eq!(reader.verify().unwrap().findings, []);
+    let writer = home.open();
+    append(&writer, &run, durable(1, sealed()).with_messages(vec![message("msg_1", 7)])).unwrap();
+    assert_eq!(reader.messages(Messages::Waiting, 9).unwrap().len(), 1);
+    assert_eq!(reader.verify().unwrap().findings, []);
 }
 
 #[test]
@@ -160,12 +177,15 @@ fn a_journal_opened_for_reading_reads_everything_and_writes_nothing() {
     let run = create(&writer, 1);
     let reader = SqliteJournal::open_read_only(&home.path(), Options::default()).unwrap();
     assert_eq!(reader.entries(&run, 0, 9).unwrap().len(), 2);
-    assert_eq!(reader.runs(&RunFilter::default(), None, 9).unwrap().len(), 1);
+    assert_eq!(reader.runs(&RunFilter::default(), None, 9).unwrap().rows.len(), 1);
     assert_eq!(reader.verify().unwrap().findings, []);
     let read_only = JournalError::ReadOnly;
     assert_eq!(append(&reader, &run, durable(1, sealed())), Err(read_only.clone()));
     assert_eq!(reader.create_run(new_run(2)).wait(), Err(read_only.clone()));
-    assert_eq!(reader.take_over(&run, 1, &owner("x"), Vec::new(), Timestamp(1)).wait(), Err(read_only.clone()));
+    assert_eq!(
+        reader.take_over(&run, 1, &owner("x"), Vec::new(), Vec::new(), Timestamp(1)).wait(),
+        Err(read_only.clone())
+    );
     assert_eq!(reader.keep(Default::default(), Timestamp(1)).wait(), Err(read_only.clone()));
     let event = SystemEvent::Refused { by: None, request: "x".into(), code: "x".into(), message: "x".into() };
     assert_eq!(reader.record(event, Timestamp(1)).wait(), Err(read_only.clone()));

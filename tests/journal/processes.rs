@@ -98,7 +98,7 @@ fn a_process_that_dies_at_any_commit_leaves_a_whole_journal_with_what_was_commit
             let journal = home.open();
             if let Some(row) = journal.run(&run_id(1)).unwrap() {
                 journal
-                    .take_over(&run_id(1), row.epoch, &owner("owner-2"), Vec::new(), Timestamp(9_999))
+                    .take_over(&run_id(1), row.epoch, &owner("owner-2"), Vec::new(), Vec::new(), Timestamp(9_999))
                     .wait()
                     .unwrap();
             }

@@ -1,4 +1,5 @@
 use redress::journal::{Finding, Flaw, GENESIS, Journal, JournalError, RunFilter, Summary, link};
+use redress::saga::RunState;
 use redress::types::{Digest, RunId, sha256};
 use rusqlite::params;
 
@@ -28,7 +29,7 @@ fn an_unknown_kind_makes_only_its_run_unreadable() {
     assert_eq!(journal.entries(&run, 0, 2).unwrap().len(), 2);
     append(&journal, &other, durable(2_000, sealed())).unwrap();
     assert_eq!(journal.entries(&other, 0, 9).unwrap().len(), 3);
-    assert_eq!(journal.runs(&RunFilter::default(), None, 9).unwrap().len(), 2);
+    assert_eq!(journal.runs(&RunFilter::default(), None, 9).unwrap().rows.len(), 2);
     let foreign = append(&journal, &run, durable(9_000, sealed())).unwrap_err();
     assert_eq!(foreign, JournalError::Unreadable(finding.clone()), "its owner learns it and leaves it");
     assert_eq!(journal.verify().unwrap().findings, [finding]);
@@ -167,14 +168,14 @@ fn ten_thousand_runs_are_listed_page_by_page_newest_first() {
         pending.wait().unwrap();
     }
     for n in (0..10_000).step_by(100) {
-        let append = durable(2_000, closed()).with_summary(Summary { state: "COMPLETED".into() });
+        let append = durable(2_000, closed()).with_summary(Summary { state: RunState::Completed });
         drop(journal.append(&run_id(n), append));
     }
     journal.flush().wait().unwrap();
     let list = |filter: &RunFilter, size: usize| {
         let mut all: Vec<RunId> = Vec::new();
         loop {
-            let page = journal.runs(filter, all.last(), size).unwrap();
+            let page = journal.runs(filter, all.last(), size).unwrap().rows;
             if page.is_empty() {
                 return all;
             }
@@ -184,8 +185,8 @@ fn ten_thousand_runs_are_listed_page_by_page_newest_first() {
     };
     let newest_first: Vec<RunId> = (0..10_000).rev().map(run_id).collect();
     assert_eq!(list(&RunFilter::default(), 100), newest_first);
-    let completed = RunFilter { state: Some("COMPLETED".into()), closed: None };
+    let completed = RunFilter { state: Some(RunState::Completed), closed: None };
     assert_eq!(list(&completed, 7), (0..100).rev().map(|n| run_id(n * 100)).collect::<Vec<_>>());
     assert_eq!(list(&RunFilter { state: None, closed: Some(false) }, 999).len(), 9_900);
-    assert_eq!(list(&RunFilter { state: Some("RUNNING".into()), closed: Some(true) }, 9).len(), 0);
+    assert_eq!(list(&RunFilter { state: Some(RunState::Running), closed: Some(true) }, 9).len(), 0);
 }

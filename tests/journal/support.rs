@@ -1,9 +1,10 @@
 use std::path::PathBuf;
 
 use redress::journal::{
-    Append, Appended, Component, Durability, Journal, JournalError, Kept, NewRun, Options, OwnerIdentity, Payload,
-    PolicyText, SqliteJournal, Submission, Summary,
+    Append, Appended, Component, Durability, Journal, JournalError, Kept, Message, MessageKind, NewRun, Options,
+    OwnerIdentity, Payload, PolicyText, SqliteJournal, Submission, Summary,
 };
+use redress::saga::RunState;
 use redress::saga::event::{Closed, Event, Mode, Operator, RunClosed, RunSubmitted, Sealed, UndoAppended, Verb, Vote};
 use redress::types::{CapabilityId, Duration, Principal, RunId, Salt, StepName, Timestamp, sha256};
 use rusqlite::Connection;
@@ -90,7 +91,7 @@ pub fn new_run(n: u64) -> NewRun {
         owner: owner("owner-1"),
         payloads: vec![workflow, inputs],
         kept: Kept { components: vec![component("wasm")], policies: vec![policy("default: DENY")] },
-        summary: Summary { state: "RUNNING".to_owned() },
+        summary: Summary { state: RunState::Running },
     }
 }
 
@@ -149,4 +150,10 @@ pub fn kinds(journal: &SqliteJournal, run: &RunId) -> Vec<&'static str> {
 
 pub fn seqs(entries: &[redress::saga::event::Entry]) -> Vec<u64> {
     entries.iter().map(|entry| entry.seq).collect()
+}
+
+/// A message about the step of [`step`], made at `at`.
+pub fn message(id: &str, at: u64) -> Message {
+    let body = format!("the body of {id}").into_bytes().into();
+    Message { id: id.to_owned(), kind: MessageKind::ApprovalRequired, step: step(), at: Timestamp(at), body }
 }

@@ -1,4 +1,5 @@
 use redress::journal::{Finding, Flaw, Journal, SqliteJournal, Summary};
+use redress::saga::RunState;
 use redress::types::RunId;
 use rusqlite::{Connection, params};
 
@@ -14,7 +15,7 @@ fn scene() -> (Home, SqliteJournal, Connection, RunId, RunId) {
     append(&journal, &run, durable(3_000, vote("yes"))).unwrap();
     append(&journal, &run, durable(4_000, sealed())).unwrap();
     append(&journal, &other, durable(4_000, sealed())).unwrap();
-    let close = durable(5_000, closed()).with_summary(Summary { state: "COMPLETED".into() });
+    let close = durable(5_000, closed()).with_summary(Summary { state: RunState::Completed });
     append(&journal, &run, close).unwrap();
     let conn = home.sql();
     (home, journal, conn, run, other)

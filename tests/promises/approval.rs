@@ -33,10 +33,10 @@ async fn an_approved_step_runs_exactly_once_with_the_approved_input() {
     assert_eq!(world.read("n"), None);
     assert_eq!(step(&view, "b").input, Some(serde_json::json!({ "path": "/work/n" })));
     let world = world.restart(&asking());
-    assert!(world.engine.orphans().unwrap().is_empty());
+    assert!(world.engine.orphans().unwrap().runs.is_empty());
     world.vote(&view.run, "b", "user:alice", true).unwrap();
     assert_eq!(
-        world.engine.orphans().unwrap(),
+        world.engine.orphans().unwrap().runs,
         std::slice::from_ref(&view.run),
         "a vote alone makes it a run that waits for recovery"
     );
@@ -75,7 +75,7 @@ async fn an_expired_request_rolls_back_and_a_late_vote_is_refused() {
     assert!(refusal(world.vote(&view.run, "b", "user:alice", true)).contains("expired"));
     let world = world.restart(&asking());
     world.clock.move_to(Timestamp(1_700_000_000_000 + 86_400_000 + 1_000));
-    assert_eq!(world.engine.orphans().unwrap(), std::slice::from_ref(&view.run));
+    assert_eq!(world.engine.orphans().unwrap().runs, std::slice::from_ref(&view.run));
     let view = world.resume(&view.run).await;
     is(&view, RunState::RolledBack);
     assert_eq!(code(&view, "b"), "expired");

@@ -10,6 +10,11 @@
 
 #[path = "../common/guests.rs"]
 mod guests;
+#[path = "../common/receiver.rs"]
+mod receiver;
+#[path = "../http/server.rs"]
+#[allow(dead_code, reason = "another test needs the rest")]
+mod server;
 mod world;
 
 mod approval;
@@ -20,3 +25,4 @@ mod recovery;
 mod retry;
 mod rollback;
 mod scale;
+mod webhook;

@@ -10,7 +10,7 @@ async fn a_run_is_never_taken_from_an_owner_that_lives() {
     let run = world.submit("name: one\nsteps:\n  - { name: a, capability: data.hash, inputs: { content: x } }\n").await;
     let other = world.another_engine(ALLOW);
     assert!(matches!(other.take(run.id()).await, Err(EngineError::Owned { .. })));
-    assert!(other.orphans().unwrap().is_empty());
+    assert!(other.orphans().unwrap().runs.is_empty());
     is(&world.drive(&run).await, RunState::Completed);
 }
 
@@ -21,7 +21,7 @@ async fn an_owner_that_lost_its_run_cannot_append_to_it() {
     let other = redress::journal::OwnerLock::acquire(&world.journal.owners_dir()).unwrap();
     let row = world.journal.run(run.id()).unwrap().unwrap();
     let now = redress::types::Timestamp(1);
-    world.journal.take_over(run.id(), row.epoch, other.identity(), Vec::new(), now).wait().unwrap();
+    world.journal.take_over(run.id(), row.epoch, other.identity(), Vec::new(), Vec::new(), now).wait().unwrap();
     let error = run.drive(&redress::engine::Stop::default()).await.unwrap_err();
     assert!(matches!(error, EngineError::Journal(redress::journal::JournalError::StaleEpoch { .. })), "{error}");
 }
@@ -37,10 +37,10 @@ async fn a_run_that_never_started_is_finished_by_whoever_recovers_it() {
     let id = run.id().clone();
     drop(run);
     let world = world.restart(ALLOW);
-    assert_eq!(world.engine.orphans().unwrap(), std::slice::from_ref(&id));
+    assert_eq!(world.engine.orphans().unwrap().runs, std::slice::from_ref(&id));
     is(&world.resume(&id).await, RunState::Completed);
     assert_eq!(world.read("a").as_deref(), Some("x"));
-    assert!(world.engine.orphans().unwrap().is_empty());
+    assert!(world.engine.orphans().unwrap().runs.is_empty());
 }
 
 #[tokio::test]

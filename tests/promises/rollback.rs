@@ -1,7 +1,7 @@
 use std::fs;
 
-use redress::saga::RunState;
 use redress::saga::event::{ResidueKind, Verb};
+use redress::saga::{RunState, StepState};
 
 use crate::world::{ALLOW, World, code, is, states, step};
 
@@ -37,9 +37,9 @@ async fn a_failure_in_the_last_step_leaves_the_tree_byte_for_byte_as_before() {
     is(&view, RunState::RolledBack);
     assert_eq!(world.tree(), before);
     for step in view.steps.iter().filter(|step| step.name != "last") {
-        assert_eq!((step.state, step.checked), ("UNDONE", true), "{step:#?}");
+        assert_eq!((step.state.as_str(), step.checked), ("UNDONE", true), "{step:#?}");
     }
-    assert_eq!(step(&view, "last").state, "FAILED");
+    assert_eq!(step(&view, "last").state, StepState::Failed);
     assert!(world.journal.verify().unwrap().findings.is_empty());
 }
 
@@ -85,7 +85,7 @@ async fn a_component_whose_undo_restores_the_wrong_bytes_is_stuck_and_says_not_r
     world.write("f", "before");
     let view = world.run(&failing_after("test.bad_undo")).await;
     is(&view, RunState::Stuck);
-    assert_eq!((step(&view, "a").state, code(&view, "a").as_str()), ("UNDO_FAILED", "not-restored"));
+    assert_eq!((step(&view, "a").state.as_str(), code(&view, "a").as_str()), ("UNDO_FAILED", "not_restored"));
     world.write("f", "before");
     world.operate(&view.run, Verb::ResolveUndone, Some("a")).unwrap();
     let view = world.resume(&view.run).await;
@@ -109,7 +109,7 @@ async fn an_undo_that_does_nothing_is_found_by_the_host() {
     let world = World::new(ALLOW);
     let view = world.run(&failing_after("test.lazy_undo")).await;
     is(&view, RunState::Stuck);
-    assert_eq!(code(&view, "a"), "not-restored");
+    assert_eq!(code(&view, "a"), "not_restored");
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn a_file_that_somebody_changed_after_the_step_is_never_overwritten() {
     world.operate(&view.run, Verb::Undo, None).unwrap();
     let view = world.resume(&view.run).await;
     is(&view, RunState::Stuck);
-    assert_eq!(code(&view, "a"), "changed-since");
+    assert_eq!(code(&view, "a"), "changed_since");
     assert_eq!(world.read("f").as_deref(), Some("somebody's work"));
     assert!(!world.kinds(&view.run).contains(&"UNDO_INTENT"));
     world.write("f", "after");
@@ -207,7 +207,7 @@ async fn a_directory_that_somebody_put_something_into_is_not_removed() {
     world.operate(&view.run, Verb::Undo, None).unwrap();
     let view = world.resume(&view.run).await;
     is(&view, RunState::Stuck);
-    assert_eq!(code(&view, "a"), "changed-since");
+    assert_eq!(code(&view, "a"), "changed_since");
     assert_eq!(world.read("d/e/theirs").as_deref(), Some("x"));
 }
 
@@ -216,7 +216,7 @@ async fn what_cannot_be_undone_is_named_as_residue() {
     let world = World::new(ALLOW);
     let view = world.run(&failing_after("test.irreversible")).await;
     is(&view, RunState::RolledBackWithResidue);
-    assert_eq!((step(&view, "a").state, view.residue[0].what), ("RESIDUE", ResidueKind::Happened));
+    assert_eq!((step(&view, "a").state.as_str(), view.residue[0].what), ("RESIDUE", ResidueKind::Happened));
     assert_eq!(world.read("f").as_deref(), Some("after"));
 }
 
@@ -285,7 +285,7 @@ async fn a_write_before_the_undo_is_saved_does_not_happen_and_is_clean() {
     for capability in ["test.write_before_save", "test.never_saves"] {
         let view = world.run(&single(capability, "path: /work/f, content: x")).await;
         is(&view, RunState::RolledBack);
-        assert_eq!((code(&view, "a").as_str(), step(&view, "a").state), ("no-undo-saved", "FAILED"));
+        assert_eq!((code(&view, "a").as_str(), step(&view, "a").state.as_str()), ("no-undo-saved", "FAILED"));
         assert!(!world.kinds(&view.run).contains(&"INTENT"));
     }
     let view = world.run(&single("test.pure_writer", "path: /work/f, content: x")).await;

@@ -7,15 +7,15 @@ use std::sync::{Arc, OnceLock};
 
 use redress::document::Source;
 use redress::engine::{
-    Driven, Engine, EngineError, NoObserver, Parts, Registry, Run, RunView, SimClock, StepView, Stop, Submit,
-    Submitted, VoteRequest, operate, view, vote,
+    Clock, Driven, Engine, EngineError, NoObserver, Parts, Registry, Run, RunView, SimClock, StepView, Stop, Submit,
+    Submitted, SystemClock, VoteRequest, Webhook, operate, view, vote,
 };
 use redress::journal::{Journal, Options, SqliteJournal};
 use redress::policy::Policy;
 use redress::saga::event::Verb;
 use redress::saga::{RunState, State};
 use redress::sandbox::{Sandbox, SandboxConfig};
-use redress::types::{Principal, RunId, StepName, Timestamp};
+use redress::types::{Principal, RunId, SecretSource, StepName, Timestamp};
 use redress::workflow::Workflow;
 use serde_json::Map;
 use tempfile::TempDir;
@@ -40,6 +40,7 @@ pub struct World {
     pub clock: SimClock,
     pub journal: Arc<SqliteJournal>,
     pub engine: Engine,
+    webhook: bool,
 }
 
 /// One sandbox for all tests of the process: it holds compiled code, and no state of a run.
@@ -78,33 +79,40 @@ impl World {
     pub fn new(policy: &str) -> World {
         let dir = TempDir::new().unwrap();
         fs::create_dir(dir.path().join("work")).unwrap();
-        World::at(dir, policy, Some(components()))
+        World::at(dir, policy, Some(components()), false)
     }
 
-    fn at(dir: TempDir, policy: &str, components: Option<PathBuf>) -> World {
-        let clock = SimClock::leaping(Timestamp(1_700_000_000_000));
+    /// A world in which a webhook is configured.
+    pub fn telling(policy: &str) -> World {
+        World { webhook: true, ..World::new(policy) }.restart(policy)
+    }
+
+    fn at(dir: TempDir, policy: &str, components: Option<PathBuf>, webhook: bool) -> World {
+        // Receivers refuse signatures that are not of these minutes.
+        let now = if webhook { SystemClock.now() } else { Timestamp(1_700_000_000_000) };
+        let clock = SimClock::leaping(now);
         let journal = Arc::new(
             SqliteJournal::create_or_open(&dir.path().join("journal/journal.db"), Options::default()).unwrap(),
         );
-        let engine = engine(&dir, &journal, &clock, policy, components).unwrap();
-        World { dir, clock, journal, engine }
+        let engine = engine(&dir, &journal, &clock, policy, components, webhook).unwrap();
+        World { dir, clock, journal, engine, webhook }
     }
 
     /// The process ends and another one begins.
     pub fn restart(self, policy: &str) -> World {
-        let World { dir, .. } = self;
-        World::at(dir, policy, Some(components()))
+        let World { dir, webhook, .. } = self;
+        World::at(dir, policy, Some(components()), webhook)
     }
 
     /// The same, but somebody removed all components besides the standard library.
     pub fn restart_without_components(self, policy: &str) -> World {
-        let World { dir, .. } = self;
-        World::at(dir, policy, None)
+        let World { dir, webhook, .. } = self;
+        World::at(dir, policy, None, webhook)
     }
 
     /// Another process with the same journal.
     pub fn another_engine(&self, policy: &str) -> Engine {
-        engine(&self.dir, &self.journal, &self.clock, policy, Some(components())).unwrap()
+        engine(&self.dir, &self.journal, &self.clock, policy, Some(components()), self.webhook).unwrap()
     }
 
     /// Puts another policy in force, as a process that runs on would.
@@ -135,7 +143,7 @@ impl World {
     pub async fn drive(&self, run: &Run) -> RunView {
         let driven = run.drive(&Stop::default()).await.unwrap();
         let view = self.view(run.id());
-        assert!(matches!(driven, Driven::Rest(state) if state.as_str() == view.state), "{driven:?} {}", view.state);
+        assert!(matches!(driven, Driven::Rest(state) if state == view.state), "{driven:?} {}", view.state);
         view
     }
 
@@ -154,14 +162,12 @@ impl World {
     }
 
     pub fn vote(&self, run: &RunId, step: &str, by: &str, approve: bool) -> Result<State, EngineError> {
-        use redress::engine::Clock;
         let request =
             VoteRequest { step: name(step), request: None, by: user(by), approve, reason: "a reason".to_owned() };
         vote(&*self.journal, run, &request, self.clock.now())
     }
 
     pub fn operate(&self, run: &RunId, verb: Verb, step: Option<&str>) -> Result<State, EngineError> {
-        use redress::engine::Clock;
         operate(&*self.journal, run, verb, step.map(name), &user("user:op"), "a reason", self.clock.now())
     }
 
@@ -216,6 +222,7 @@ fn engine(
     clock: &SimClock,
     policy: &str,
     components: Option<PathBuf>,
+    webhook: bool,
 ) -> Result<Engine, EngineError> {
     let mut registry = Registry::standard(sandbox())?;
     if let Some(folder) = components {
@@ -230,6 +237,8 @@ fn engine(
         clock: Arc::new(clock.clone()),
         observer: Arc::new(NoObserver),
         protected: vec![journal.path().to_owned()],
+        // The engine only needs to know that there is one: it sends nothing.
+        webhook: webhook.then(|| Webhook::new("https://hooks.test/", SecretSource::Env("NONE".into())).unwrap()),
     })
 }
 
@@ -238,7 +247,7 @@ pub fn step<'v>(view: &'v RunView, name: &str) -> &'v StepView {
 }
 
 pub fn states(view: &RunView) -> Vec<(&str, &str)> {
-    view.steps.iter().map(|step| (step.name.as_str(), step.state)).collect()
+    view.steps.iter().map(|step| (step.name.as_str(), step.state.as_str())).collect()
 }
 
 pub fn code(view: &RunView, name: &str) -> String {
@@ -246,5 +255,5 @@ pub fn code(view: &RunView, name: &str) -> String {
 }
 
 pub fn is(view: &RunView, state: RunState) {
-    assert_eq!(view.state, state.as_str(), "{:#?}", view.reason);
+    assert_eq!(view.state, state, "{:#?}", view.reason);
 }

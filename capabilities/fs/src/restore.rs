@@ -24,7 +24,7 @@ pub fn begin(record: Record, save: Save) -> Result<Vec<u8>, Failure> {
         restore(&in_force)?;
     } else if let [(path, Before::TooLarge(bytes))] = entries(&record)?[..] {
         let message = format!("undoing this needs at least {bytes} bytes, counted up to `{path}`; the most is 15 MiB");
-        return Err(Failure::new("undo-too-large", message));
+        return Err(Failure::new("undo_too_large", message));
     }
     Ok(in_force)
 }

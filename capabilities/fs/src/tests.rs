@@ -314,7 +314,7 @@ fn a_change_whose_undo_would_be_too_large_does_not_happen() {
             "delete" => json!({ "path": step.folder.path(), "recursive": true }),
             _ => input,
         };
-        assert_eq!(step.execute(verb, input).unwrap_err().code, "undo-too-large", "{verb}");
+        assert_eq!(step.execute(verb, input).unwrap_err().code, "undo_too_large", "{verb}");
         assert_eq!(fs::metadata(step.path("big")).unwrap().len(), 16 << 20, "{verb}");
     }
     let step = world();

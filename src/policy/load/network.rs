@@ -98,8 +98,19 @@ fn read_secret(node: &Node, base_dir: &str, all: &mut Diagnostics) -> Option<Gra
         }
         Some(name.to_owned())
     });
+    let source = read_secret_source(&reader, base_dir, all);
+    let hosts = reader.required("hosts", all).and_then(|node| read_hosts(node, all));
+    Some(GrantedSecret {
+        secret: SecretGrant { name: name?, source: source?, hosts: hosts? },
+        span: name_node.map_or(node.span, |node| node.span),
+    })
+}
+
+/// Reads where the value of a secret is: the key `env` or `file` of its mapping. A file is relative to `base_dir`. What is wrong
+/// is told in `all`.
+pub fn read_secret_source(reader: &MapReader<'_>, base_dir: &str, all: &mut Diagnostics) -> Option<SecretSource> {
     let (env, file) = (reader.optional("env"), reader.optional("file"));
-    let source = match (env, file) {
+    match (env, file) {
         (Some(node), None) => string(node, "`env`", all).and_then(|text| {
             let good = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
             if !good {
@@ -124,12 +135,7 @@ fn read_secret(node: &Node, base_dir: &str, all: &mut Diagnostics) -> Option<Gra
             all.push(Diagnostic::error("bad-secret", reader.span(), message).help(help));
             None
         }
-    };
-    let hosts = reader.required("hosts", all).and_then(|node| read_hosts(node, all));
-    Some(GrantedSecret {
-        secret: SecretGrant { name: name?, source: source?, hosts: hosts? },
-        span: name_node.map_or(node.span, |node| node.span),
-    })
+    }
 }
 
 fn read_hosts(node: &Node, all: &mut Diagnostics) -> Option<Vec<String>> {

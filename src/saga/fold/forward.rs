@@ -3,6 +3,7 @@
 use super::{Check, ensure, skipped};
 use crate::saga::event::{Decision, Entry, Intent, Mode, Outcome, StepResult, UndoAppended, Vote};
 use crate::saga::next::retry_allowed;
+use crate::saga::planted::{self, Bug};
 use crate::saga::state::{OpenAttempt, Phase, State, Status, Step, StepIndex, Touched};
 use crate::types::{Action, Failure, Target, TargetState, Timestamp, code};
 
@@ -121,6 +122,7 @@ impl State {
         self.check_result(index, step, event)?;
         let phase = self.phase;
         self.open.remove(&index);
+        let results = self.seq;
         let step = self.step_mut(index)?;
         let open = step.open.take();
         step.attempts = step.attempts.max(event.attempt);
@@ -134,6 +136,7 @@ impl State {
             Outcome::Unclear => true,
         };
         if let (true, Some(open)) = (unclean, &open) {
+            let order = if planted::is(Bug::IntentOrder) { results } else { open.order };
             let mut targets: Vec<(Target, TargetState, Option<TargetState>)> = event
                 .evidence
                 .targets
@@ -143,7 +146,7 @@ impl State {
             if targets.is_empty() {
                 targets.push((open.first.0.clone(), open.first.1.clone(), None));
             }
-            count_in(step, open, targets);
+            count_in(step, order, open, targets);
         }
         step.last_error = event.error.clone();
         step.retry_at = event.retry_at;
@@ -198,6 +201,11 @@ impl State {
     }
 
     pub(super) fn succeed(&mut self, index: StepIndex) -> Check {
+        let step = self.step_mut(index)?;
+        if planted::is(Bug::ApprovalConsumption) && step.request().is_some() && step.attempts == 1 {
+            step.status = Status::Waiting;
+            return Ok(());
+        }
         self.ready.remove(&index);
         self.unfinished -= 1;
         let step = self.step_mut(index)?;
@@ -241,18 +249,33 @@ impl State {
     }
 }
 
-/// Takes an attempt that was not clean into account: its place, its undo record, its targets.
-pub(super) fn count_in(step: &mut Step, open: &OpenAttempt, targets: Vec<(Target, TargetState, Option<TargetState>)>) {
+/// Takes an attempt that was not clean into account: its place among the INTENTs, its undo record, its targets.
+pub(super) fn count_in(
+    step: &mut Step,
+    order: u64,
+    open: &OpenAttempt,
+    targets: Vec<(Target, TargetState, Option<TargetState>)>,
+) {
     if step.order.is_none() {
-        step.order = Some(open.order);
+        step.order = Some(order);
         step.record = open.undo;
+    } else if planted::is(Bug::RecordInForce) {
+        step.record = open.undo.or(step.record);
     }
     step.appended.extend(open.appended.iter().copied());
+    let known = step.targets_known;
     for (target, before, after) in targets {
-        step.touched
-            .entry(target)
-            .and_modify(|touched| touched.after = after.clone())
-            .or_insert(Touched { before, after });
+        let first = || match known || target.host_path().is_none() {
+            true => before,
+            false => TargetState::Unknown { error: "an attempt that died with the machine may have changed it".into() },
+        };
+        match step.touched.get_mut(&target) {
+            Some(touched) => touched.after = after,
+            None => {
+                let before = first();
+                step.touched.insert(target, Touched { before, after });
+            }
+        }
     }
 }
 

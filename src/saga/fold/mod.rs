@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use thiserror::Error;
 
-use super::event::{Entry, Event, Mode, Owner, StepSubmitted, TargetNote};
+use super::event::{Entry, Event, Mode, Owner, StepSubmitted, TargetNote, UNKNOWN_BOOT};
 use super::state::{MAX_DEATHS, Phase, State, Status, Step, StepIndex};
 use crate::types::{Failure, Retry, StepName, code};
 use forward::count_in;
@@ -235,9 +235,13 @@ impl State {
 
     fn owner(&mut self, event: &Owner) -> Check {
         ensure(event.epoch == self.epoch() + 1, || format!("the next epoch is {}", self.epoch() + 1))?;
+        // What was noted of further targets is not synced: it is whole unless the machine went down.
+        let same_boot =
+            self.owner.as_ref().is_some_and(|before| before.boot == event.boot && event.boot != UNKNOWN_BOOT);
         self.owner = Some(event.clone());
         for index in std::mem::take(&mut self.open) {
             self.die(index, &event.noted)?;
+            self.step_mut(index)?.targets_known &= same_boot;
         }
         for index in self.to_undo.values() {
             if let Some(step) = self.steps.get_mut(*index).filter(|step| step.undo.open.is_some()) {
@@ -263,7 +267,7 @@ impl State {
         let mut targets = vec![(open.first.0.clone(), open.first.1.clone(), None)];
         let own = noted.iter().filter(|note| note.step == step.spec.name && note.attempt == open.number);
         targets.extend(own.map(|note| (note.target.clone(), note.before.clone(), None)));
-        count_in(step, &open, targets);
+        count_in(step, open.order, &open, targets);
         let again = phase == Phase::Forward && step.spec.idempotent && step.died.len() < MAX_DEATHS;
         if again {
             step.status = Status::Waiting;

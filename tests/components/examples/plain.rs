@@ -1,5 +1,6 @@
 //! Well-behaved helpers: they count, wait, log and tell.
 
+use std::fs;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ fn capabilities() -> Vec<Capability> {
         Capability { idempotent: false, ..reversible("test.count", count) },
         reversible("test.count_idem", count),
         reversible("test.slow", slow),
+        reversible("test.until", until),
         capability("test.irreversible", Effect::Irreversible, only_write, nothing),
         reversible("test.write", save_and_write),
         pure("test.echo", |call| Ok(Input::of(&call.input).0)),
@@ -19,6 +21,10 @@ fn capabilities() -> Vec<Capability> {
             Ok(json!({ "input": call.input, "key": call.key, "attempt": call.attempt, "timeout_ms": call.timeout_ms }))
         }),
         pure("test.log", log),
+        Capability {
+            permissions: &["http:* https://*.example.com", "secret:*"],
+            ..reversible("test.asks_network", |call| Ok(Input::of(&call.input).0))
+        },
         pure("test.context", |call| Ok(json!({ "value": context::get(Input::of(&call.input).text("name")) }))),
         Capability {
             output: json!({ "type": "object", "required": ["number"], "properties": { "number": { "type": "integer" } } }),
@@ -49,6 +55,18 @@ fn slow(call: &Call) -> Result<Value, Failure> {
     prepare(&[input.text("path")])?;
     append_line(input.text("path"), "begin")?;
     sleep(Duration::from_millis(input.number("ms")));
+    append_line(input.text("path"), "end")?;
+    Ok(json!({ "path": input.text("path") }))
+}
+
+/// `{path, until}`: adds the line `begin`, waits until the file `until` is there, adds the line `end`.
+fn until(call: &Call) -> Result<Value, Failure> {
+    let input = Input::of(&call.input);
+    prepare(&[input.text("path")])?;
+    append_line(input.text("path"), "begin")?;
+    while !fs::exists(input.text("until")).unwrap_or(false) {
+        sleep(Duration::from_millis(5));
+    }
     append_line(input.text("path"), "end")?;
     Ok(json!({ "path": input.text("path") }))
 }
