@@ -150,7 +150,7 @@ impl From<JournalError> for CliError {
             error => error.help(),
         };
         let answer = match error {
-            JournalError::NotFound { .. } => CliError::usage("no-journal", message),
+            JournalError::NotFound { .. } | JournalError::Empty { .. } => CliError::usage("no-journal", message),
             JournalError::UnknownRun { .. } => CliError::usage("no-such-run", message),
             JournalError::Backup { .. } => CliError::usage("backup", message),
             JournalError::Exists { .. } => CliError::usage("exists", message),

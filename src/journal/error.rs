@@ -18,6 +18,12 @@ pub enum JournalError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// Opened without leave to create, and nothing was written into the file yet: whoever made it died before it was a journal.
+    #[error("there is no journal at `{}` yet: the file is empty", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file that is something else.
     #[error("`{}` is not a journal: {what}", path.display())]
     NotAJournal {
@@ -189,7 +195,9 @@ impl JournalError {
     /// What a person can do about it.
     pub fn help(&self) -> Option<&'static str> {
         Some(match self {
-            JournalError::NotFound { .. } => "name the journal with `--journal FILE`, or begin with `redress run`",
+            JournalError::NotFound { .. } | JournalError::Empty { .. } => {
+                "name the journal with `--journal FILE`, or begin with `redress run`"
+            }
             JournalError::NotAJournal { .. } => {
                 "name another file with `--journal FILE`; nothing was changed in this one"
             }

@@ -5,9 +5,10 @@
 //! stopped. So whoever gets the lock of an owner's file knows that this owner is dead, without lease times and without clocks.
 //!
 //! A file gets its name only once it is locked, so a file that nobody locks belongs to nobody alive, and may be removed by
-//! whoever gets its lock; an owner whose file is gone is dead. Ids are never used twice. Those who ask take a shared lock, so
-//! that none of them takes another one for the owner: several may know that an owner is dead, and which of them gets a run is
-//! decided by the run's epoch.
+//! whoever gets its lock; an owner whose file is gone is dead. A file that has no name yet begins with a dot and is removed in the
+//! same way; if its maker lives after all, it finds its file gone or locked, and makes another one. Ids are never used twice.
+//! Those who ask take a shared lock, so that none of them takes another one for the owner: several may know that an owner is
+//! dead, and which of them gets a run is decided by the run's epoch.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
@@ -61,10 +62,8 @@ impl OwnerLock {
             id: uuid::Uuid::now_v7().to_string(),
             boot: boot.map_or_else(|_| UNKNOWN_BOOT.to_owned(), |boot| boot.trim().to_owned()),
         };
-        let unnamed = dir.join(format!(".{}", identity.id));
-        let failed = on_file("lock the owner file", &unnamed);
         let path = dir.join(&identity.id);
-        let file = lock_and_name(&unnamed, &path).map_err(failed)?;
+        let file = lock_and_name(dir, &path).map_err(on_file("lock the owner file", &path))?;
         Ok(OwnerLock { identity, _file: Guard { path, _locked: Some(file) } })
     }
 
@@ -74,12 +73,22 @@ impl OwnerLock {
     }
 }
 
-fn lock_and_name(unnamed: &Path, path: &Path) -> std::io::Result<File> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(unnamed)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    writeln!(file, "{}", std::process::id())?;
-    fs::rename(unnamed, path)?;
-    Ok(file)
+fn lock_and_name(dir: &Path, path: &Path) -> std::io::Result<File> {
+    loop {
+        let unnamed = dir.join(format!(".{}", uuid::Uuid::now_v7()));
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unnamed)?;
+        let named =
+            flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(std::io::Error::from).and_then(|()| {
+                writeln!(file, "{}", std::process::id())?;
+                fs::rename(&unnamed, path)
+            });
+        match named {
+            Ok(()) => return Ok(file),
+            // Somebody took it for a dead process's before it was locked.
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Whether this can be the name of an owner file: one that does not lead elsewhere.
@@ -93,6 +102,11 @@ pub fn try_lock_dead(dir: &Path, owner: &str) -> Result<Option<Guard>, JournalEr
     if !is_name(owner) {
         return Err(on_file("open the owner file", &path)(ErrorKind::InvalidInput.into()));
     }
+    guard(path)
+}
+
+/// The guard of a file that nobody alive holds.
+fn guard(path: PathBuf) -> Result<Option<Guard>, JournalError> {
     let file = match File::open(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(Guard { path, _locked: None })),
         other => other.map_err(on_file("open the owner file", &path))?,
@@ -104,14 +118,10 @@ pub fn try_lock_dead(dir: &Path, owner: &str) -> Result<Option<Guard>, JournalEr
     }
 }
 
-/// Removes the files of owners that are dead. Files that are just being made, which begin with a dot, are left.
+/// Removes the files of processes that are dead, also those that never got their names.
 fn remove_stale(dir: &Path) -> Result<(), JournalError> {
     for entry in fs::read_dir(dir).map_err(on_file("list", dir))? {
-        let entry = entry.map_err(on_file("list", dir))?;
-        match entry.file_name().to_str() {
-            Some(name) if !name.starts_with('.') => drop(try_lock_dead(dir, name)?),
-            _ => {}
-        }
+        drop(guard(entry.map_err(on_file("list", dir))?.path())?);
     }
     Ok(())
 }
@@ -151,11 +161,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let live = OwnerLock::acquire(dir.path()).unwrap();
         fs::write(dir.path().join("dead"), "1\n").unwrap();
+        fs::write(dir.path().join(".died-before-it-had-a-name"), "").unwrap();
         let next = OwnerLock::acquire(dir.path()).unwrap();
         let mut left: Vec<String> =
             fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         left.sort();
         assert_eq!(left, [live.identity().id.clone(), next.identity().id.clone()]);
+    }
+
+    #[test]
+    fn many_who_begin_and_clean_up_at_once_all_get_their_locks() {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let owner = OwnerLock::acquire(dir.path()).unwrap();
+                        assert!(try_lock_dead(dir.path(), &owner.identity().id).unwrap().is_none());
+                    }
+                });
+            }
+        });
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -104,9 +104,7 @@ enum Content {
 pub(super) fn open_writer(path: &Path, busy: Duration, create: bool) -> Result<Connection, JournalError> {
     let mut conn = connect(path, busy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     match examine(&conn, path)? {
-        Content::Nothing if !create => {
-            return Err(JournalError::NotAJournal { path: path.to_owned(), what: "the file is empty".to_owned() });
-        }
+        Content::Nothing if !create => return Err(JournalError::Empty { path: path.to_owned() }),
         Content::Backup(_) => return Err(JournalError::Backup { path: path.to_owned() }),
         Content::Nothing | Content::Journal(_) => {}
     }
@@ -128,14 +126,14 @@ pub(super) fn open_reader(path: &Path, busy: Duration) -> Result<Connection, Jou
 
 /// Checks, without changing anything, that a file is a journal that this program can read.
 pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), JournalError> {
-    let what = match examine(conn, path)? {
-        Content::Nothing => "the file is empty".to_owned(),
+    let path = path.to_owned();
+    match examine(conn, &path)? {
+        Content::Nothing => Err(JournalError::Empty { path }),
         Content::Journal(version) | Content::Backup(version) if version < OLDEST_READABLE => {
-            format!("its schema version is {version}")
+            Err(JournalError::NotAJournal { path, what: format!("its schema version is {version}") })
         }
-        Content::Journal(_) | Content::Backup(_) => return Ok(()),
-    };
-    Err(JournalError::NotAJournal { path: path.to_owned(), what })
+        Content::Journal(_) | Content::Backup(_) => Ok(()),
+    }
 }
 
 fn connect(path: &Path, busy: Duration, mode: OpenFlags) -> Result<Connection, JournalError> {

@@ -1,5 +1,7 @@
-//! I6: whatever commit of the journal the process dies at, a restart reaches the same end and the same world as without the
-//! crash. The real binary is killed with SIGKILL before and after each commit in turn, and once more during each recovery.
+//! I6: wherever the process dies, a restart reaches the same end and the same world as without the crash.
+//!
+//! Here the real binary is killed with SIGKILL before and after each commit of the journal in turn, and once more during each
+//! recovery. `syscalls.rs` does the same at each system call that changes a file, `load.rs` to many processes at once.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,134 +10,19 @@
     reason = "a test that cannot go on has failed"
 )]
 
-#[path = "common/guests.rs"]
+#[path = "../common/guests.rs"]
 mod guests;
+mod load;
+mod place;
+mod syscalls;
+mod tracer;
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::process::Command;
 
-use redress::engine::state_of;
-use redress::journal::{Journal, Options, RunFilter, SqliteJournal};
-use redress::types::RunId;
-use tempfile::TempDir;
+use redress::journal::Journal;
 
-const POLICY: &str = r#"
-default: DENY
-rules:
-  - { principal: "agent:demo", capabilities: ["*"], action: ALLOW, accept_risk: HIGH }
-grants:
-  - capabilities: ["*"]
-    filesystem: [{ host: ./work, guest: /work, access: read-write }]
-"#;
-
-/// A settings file, a policy, a workspace with something in it, and one compiled-code cache for all.
-struct Place {
-    dir: TempDir,
-}
-
-impl Place {
-    fn new(workflow: &str) -> Place {
-        Place::with_policy(workflow, POLICY)
-    }
-
-    fn with_policy(workflow: &str, policy: &str) -> Place {
-        let dir = TempDir::new().unwrap();
-        let write = |name: &str, text: &str| {
-            let path = dir.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        };
-        write(
-            "redress.yaml",
-            "policy: policy.yaml\njournal: .redress/journal.db\nprincipal: agent:demo\ncomponents: [parts]\n",
-        );
-        write("policy.yaml", policy);
-        write("workflow.yaml", workflow);
-        write("work/old/deep", "kept");
-        write("work/log", "line\n");
-        fs::write(dir.path().join("work/bin"), [0u8, 159, 146, 150, 255, 13, 10]).unwrap();
-        fs::create_dir(dir.path().join("parts")).unwrap();
-        for name in ["plain", "flaky"] {
-            fs::copy(guests::component(name), dir.path().join(format!("parts/{name}.wasm"))).unwrap();
-        }
-        if let Some(cache) = CACHE.get() {
-            copy(cache, &dir.path().join(".redress/cache"));
-        }
-        Place { dir }
-    }
-
-    fn redress(&self, arguments: &[&str], crash: Option<(&str, u64)>) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_redress"));
-        command.args(arguments).current_dir(self.dir.path());
-        if let Some((when, commit)) = crash {
-            command.env(format!("REDRESS_CRASH_AT_COMMIT_{when}"), commit.to_string());
-        }
-        command.output().unwrap()
-    }
-
-    fn tree(&self) -> BTreeMap<String, Option<Vec<u8>>> {
-        let mut tree = BTreeMap::new();
-        collect(&self.dir.path().join("work"), "", &mut tree);
-        tree
-    }
-
-    fn journal(&self) -> Option<SqliteJournal> {
-        SqliteJournal::open_read_only(&self.dir.path().join(".redress/journal.db"), Options::default()).ok()
-    }
-
-    /// All runs, by their ids.
-    fn ids(&self) -> Vec<RunId> {
-        let Some(journal) = self.journal() else { return Vec::new() };
-        journal.runs(&RunFilter::default(), None, 10).unwrap().rows.into_iter().map(|row| row.run).collect()
-    }
-
-    /// The states of all runs, from their events.
-    fn runs(&self) -> Vec<&'static str> {
-        let state = |run: &RunId| state_of(&self.journal().unwrap(), run).unwrap().shown().as_str();
-        self.ids().iter().map(state).collect()
-    }
-}
-
-static CACHE: OnceLock<PathBuf> = OnceLock::new();
-
-fn collect(dir: &Path, at: &str, tree: &mut BTreeMap<String, Option<Vec<u8>>>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let entry = entry.unwrap();
-        let name = format!("{at}/{}", entry.file_name().to_string_lossy());
-        if entry.file_type().unwrap().is_dir() {
-            tree.insert(name.clone(), None);
-            collect(&entry.path(), &name, tree);
-        } else {
-            tree.insert(name, Some(fs::read(entry.path()).unwrap()));
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    fs::set_permissions(to, fs::metadata(from).unwrap().permissions()).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-fn killed(output: &Output) -> bool {
-    output.status.signal() == Some(9)
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
+use place::{POLICY, Place, killed, text};
 
 /// Crashes at every commit in turn. `ends` says which other ends are right besides the one without a crash: pairs of a
 /// state and whether the world is then as before the run.
@@ -145,11 +32,6 @@ fn crash_everywhere(workflow: &str, others: &[&str]) {
     let output = reference.redress(&["run", "workflow.yaml"], None);
     let (end, after) = (reference.runs(), reference.tree());
     assert_eq!(end.len(), 1, "{}", text(&output));
-    let cache = TempDir::new().unwrap().keep();
-    if reference.dir.path().join(".redress/cache").is_dir() {
-        copy(&reference.dir.path().join(".redress/cache"), &cache);
-        CACHE.get_or_init(|| cache);
-    }
     let mut crashes = 0;
     for when in ["BEFORE", "AFTER"] {
         for commit in 1.. {
@@ -222,6 +104,26 @@ steps:
 }
 
 #[test]
+fn a_declared_compensation_that_finds_its_work_done_by_one_that_was_interrupted_is_done() {
+    crash_everywhere(
+        r#"
+name: declared
+steps:
+  - name: a
+    capability: io.fs.write_file
+    inputs: { path: /work/a, content: a }
+    compensation: { capability: io.fs.delete, inputs: { path: "{{ a.path }}" } }
+  - name: b
+    capability: io.fs.move
+    inputs: { from: /work/log, to: /work/b }
+    compensation: { capability: io.fs.move, inputs: { from: "{{ b.to }}", to: "{{ b.from }}" } }
+  - { name: last, capability: test.fail, inputs: {} }
+"#,
+        &[],
+    );
+}
+
+#[test]
 fn a_step_that_is_not_idempotent_rolls_back_where_its_outcome_is_unclear() {
     crash_everywhere(
         r#"
@@ -263,7 +165,7 @@ steps:
                     place.redress(&["recover", &run], None);
                 }
             }
-            let count = fs::read_to_string(place.dir.path().join("work/n")).ok();
+            let count = fs::read_to_string(place.path("work/n")).ok();
             match (place.runs()[0], count.as_deref()) {
                 ("COMPLETED", Some("execute 1\n")) => {}
                 ("ROLLED_BACK", None) => assert_eq!(place.tree(), before),
@@ -285,12 +187,12 @@ fn a_stopped_owner_keeps_its_run() {
     );
     let mut owner = Command::new(env!("CARGO_BIN_EXE_redress"))
         .args(["run", "workflow.yaml", "--json"])
-        .current_dir(place.dir.path())
+        .current_dir(place.path(""))
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
     // It owns the run and is in the middle of the step's effects.
-    while !place.dir.path().join("work/s").exists() {
+    while !place.path("work/s").exists() {
         assert!(owner.try_wait().unwrap().is_none(), "it ended before it began");
         std::thread::yield_now();
     }
