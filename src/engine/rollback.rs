@@ -8,6 +8,9 @@
 //! 4. Each target is compared with its state before the step. Where an attempt died with the machine, a further target may
 //!    be known to nobody but the component: its undo is then not held to the known ones, and one that changed others, or
 //!    that was tried before, counts as done and not as checked.
+//!
+//! A declared compensation that was interrupted is called again. If that call fails, but let nothing out, and everything that the
+//! step touched is known, a file and as before, then the one before had done its work, and the step is undone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -183,9 +186,15 @@ impl Live {
         let mut core = self.lock();
         let step = step_at(&core, index)?;
         let log = report.log.filter(|log| !log.is_empty()).map(Payload::new).transpose()?;
+        let remade = !self.remade(&core, &step).is_empty();
         let (outcome, checked, error) = match report.result {
+            Err(error) if !report.evidence.let_out && found_done(&step, before, remade) => {
+                let told = escape(&error.to_string());
+                tracing::warn!(run = %self.run, step = %step.spec.name, "undo, attempt {attempt} found it done: {told}");
+                (UndoOutcome::Undone, true, None)
+            }
             Err(error) => (UndoOutcome::Failed, false, Some(error)),
-            Ok(_) => match verify(before, !self.remade(&core, &step).is_empty()) {
+            Ok(_) => match verify(before, remade) {
                 Ok(checked) => {
                     let known = |record: &TargetRecord| {
                         record.target.host_path().is_none() || before.contains_key(&record.target)
@@ -255,6 +264,13 @@ fn stranger_in(step: &Step, directory: &str) -> Option<String> {
         |path: &Path| step.touched.keys().any(|target| target.host_path().is_some_and(|own| Path::new(own) == path));
     let entries = std::fs::read_dir(directory).ok()?;
     entries.flatten().map(|entry| entry.path()).find(|path| !own(path)).map(|path| path.display().to_string())
+}
+
+/// Whether a declared compensation was interrupted, and everything that its step touched is known, a file, and as before.
+fn found_done(step: &Step, before: &BTreeMap<Target, TargetState>, remade: bool) -> bool {
+    let declared = step.compensation.is_some() && step.undo.interrupted;
+    let files = before.keys().all(|target| target.host_path().is_some());
+    declared && files && step.targets_known && verify(before, remade) == Ok(true)
 }
 
 /// Whether all files are as before; true if at least one could be compared, and all that there are were. Of what requests

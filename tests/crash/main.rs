@@ -104,6 +104,26 @@ steps:
 }
 
 #[test]
+fn a_declared_compensation_that_finds_its_work_done_by_one_that_was_interrupted_is_done() {
+    crash_everywhere(
+        r#"
+name: declared
+steps:
+  - name: a
+    capability: io.fs.write_file
+    inputs: { path: /work/a, content: a }
+    compensation: { capability: io.fs.delete, inputs: { path: "{{ a.path }}" } }
+  - name: b
+    capability: io.fs.move
+    inputs: { from: /work/log, to: /work/b }
+    compensation: { capability: io.fs.move, inputs: { from: "{{ b.to }}", to: "{{ b.from }}" } }
+  - { name: last, capability: test.fail, inputs: {} }
+"#,
+        &[],
+    );
+}
+
+#[test]
 fn a_step_that_is_not_idempotent_rolls_back_where_its_outcome_is_unclear() {
     crash_everywhere(
         r#"

@@ -246,6 +246,7 @@ impl State {
         for index in self.to_undo.values() {
             if let Some(step) = self.steps.get_mut(*index).filter(|step| step.undo.open.is_some()) {
                 step.undo.open = None;
+                step.undo.interrupted = true;
                 if step.undo.counted >= Retry::UNDO.max_attempts {
                     let why = "the host died in its last attempt to undo the step";
                     step.status = Status::UndoFailed(Failure::new(code::HOST_DIED, why));
