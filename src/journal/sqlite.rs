@@ -91,6 +91,9 @@ impl SqliteJournal {
         for beside in [owners(&folder), noted(&folder)] {
             place::make_folder(&beside)?;
         }
+        targets::forget_ended(&noted(&folder), |run| {
+            reader::run(&conn, run).is_ok_and(|row| row.is_some_and(|row| row.closed.is_some()))
+        });
         let commits = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&commits);
         let count = move || {

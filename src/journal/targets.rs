@@ -40,6 +40,18 @@ pub(super) fn noted(dir: &Path, run: &RunId) -> Result<Vec<TargetNote>, JournalE
     Ok(bytes.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
 }
 
+/// Removes the notes of runs that have ended: their process may have died before it did.
+pub(super) fn forget_ended(dir: &Path, ended: impl Fn(&RunId) -> bool) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let run = name.to_str().and_then(|name| name.strip_suffix(".jsonl")).and_then(|run| RunId::parse(run).ok());
+        if let Some(run) = run.filter(&ended) {
+            forget(dir, &run);
+        }
+    }
+}
+
 /// Removes a run's notes. Whether that succeeds does not matter to anybody: they are read only while the run goes on.
 pub(super) fn forget(dir: &Path, run: &RunId) {
     drop(fs::remove_file(file(dir, run)));

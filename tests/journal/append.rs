@@ -416,7 +416,15 @@ fn noted_targets_stay_until_the_run_is_closed() {
     };
     journal.note_target(&run, &note).unwrap();
     append(&journal, &run, durable(2_000, sealed())).unwrap();
-    assert_eq!(home.open().noted_targets(&run).unwrap(), [note]);
+    assert_eq!(home.open().noted_targets(&run).unwrap(), std::slice::from_ref(&note));
     append(&journal, &run, durable(2_000, closed())).unwrap();
     assert_eq!(journal.noted_targets(&run).unwrap(), []);
+    // A process that dies right after the commit leaves them to the next one.
+    let (ended, going_on) = (note.clone(), create(&journal, 2));
+    journal.note_target(&run, &ended).unwrap();
+    journal.note_target(&going_on, &ended).unwrap();
+    drop(journal);
+    let journal = home.open();
+    assert_eq!(journal.noted_targets(&run).unwrap(), []);
+    assert_eq!(journal.noted_targets(&going_on).unwrap(), [ended]);
 }
