@@ -115,8 +115,23 @@ fn every_invariant_names_its_tests_or_says_that_there_is_none() {
 }
 
 #[test]
+fn every_row_of_the_guarantees_names_tests_that_there_are() {
+    let text = read("docs/GUARANTEES.md");
+    let tests = tests();
+    for name in in_backticks(&text).into_iter().filter(|word| is_test_name(word)) {
+        assert!(tests.contains(name), "there is no test `{name}`");
+    }
+    let tables = text.split("\n## ").filter(|section| section.contains("| shown by |"));
+    for row in tables.flat_map(|section| section.lines()).filter(|line| line.starts_with("| ")) {
+        let shown = row.rsplit('|').nth(1).unwrap();
+        let heading = shown.trim() == "shown by";
+        assert!(heading || in_backticks(shown).into_iter().any(is_test_name), "no test: {row}");
+    }
+}
+
+#[test]
 fn the_guarantee_stands_word_for_word() {
-    for file in ["README.md", "docs/SEMANTICS.md"] {
+    for file in ["README.md", "docs/SEMANTICS.md", "docs/GUARANTEES.md"] {
         assert!(flat(&read(file)).contains(GUARANTEE), "{file} has another wording");
     }
 }
@@ -208,6 +223,7 @@ fn every_dependency_has_its_line_and_every_line_its_dependency() {
         "capabilities/data/Cargo.toml",
         "capabilities/fs/Cargo.toml",
         "tests/components/Cargo.toml",
+        "tests/tracer/Cargo.toml",
     ];
     let mut used = BTreeSet::new();
     for file in manifests {

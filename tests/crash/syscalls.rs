@@ -351,12 +351,9 @@ fn one_side(workflow: &Workflow, expected: &Expected, calls: u64, (side, every, 
         let again = if random.bool() { Side::Before } else { Side::After };
         let points = [Point { side, call }, Point { side: again, call: random.u64(1..=longest + longest / 4 + 8) }];
         let case = format!("{}, {}", points[0], points[1]);
-        match play(workflow, &points) {
+        let wrong = match play(workflow, &points) {
             Ok(played) if played.killed_at.is_empty() => return found,
             Ok(played) => {
-                if let Some(problem) = expected.compare(Some(&played.end), &played.tree) {
-                    found.wrong.push((case, format!("{problem}\n{}", played.log)));
-                }
                 for (_, name) in &played.killed_at {
                     *found.at.entry(name.clone()).or_default() += 1;
                 }
@@ -366,11 +363,19 @@ fn one_side(workflow: &Workflow, expected: &Expected, calls: u64, (side, every, 
                 } else {
                     found.second += 1;
                 }
+                let problem = expected.compare(Some(&played.end), &played.tree);
+                problem.map(|problem| format!("{problem}\n{}", played.log))
             }
-            Err(problem) if found.wrong.len() < 100 => found.wrong.push((case, problem)),
-            Err(_) => return found,
+            Err(problem) => Some(problem),
+        };
+        if let Some(problem) = wrong {
+            say(&format!("{}: WRONG if killed {case}: {problem}", workflow.name));
+            found.wrong.push((case, problem));
+            if found.wrong.len() == 100 {
+                return found;
+            }
         }
-        if every == 1 && call % 50 == 0 {
+        if every == 1 && call.is_multiple_of(50) {
             say(&format!("{}: {side:?} call {call} of {calls}, {} wrong", workflow.name, found.wrong.len()));
         }
         call += every;
