@@ -9,8 +9,8 @@
 //!    be known to nobody but the component: its undo is then not held to the known ones, and one that changed others, or
 //!    that was tried before, counts as done and not as checked.
 //!
-//! An undo that was interrupted is called again. If that call fails, but let nothing out, and everything that the step touched is
-//! known, a file and as before, then an earlier one had done its work, and the step is undone.
+//! A declared compensation that was interrupted is called again. If that call fails, but let nothing out, and everything that the
+//! step touched is known, a file and as before, then the one before had done its work, and the step is undone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -188,7 +188,7 @@ impl Live {
         let log = report.log.filter(|log| !log.is_empty()).map(Payload::new).transpose()?;
         let remade = !self.remade(&core, &step).is_empty();
         let (outcome, checked, error) = match report.result {
-            Err(error) if attempt > 1 && !report.evidence.let_out && is_back(&step, before, remade) => {
+            Err(error) if !report.evidence.let_out && found_done(&step, before, remade) => {
                 let told = escape(&error.to_string());
                 tracing::warn!(run = %self.run, step = %step.spec.name, "undo, attempt {attempt} found it done: {told}");
                 (UndoOutcome::Undone, true, None)
@@ -266,10 +266,11 @@ fn stranger_in(step: &Step, directory: &str) -> Option<String> {
     entries.flatten().map(|entry| entry.path()).find(|path| !own(path)).map(|path| path.display().to_string())
 }
 
-/// Whether everything that a step touched is known, a file, and as before.
-fn is_back(step: &Step, before: &BTreeMap<Target, TargetState>, remade: bool) -> bool {
+/// Whether a declared compensation was interrupted, and everything that its step touched is known, a file, and as before.
+fn found_done(step: &Step, before: &BTreeMap<Target, TargetState>, remade: bool) -> bool {
+    let declared = step.compensation.is_some() && step.undo.interrupted;
     let files = before.keys().all(|target| target.host_path().is_some());
-    files && step.targets_known && verify(before, remade) == Ok(true)
+    declared && files && step.targets_known && verify(before, remade) == Ok(true)
 }
 
 /// Whether all files are as before; true if at least one could be compared, and all that there are were. Of what requests

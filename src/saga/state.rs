@@ -81,6 +81,8 @@ pub struct Undo {
     pub counted: u32,
     /// The attempt that has no UNDO_RESULT yet.
     pub open: Option<u32>,
+    /// Whether an attempt ended with its host, and none has had an UNDO_RESULT since.
+    pub interrupted: bool,
     /// When the next attempt is due.
     pub retry_at: Option<Timestamp>,
     /// The component that an operator put in place of the one that executed.

@@ -97,6 +97,7 @@ impl State {
         self.undo_begun = true;
         let step = self.step_mut(index)?;
         step.undo.open = None;
+        step.undo.interrupted = false;
         step.undo.retry_at = event.retry_at;
         if let Some(error) = &event.error {
             if error.code == code::NOT_SETTLED {

@@ -249,6 +249,7 @@ impl State {
         for index in self.to_undo.values() {
             if let Some(step) = self.steps.get_mut(*index).filter(|step| step.undo.open.is_some()) {
                 step.undo.open = None;
+                step.undo.interrupted = true;
                 let why = if event.adopted {
                     "it was being undone when the backup was made that was adopted: whether that ended is not known"
                 } else if step.undo.counted >= Retry::UNDO.max_attempts {
