@@ -86,15 +86,16 @@ fn plain(text: &str) -> Option<Plain> {
         let digits: String = escape.chars().take(2).collect();
         let hex = digits.len() == 2 && digits.chars().all(|c| c.is_ascii_hexdigit());
         let byte = hex.then(|| u8::from_str_radix(&digits, 16).ok())??;
-        if matches!(byte, b'.' | b'/' | b'\\' | b'%' | 0) {
+        let own_spelling = byte.is_ascii_alphanumeric() || b"-_~".contains(&byte);
+        let never_in_utf8 = matches!(byte, 0xc0 | 0xc1) || byte >= 0xf5;
+        if b"./\\%;\0".contains(&byte) || own_spelling || never_in_utf8 || format!("{byte:02X}") != digits {
             return None;
         }
     }
     let segments: Vec<String> = path.split('/').map(str::to_owned).collect();
     for (place, segment) in segments.iter().enumerate() {
-        let name = segment.split(';').next().unwrap_or_default();
         let last = place + 1 == segments.len();
-        if name == "." || name == ".." || segment.is_empty() && !last {
+        if segment == "." || segment == ".." || segment.contains(';') || segment.is_empty() && !last {
             return None;
         }
     }
@@ -193,8 +194,9 @@ fn cut_glob(glob: &str) -> Option<(&str, &str, Vec<&str>, Option<&str>)> {
 /// Whether a glob is for a URL, its query aside.
 fn url_fits(glob: &str, url: &Plain) -> bool {
     let Some((scheme, authority, segments, _)) = cut_glob(glob) else { return false };
+    let usual = if url.scheme == "https" { 443 } else { 80 };
     let host_fits = match authority.strip_prefix('*') {
-        Some("") => true,
+        Some("") => url.port == usual,
         // `*.example.com`: what stands before it is a name, and the port is the glob's.
         Some(suffix) => url.authority.strip_suffix(suffix).is_some_and(|name| !name.is_empty()),
         None => url.authority == authority,

@@ -152,7 +152,7 @@ impl From<JournalError> for CliError {
         let answer = match error {
             JournalError::NotFound { .. } | JournalError::Empty { .. } => CliError::usage("no-journal", message),
             JournalError::UnknownRun { .. } => CliError::usage("no-such-run", message),
-            JournalError::Backup { .. } => CliError::usage("backup", message),
+            JournalError::Backup { .. } | JournalError::StrangeLog { .. } => CliError::usage("backup", message),
             JournalError::Exists { .. } => CliError::usage("exists", message),
             JournalError::Network { .. } => CliError::usage("network-filesystem", message),
             JournalError::Newer { .. } => CliError::engine("newer-journal", message),

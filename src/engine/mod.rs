@@ -29,6 +29,8 @@ mod stored;
 mod submit;
 mod view;
 
+use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -310,12 +312,12 @@ impl Run {
 }
 
 fn check_grants(policy: &Policy, protected: &[PathBuf], webhook: Option<&Webhook>) -> Result<(), EngineError> {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let of_policy = policy.secret_files().into_iter().map(Path::new);
-    let secrets: Vec<PathBuf> = of_policy.chain(webhook.and_then(Webhook::secret_file)).map(real).collect();
-    let guards: Vec<PathBuf> = protected.iter().map(|path| real(path)).collect();
+    let secrets: Vec<PathBuf> = of_policy.chain(webhook.and_then(Webhook::secret_file)).flat_map(names_of).collect();
+    let guards: Vec<PathBuf> = protected.iter().flat_map(|path| names_of(path)).collect();
     for grant in policy.granted_hosts() {
-        let host = real(Path::new(grant.host));
+        let host = Path::new(grant.host);
+        let host = host.canonicalize().unwrap_or_else(|_| host.to_owned());
         let inside = |paths: &[PathBuf]| paths.iter().find(|path| path.starts_with(&host)).cloned();
         let guard = if grant.access == Access::ReadWrite { inside(&guards) } else { None };
         let found = guard.map(|path| (path, "guards what components may do")).or_else(|| {
@@ -336,6 +338,38 @@ fn check_grants(policy: &Policy, protected: &[PathBuf], webhook: Option<&Webhook
         }
     }
     Ok(())
+}
+
+/// Every place whose change would change what is found under `path`: the links on its way, each where it lies, and what is there
+/// in the end, or would be.
+fn names_of(path: &Path) -> Vec<PathBuf> {
+    const HOPS: usize = 40;
+    let mut names = Vec::new();
+    let mut at = PathBuf::new();
+    let mut rest: VecDeque<OsString> = path.components().map(|part| part.as_os_str().to_owned()).collect();
+    let mut hops = 0;
+    while let Some(part) = rest.pop_front() {
+        if part == ".." {
+            at.pop();
+            continue;
+        }
+        let name = at.join(&part);
+        match name.read_link() {
+            Ok(target) if hops < HOPS => {
+                hops += 1;
+                names.push(name);
+                if target.is_absolute() {
+                    at = PathBuf::new();
+                }
+                for part in target.components().rev() {
+                    rest.push_front(part.as_os_str().to_owned());
+                }
+            }
+            _ => at = name,
+        }
+    }
+    names.push(at);
+    names
 }
 
 /// A new id: a UUID of version 7.

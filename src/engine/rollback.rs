@@ -103,6 +103,9 @@ impl Live {
         };
         self.settle(pending).await?;
         let report = self.engine.sandbox.call(call, Arc::new(Undoing), cancel).await;
+        // What an undo put back must be on disk before the journal can say so.
+        let paths: Vec<String> = before.keys().filter_map(|target| target.host_path().map(str::to_owned)).collect();
+        self.sync(paths).await?;
         self.finish_undo(index, attempt, report, &before)
     }
 

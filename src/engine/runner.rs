@@ -225,18 +225,20 @@ impl Live {
             let steps = core.state.steps.iter();
             steps.flat_map(|step| step.touched.keys()).filter_map(|t| t.host_path().map(str::to_owned)).collect()
         };
-        if !paths.is_empty() {
-            let synced = tokio::task::spawn_blocking(move || sync_paths(&paths)).await;
-            let error = match synced {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error),
-                Err(error) => Some(std::io::Error::other(error)),
-            };
-            if let Some(error) = error {
-                return Err(EngineError::Io { path: "files that the run touched".into(), error });
-            }
-        }
+        self.sync(paths).await?;
         self.append_if_unmoved(Event::RunClosed(closed)).await.map(drop)
+    }
+
+    /// Puts what `paths` name on disk, so that no event says of files what a machine going down could take back.
+    pub(super) async fn sync(&self, paths: Vec<String>) -> Result<(), EngineError> {
+        if paths.is_empty() {
+            return Ok(());
+        }
+        let synced = match tokio::task::spawn_blocking(move || sync_paths(&paths)).await {
+            Ok(synced) => synced,
+            Err(error) => Err(std::io::Error::other(error)),
+        };
+        synced.map_err(|error| EngineError::Io { path: "files that the run touched".into(), error })
     }
 
     fn interrupt_all(&self) {

@@ -7,9 +7,11 @@
 //! open wait for a person.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior};
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
 
 use super::error::{on_file, on_read, on_write};
 use super::store::{self, Prepared};
@@ -30,24 +32,35 @@ pub(super) fn write(conn: &Connection, to: &Path) -> Result<(), JournalError> {
     if to.symlink_metadata().is_ok() {
         return Err(JournalError::Exists { path: to.to_owned() });
     }
-    place::make_file(to)?;
-    let written = copy(conn, to);
+    // Before the copy says that it is a backup it must not have the name of one.
+    let mut name = to.as_os_str().to_owned();
+    name.push(format!(".{}.partial", std::process::id()));
+    let draft = PathBuf::from(name);
+    place::make_file(&draft)?;
+    let written = copy(conn, &draft).and_then(|()| publish(&draft, to));
     if written.is_err() {
         // Half a copy is worth nothing. That it may stay behind changes nothing for the journal.
-        drop(fs::remove_file(to));
+        drop(fs::remove_file(&draft));
     }
     written
 }
 
-fn copy(conn: &Connection, to: &Path) -> Result<(), JournalError> {
-    let name = to.to_str().ok_or_else(|| on_file("write the backup", to)(std::io::ErrorKind::InvalidInput.into()))?;
+fn copy(conn: &Connection, draft: &Path) -> Result<(), JournalError> {
+    let failed = on_file("write the backup", draft);
+    let Some(name) = draft.to_str() else { return Err(failed(std::io::ErrorKind::InvalidInput.into())) };
     conn.execute("VACUUM INTO ?1", [name]).map_err(on_read)?;
-    schema::mark_as_backup(to)?;
-    let folder = place::folder(to);
-    File::open(to)
-        .and_then(|file| file.sync_all())
-        .and_then(|()| File::open(&folder)?.sync_all())
-        .map_err(on_file("write the backup", to))
+    schema::mark_as_backup(draft)?;
+    File::open(draft).and_then(|file| file.sync_all()).map_err(failed)
+}
+
+/// Gives the copy its name, durably, over nothing that is there.
+fn publish(draft: &Path, to: &Path) -> Result<(), JournalError> {
+    match rustix::fs::renameat_with(CWD, draft, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Err(JournalError::Exists { path: to.to_owned() }),
+        Err(error) => return Err(on_file("write the backup", to)(error.into())),
+    }
+    File::open(place::folder(to)).and_then(|folder| folder.sync_all()).map_err(on_file("write the backup", to))
 }
 
 /// Makes the backup at `path` a journal.

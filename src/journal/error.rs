@@ -87,6 +87,14 @@ pub enum JournalError {
         /// The file.
         path: PathBuf,
     },
+    /// A backup lies beside the log of another journal.
+    #[error("`{}` is a backup, and `{}` beside it is the log of another journal", path.display(), log.display())]
+    StrangeLog {
+        /// The backup.
+        path: PathBuf,
+        /// The log.
+        log: PathBuf,
+    },
     /// Something is where a backup was to be written.
     #[error("`{}` is there already, and nothing is written over it", path.display())]
     Exists {
@@ -210,6 +218,9 @@ impl JournalError {
             }
             JournalError::Unreadable(_) | JournalError::DamagedRow { .. } => {
                 "`redress audit verify` shows what else was changed; other runs are not concerned"
+            }
+            JournalError::StrangeLog { .. } => {
+                "move it away with the damaged journal that it belongs to, and the file that ends in `-shm`, too"
             }
             JournalError::Backup { .. } => {
                 "`redress journal adopt --reason REASON` makes it the journal; what ran after it was made is not in it"

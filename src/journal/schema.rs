@@ -4,7 +4,9 @@
 //! (2) settings that hold only if they come first, `page_size` before WAL; (3) WAL and full synchronisation, and check that
 //! SQLite took them; (4) the missing migrations, each in one transaction.
 
-use std::path::Path;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -136,7 +138,27 @@ pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), JournalError> 
     }
 }
 
+/// Refuses a backup beside the log of another journal: SQLite would replay that log into it, and make it the other one again.
+fn refuse_strange_log(path: &Path) -> Result<(), JournalError> {
+    let mut header = [0; 72];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    let application = header.get(68..).and_then(|id| id.try_into().ok()).map(u32::from_be_bytes);
+    if read.is_err() || application.map(i64::from) != Some(BACKUP) {
+        return Ok(());
+    }
+    for log in ["-wal", "-journal"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(log);
+        let log = PathBuf::from(name);
+        if log.metadata().is_ok_and(|file| file.len() > 0) {
+            return Err(JournalError::StrangeLog { path: path.to_owned(), log });
+        }
+    }
+    Ok(())
+}
+
 fn connect(path: &Path, busy: Duration, mode: OpenFlags) -> Result<Connection, JournalError> {
+    refuse_strange_log(path)?;
     let not_opened =
         |error: rusqlite::Error| JournalError::NotAJournal { path: path.to_owned(), what: error.to_string() };
     let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(not_opened)?;

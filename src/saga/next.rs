@@ -215,10 +215,10 @@ impl State {
 /// Whether a failure is worth another attempt at all, whatever it left behind.
 ///
 /// A component's own failures say it themselves, except for invalid input and what the host refused; of the host's own, a
-/// trap, a timeout and an interruption may pass.
+/// trap, a timeout, an interruption and a request without its whole answer may pass.
 fn may_pass(error: &Failure) -> bool {
     match error.code.as_str() {
-        code::TRAP | code::TIMEOUT | code::HOST_DIED | code::INTERRUPTED => true,
+        code::TRAP | code::TIMEOUT | code::HOST_DIED | code::INTERRUPTED | code::UNANSWERED => true,
         code::INVALID_INPUT
         | code::INVALID_OUTPUT
         | code::DENIED

@@ -21,6 +21,14 @@ use super::state::Gate;
 use super::stream::GateInput;
 use crate::types::{Failure, code};
 
+/// The longest path that is looked at, as the system has it: what follows a path step by step does so in bounded time.
+const LONGEST_PATH: usize = 4096;
+
+/// Refuses a path that the system would refuse for its length.
+fn bounded(path: &str) -> FsResult<()> {
+    if path.len() < LONGEST_PATH { Ok(()) } else { Err(ErrorCode::NameTooLong.into()) }
+}
+
 /// One access to the gate, for as long as one host call takes.
 pub(super) struct GateFsView<'a> {
     pub(super) gate: &'a mut Gate,
@@ -161,12 +169,14 @@ impl HostDescriptor for GateFsView<'_> {
     }
 
     async fn stat_at(&mut self, fd: Resource<Descriptor>, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
+        bounded(&path)?;
         self.note_look(fd.rep(), flags, &path).await;
         let found = self.fs.stat_at(fd, flags, path.clone()).await;
         self.looked(&path, found)
     }
 
     async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
+        bounded(&path)?;
         self.note_look(fd.rep(), PathFlags::empty(), &path).await;
         let found = self.fs.readlink_at(fd, path.clone()).await;
         self.looked(&path, found)
@@ -186,6 +196,7 @@ impl HostDescriptor for GateFsView<'_> {
         flags: PathFlags,
         path: String,
     ) -> FsResult<MetadataHashValue> {
+        bounded(&path)?;
         self.note_look(fd.rep(), flags, &path).await;
         self.fs.metadata_hash_at(fd, flags, path).await
     }
@@ -230,6 +241,7 @@ impl HostDescriptor for GateFsView<'_> {
         open: OpenFlags,
         how: DescriptorFlags,
     ) -> FsResult<Resource<Descriptor>> {
+        bounded(&path)?;
         // `MUTATE_DIRECTORY` is set by guests on every open for writing and changes nothing by itself.
         let changes = open.intersects(OpenFlags::CREATE | OpenFlags::EXCLUSIVE | OpenFlags::TRUNCATE)
             || how.contains(DescriptorFlags::WRITE);
@@ -273,18 +285,22 @@ impl HostDescriptor for GateFsView<'_> {
         accessed: NewTimestamp,
         modified: NewTimestamp,
     ) -> FsResult<()> {
+        bounded(&path)?;
         self.touch_at(fd, flags, path, accessed, modified).await
     }
 
     async fn create_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        bounded(&path)?;
         self.make_directory(fd, path).await
     }
 
     async fn remove_directory_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        bounded(&path)?;
         self.remove_directory(fd, path).await
     }
 
     async fn unlink_file_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<()> {
+        bounded(&path)?;
         self.unlink(fd, path).await
     }
 
@@ -295,10 +311,12 @@ impl HostDescriptor for GateFsView<'_> {
         new_fd: Resource<Descriptor>,
         new_path: String,
     ) -> FsResult<()> {
+        bounded(&old_path).and_then(|()| bounded(&new_path))?;
         self.rename(fd, old_path, new_fd, new_path).await
     }
 
     async fn symlink_at(&mut self, fd: Resource<Descriptor>, text: String, path: String) -> FsResult<()> {
+        bounded(&path)?;
         self.symlink(fd, text, path).await
     }
 
@@ -310,6 +328,7 @@ impl HostDescriptor for GateFsView<'_> {
         _new_fd: Resource<Descriptor>,
         _new_path: String,
     ) -> FsResult<()> {
+        bounded(&old_path)?;
         self.hard_link(fd, old_path).await
     }
 }

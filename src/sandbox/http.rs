@@ -18,7 +18,8 @@
 //!
 //! The host keeps an answer until it is whole. So an effect is *answered* exactly if all of its answer came; else it was let
 //! out and not answered, and the attempt is unclear whatever the component makes of it. A redirect is an answer like any
-//! other: where it leads is a new request. Everything runs on the thread of the guest and is gone when the call has ended.
+//! other: where it leads is a new request. By plain `http` an answer without a length ends with its connection, and one that was
+//! cut off cannot be told from a whole one. Everything runs on the thread of the guest and is gone when the call has ended.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Frame, SizeHint};
@@ -54,8 +56,18 @@ const LONGEST_URL: usize = 8 << 10;
 /// How long a connection may take to be made, TLS included, unless the component wants less.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// Headers by which some servers take a request for one of another method.
-const METHOD_OVERRIDES: [&str; 3] = ["x-http-method-override", "x-http-method", "x-method-override"];
+/// Headers by which some servers take a request for one of another method or path, in whatever spelling.
+const OVERRIDES: [&str; 9] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-original-url",
+    "x-original-uri",
+    "x-rewrite-url",
+    "x-forwarded-uri",
+    "x-forwarded-prefix",
+    "x-forwarded-host",
+];
 
 /// What a call may send, and what it has sent.
 pub(super) struct Sending {
@@ -125,17 +137,15 @@ impl Sending {
             self.attempt.note_refusal(limit("requests", self.limits().requests));
             return Err(Error::HttpRequestDenied);
         }
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let asked = self.ask(&parts)?;
+        address_to(&asked, &mut parts)?;
         let addresses = self.resolve(&asked).await?;
         let (address, connection) = self.connect(&asked, &addresses, &options).await?;
         let exchange = Exchange { address: address.to_string(), secrets: asked.secrets.clone(), ..Exchange::default() };
         let let_out = self.let_out(&asked, &exchange).await?;
         let sent = Arc::new(Mutex::new(Sent::default()));
-        let told = match self.fill(&asked, parts, body, &sent) {
-            Ok(request) => self.talk(connection, request, &options).await,
-            Err(error) => Told { status: None, received: 0, answer: Err(error) },
-        };
+        let told = self.talk(connection, self.fill(parts, body, &sent), &options).await;
         let (bytes, digest) = sent.lock().unwrap_or_else(PoisonError::into_inner).finish();
         let exchange = Exchange { status: told.status, received: told.received, body: digest, ..exchange };
         let whole = told.answer.is_ok();
@@ -143,7 +153,7 @@ impl Sending {
             LetOut::Effect(admitted) => self.attempt.answer(admitted, Answer::Exchanged { bytes, exchange, whole }),
             LetOut::Read(number) => self.attempt.answered_read(number, bytes, exchange, whole),
         }
-        told.answer.map(|response| self.without_secrets(response))
+        told.answer.and_then(|response| self.without_secrets(response))
     }
 
     fn count_request(&self) -> bool {
@@ -153,9 +163,10 @@ impl Sending {
     }
 
     /// Steps 2 to 5.
-    fn ask(&self, parts: &http::request::Parts) -> Result<Asked, Error> {
+    fn ask(&self, parts: &Parts) -> Result<Asked, Error> {
         let Some(method) = HttpMethod::parse(parts.method.as_str()) else {
-            let message = format!("requests with the method `{}` are granted to nobody", parts.method);
+            let method: String = parts.method.as_str().chars().take(32).collect();
+            let message = format!("requests with the method `{method}` are granted to nobody");
             self.attempt.note_refusal(Failure::new(code::NOT_GRANTED, message));
             return Err(Error::HttpRequestDenied);
         };
@@ -221,8 +232,11 @@ impl Sending {
         Ok(())
     }
 
+    /// The longest value first: one that begins like another must not leave the rest of it behind.
     fn secrets(&self) -> Vec<Arc<Secret>> {
-        self.used().secrets.values().cloned().collect()
+        let mut secrets: Vec<Arc<Secret>> = self.used().secrets.values().cloned().collect();
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets
     }
 
     /// Remembers a refusal where it belongs: one of an effect fails the attempt, one of a read explains its failure.
@@ -325,25 +339,18 @@ impl Sending {
     }
 
     /// The request as it is sent.
-    fn fill(
-        self: &Arc<Self>,
-        asked: &Asked,
-        mut parts: http::request::Parts,
-        body: WasiBody,
-        sent: &Arc<Mutex<Sent>>,
-    ) -> Result<Request<Counted>, Error> {
+    fn fill(self: &Arc<Self>, mut parts: Parts, body: WasiBody, sent: &Arc<Mutex<Sent>>) -> Request<Counted> {
         let secrets = self.secrets();
         for value in parts.headers.values_mut() {
-            if !secret::names(value).is_empty() {
-                *value = secret::filled(value, &secrets).ok_or(Error::HttpProtocolError)?;
+            // Values of secrets were looked at when they were read: they fit into a header.
+            if let Some(filled) =
+                Some(&*value).filter(|v| !secret::names(v).is_empty()).and_then(|v| secret::filled(v, &secrets))
+            {
+                *value = filled;
             }
         }
-        let host = HeaderValue::from_str(&asked.authority).map_err(|_| Error::HttpRequestUriInvalid)?;
-        parts.headers.insert(HOST, host);
-        let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-        parts.uri = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
         let body = Counted { body, sending: Arc::clone(self), sent: Arc::clone(sent) };
-        Ok(Request::from_parts(parts, body))
+        Request::from_parts(parts, body)
     }
 
     /// Sends, and reads the answer to its end.
@@ -370,6 +377,11 @@ impl Sending {
             let response = response.map_err(|_| Error::HttpResponseTimeout)?.map_err(|error| self.told_by(error))?;
             told.status = Some(response.status().as_u16());
             let (parts, mut body) = response.into_parts();
+            let header: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+            if header as u64 > self.limits().header_bytes {
+                self.attempt.note_refusal(limit("header_bytes", self.limits().header_bytes));
+                return Err(Error::HttpResponseHeaderSectionSize(None));
+            }
             let mut bytes = Vec::new();
             loop {
                 let next = within(deadline, options.between_bytes_timeout);
@@ -423,12 +435,19 @@ impl Sending {
         used.sent <= self.limits().request_bytes
     }
 
-    /// Step 10: what the component sees of an answer.
-    fn without_secrets(&self, response: Response<Bytes>) -> Response<WasiBody> {
+    /// Step 10: what the component sees of an answer. A placeholder may be longer than what it stands for: the limit holds for
+    /// what is handed over, too.
+    fn without_secrets(&self, response: Response<Bytes>) -> Result<Response<WasiBody>, Error> {
         let secrets = self.secrets();
+        let at_most = self.limits().response_bytes;
         let (mut parts, mut body) = response.into_parts();
         if !secrets.is_empty() {
             mask_headers(&mut parts.headers, &secrets);
+            let longer = secret::masked_len(&body, &secrets);
+            if longer > at_most {
+                self.attempt.note_refusal(limit("response_bytes", at_most));
+                return Err(Error::HttpResponseBodySize(Some(at_most)));
+            }
             if let Some(masked) = secret::masked(&body, &secrets) {
                 if parts.headers.contains_key(CONTENT_LENGTH) {
                     parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(masked.len()));
@@ -436,8 +455,17 @@ impl Sending {
                 body = Bytes::from(masked);
             }
         }
-        Response::from_parts(parts, Full::new(body).map_err(|never| match never {}).boxed_unsync())
+        Ok(Response::from_parts(parts, Full::new(body).map_err(|never| match never {}).boxed_unsync()))
     }
+}
+
+/// Writes down where a request goes, in the form in which it is sent over a connection.
+fn address_to(asked: &Asked, parts: &mut Parts) -> Result<(), Error> {
+    let host = HeaderValue::from_str(&asked.authority).map_err(|_| Error::HttpRequestUriInvalid)?;
+    parts.headers.insert(HOST, host);
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    parts.uri = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
+    Ok(())
 }
 
 fn mask_headers(headers: &mut HeaderMap, secrets: &[Arc<Secret>]) {
@@ -536,7 +564,7 @@ type Sends =
 impl WasiHttpHooks for HttpGate {
     fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
         Arc::new(|name: &HeaderName| {
-            DEFAULT_FORBIDDEN_HEADERS.contains(name) || METHOD_OVERRIDES.contains(&name.as_str())
+            DEFAULT_FORBIDDEN_HEADERS.contains(name) || OVERRIDES.contains(&&*name.as_str().replace('_', "-"))
         })
     }
 

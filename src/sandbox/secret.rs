@@ -57,6 +57,13 @@ pub fn read_secret(source: &SecretSource) -> (String, Result<String, String>) {
     }
 }
 
+impl Secret {
+    /// How long the value is.
+    pub(super) fn len(&self) -> usize {
+        self.value.len()
+    }
+}
+
 fn read_file(path: &str) -> Result<String, String> {
     let meta = std::fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?;
     if !meta.is_file() || meta.len() > LONGEST {
@@ -96,6 +103,21 @@ pub(super) fn masked(bytes: &[u8], secrets: &[Arc<Secret>]) -> Option<Vec<u8>> {
         }
     }
     masked
+}
+
+/// An upper bound of how many bytes [`masked`] makes of these.
+pub(super) fn masked_len(bytes: &[u8], secrets: &[Arc<Secret>]) -> u64 {
+    let longer = |secret: &Arc<Secret>| {
+        let value = secret.value.as_bytes();
+        let mut rest = bytes;
+        let mut count = 0_usize;
+        while let Some(at) = rest.windows(value.len()).position(|window| window == value) {
+            count += 1;
+            rest = rest.get(at + value.len()..).unwrap_or_default();
+        }
+        count * secret.placeholder.len().saturating_sub(value.len())
+    };
+    (bytes.len() + secrets.iter().map(longer).sum::<usize>()) as u64
 }
 
 fn replace<'b>(bytes: &'b [u8], from: &[u8], to: &[u8]) -> Cow<'b, [u8]> {

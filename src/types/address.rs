@@ -63,8 +63,8 @@ fn of_v4(address: Ipv4Addr) -> AddressClass {
         [127, ..] => AddressClass::Loopback,
         [10, ..] | [192, 168, ..] => AddressClass::Private,
         [172, b, ..] if (16..32).contains(&b) => AddressClass::Private,
-        // The metadata services of Alibaba and Oracle lie inside otherwise private or reserved ranges.
-        [100, 100, 100, 200] | [192, 0, 0, 192] => AddressClass::LinkLocal,
+        // The metadata services of Alibaba, Oracle and Azure lie inside ranges of another class.
+        [100, 100, 100, 200] | [192, 0, 0, 192] | [168, 63, 129, 16] => AddressClass::LinkLocal,
         [100, b, ..] if (64..128).contains(&b) => AddressClass::Private,
         [169, 254, ..] => AddressClass::LinkLocal,
         [a, ..] if (224..240).contains(&a) => AddressClass::Multicast,
@@ -85,8 +85,8 @@ fn of_v6(address: Ipv6Addr) -> AddressClass {
         [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0, 0, 0, 0, 0, 0, ..] => AddressClass::Embedded,
         [0x64, 0xff9b, ..] | [0x2002, ..] | [0x2001, 0, ..] => AddressClass::Embedded,
         [_, _, _, _, 0 | 0x200, 0x5efe, ..] => AddressClass::Embedded,
-        // Amazon's metadata service has an address of its own among the private ones.
-        [0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254] => AddressClass::LinkLocal,
+        // The metadata services of Amazon and Google have addresses of their own among the private ones.
+        [0xfd00, 0xec2, ..] | [0xfd20, 0xce, ..] => AddressClass::LinkLocal,
         [a, ..] if a & 0xfe00 == 0xfc00 => AddressClass::Private,
         [a, ..] if a & 0xffc0 == 0xfe80 => AddressClass::LinkLocal,
         [a, ..] if a & 0xffc0 == 0xfec0 => AddressClass::Private,
@@ -127,7 +127,17 @@ mod tests {
             ),
             (
                 AddressClass::LinkLocal,
-                &["169.254.169.254", "169.254.0.1", "fe80::1", "fd00:ec2::254", "100.100.100.200", "192.0.0.192"],
+                &[
+                    "169.254.169.254",
+                    "169.254.0.1",
+                    "fe80::1",
+                    "fd00:ec2::254",
+                    "fd00:ec2::23",
+                    "fd20:ce::254",
+                    "100.100.100.200",
+                    "192.0.0.192",
+                    "168.63.129.16",
+                ],
             ),
             (AddressClass::Unspecified, &["0.0.0.0", "0.1.2.3", "::"]),
             (AddressClass::Multicast, &["224.0.0.1", "239.255.255.255", "ff02::1"]),

@@ -196,7 +196,8 @@ impl UrlGrant {
                         permits(methods, *method)
                             && permission.http_glob().is_some_and(|ask| {
                                 ask.place().is_some_and(|(s, a)| {
-                                    s == scheme && (authority_fits(a, authority) || authority_fits(authority, a))
+                                    s == scheme
+                                        && (a == "*" || authority_fits(a, authority) || authority_fits(authority, a))
                                 })
                             })
                     }
@@ -230,8 +231,10 @@ impl Permission {
     /// Whether it asks for requests such as this one, whatever their query.
     pub fn covers_request(&self, method: HttpMethod, url: &UrlParts<'_>) -> bool {
         match self {
-            Permission::Http { methods, .. } => {
-                permits(methods, method) && self.http_glob().is_some_and(|glob| glob.matches_url(url))
+            Permission::Http { methods, url: asked } => {
+                // `https://*` is for whichever host and port are granted.
+                let any = asked.strip_suffix("://*").is_some_and(|scheme| scheme == url.scheme);
+                permits(methods, method) && (any || self.http_glob().is_some_and(|glob| glob.matches_url(url)))
             }
             _ => false,
         }

@@ -149,13 +149,20 @@ fn host_and_port<'a>(scheme: &str, authority: &'a str) -> (&'a str, u16) {
     }
 }
 
-/// `*` for every authority, `*.suffix` for names below one, anything else for itself.
+/// `*` for every host at the usual port, `*.suffix` for names below one, anything else for itself.
 pub(super) fn authority_fits(glob: &str, authority: &str) -> bool {
     match glob.strip_prefix('*') {
+        Some("") => !has_port(authority),
         // `*.example.com` is for names below it, not for the name itself.
         Some(suffix) => authority.len() > suffix.len() && authority.ends_with(suffix),
         None => glob == authority,
     }
+}
+
+/// Whether an authority in normal form names a port, which is then not the usual one.
+fn has_port(authority: &str) -> bool {
+    let after_host = authority.rsplit_once(']').map_or(authority, |(_, rest)| rest);
+    after_host.contains(':')
 }
 
 fn check_authority(scheme: &str, authority: &str, at: usize) -> Result<(), PatternError> {
@@ -207,10 +214,12 @@ fn normal_segments(path: &str, url: bool) -> Result<Vec<&str>, &'static str> {
     let segments: Vec<&str> = path.split('/').collect();
     let last = segments.len().saturating_sub(1);
     for (index, segment) in segments.iter().enumerate() {
-        // Some servers leave out what follows a `;` in a segment of a URL: `..;a` is `..` to them.
-        let name = if url { segment.split(';').next().unwrap_or(segment) } else { segment };
-        if matches!(name, "." | "..") {
+        if matches!(*segment, "." | "..") {
             return Err("is not in normal form: it has a segment `.` or `..`");
+        }
+        // Some servers leave out what follows a `;`: `..;a` is `..` to them, and `admin;a` is `admin`.
+        if url && segment.contains(';') {
+            return Err("is not in normal form: it has a `;`");
         }
         if segment.is_empty() && !(url && index == last || path.is_empty()) {
             return Err("is not in normal form: it has an empty segment");
@@ -302,15 +311,23 @@ fn is_number(label: &str) -> bool {
     hex || (!label.is_empty() && label.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// Refuses escapes that a server may read as a dot, slash or backslash, or as the end of a text.
+/// Refuses escapes by which one path has several spellings: of characters that need none, of those that a server may read as the
+/// end of a segment, a name or a text, in lower case, or of no character at all.
 fn normal_escapes(path: &str) -> Result<(), &'static str> {
     for (at, _) in path.match_indices('%') {
-        let digits = path.get(at + 1..at + 3).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-        match digits.map(str::to_ascii_lowercase).as_deref() {
-            None => return Err("is not a URL in normal form: it has a broken escape"),
-            Some("2e" | "2f" | "5c" | "00" | "25") => {
-                return Err("is not a URL in normal form: it has an escaped dot, slash, backslash, percent or NUL");
+        let byte = path.get(at + 1..at + 3).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let byte = byte.filter(|digits| !digits.bytes().any(|b| b.is_ascii_lowercase()));
+        match byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            None => return Err("is not a URL in normal form: it has an escape that is broken, or in lower case"),
+            Some(b'.' | b'/' | b'\\' | b'%' | b';' | 0) => {
+                return Err(
+                    "is not a URL in normal form: it has an escaped dot, slash, backslash, percent, semicolon or NUL",
+                );
             }
+            Some(byte) if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') => {
+                return Err("is not a URL in normal form: it escapes a character that needs none");
+            }
+            Some(0xc0 | 0xc1 | 0xf5..) => return Err("is not a URL in normal form: it has an escape of no character"),
             Some(_) => {}
         }
     }
@@ -362,6 +379,9 @@ mod tests {
         assert_eq!(matches("https://*.example.com/**", "https://example.com/x"), Ok(false));
         assert_eq!(matches("https://*.example.com/**", "https://evilexample.com/x"), Ok(false));
         assert_eq!(matches("https://*/**", "https://[::1]/x"), Ok(true));
+        assert_eq!(matches("https://*/**", "https://[::1]:22/x"), Ok(false));
+        assert_eq!(matches("https://*/**", "https://h:22/x"), Ok(false));
+        assert_eq!(matches("https://h/**", "https://h/%C3%A9%20b"), Ok(true));
         assert_eq!(matches("https://h/a?q=*", "https://h/a?q=1&r=2"), Ok(true));
         assert_eq!(matches("https://h/a?q=*", "https://h/a"), Ok(false));
         assert_eq!(matches("https://h/**", "https://other/a?q"), Ok(false));
@@ -398,6 +418,13 @@ mod tests {
             "https://[zz]/",
             "https://a..b/",
             "https://shop//a",
+            "https://shop/%61dmin",
+            "https://shop/a%3bb",
+            "https://shop/a%3Bb",
+            "https://shop/%c3%a9",
+            "https://shop/%C0%AE%C0%AE/a",
+            "https://shop/a;x/b",
+            "https://shop/..;x/b",
             "https://127.1/a",
             "https://2130706433/",
             "https://0x7f.0.0.1/",

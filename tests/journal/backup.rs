@@ -20,6 +20,25 @@ fn a_backup_is_made_while_others_write_and_holds_everything_up_to_one_commit() {
     assert_eq!(backup.verify().unwrap().findings, []);
     use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(to.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let beside = std::fs::read_dir(to.parent().unwrap()).unwrap();
+    assert!(beside.flatten().all(|entry| !entry.file_name().to_string_lossy().contains("partial")));
+}
+
+#[test]
+fn a_backup_beside_the_log_of_the_journal_that_it_replaces_is_refused() {
+    let home = Home::new();
+    let journal = home.open();
+    create(&journal, 1);
+    let to = home.path().with_file_name("backup.db");
+    journal.backup(&to).unwrap();
+    let log = to.with_file_name("backup.db-wal");
+    std::fs::write(&log, "what was written to another journal").unwrap();
+    let strange = JournalError::StrangeLog { path: to.clone(), log: log.clone() };
+    let opened = SqliteJournal::open_read_only(&to, Options::default()).map(drop);
+    assert_eq!(opened, Err(strange.clone()));
+    assert_eq!(SqliteJournal::adopt(&to, &user(), "lost", Timestamp(9)), Err(strange));
+    std::fs::remove_file(log).unwrap();
+    SqliteJournal::adopt(&to, &user(), "lost", Timestamp(9)).unwrap();
 }
 
 #[test]

@@ -135,3 +135,17 @@ async fn a_grant_that_contains_a_secret_is_refused_even_if_it_is_read_only() {
     assert!(error.contains("work/token, which holds a secret"), "{error}");
     world.reload(&with("./token")).unwrap();
 }
+
+#[tokio::test]
+async fn a_grant_that_contains_a_link_to_a_secret_is_refused_for_the_link() {
+    let world = World::new(ALLOW);
+    std::fs::create_dir(world.dir.path().join("elsewhere")).unwrap();
+    std::fs::write(world.dir.path().join("elsewhere/token"), "long enough").unwrap();
+    std::os::unix::fs::symlink("../elsewhere", world.path("linked")).unwrap();
+    let with = |file: &str| {
+        ALLOW.to_owned() + &format!("    secrets: [{{ name: TOKEN, file: {file}, hosts: [api.example.com] }}]\n")
+    };
+    let error = world.reload(&with("./work/linked/token")).unwrap_err().to_string();
+    assert!(error.contains("work/linked, which holds a secret"), "{error}");
+    world.reload(&with("./elsewhere/token")).unwrap();
+}
