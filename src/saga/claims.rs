@@ -36,16 +36,22 @@ impl Touch {
 }
 
 /// The paths that the steps of one run have touched.
+///
+/// INVARIANT: those who hold a path stand in the order in which they claimed it, and each is an ancestor of all after it, or it
+/// would have been in their way. So the last one that matters speaks for those before it, and a claim costs the same however
+/// often a path was touched.
 #[derive(Clone, Debug, Default)]
 pub struct Claims {
-    paths: BTreeMap<String, BTreeMap<StepIndex, Touch>>,
+    paths: BTreeMap<String, Vec<(StepIndex, Touch)>>,
 }
 
 impl Claims {
     /// The claims of all that took effect so far.
     pub fn of(state: &State) -> Claims {
         let mut claims = Claims::default();
-        for (index, step) in state.steps.iter().enumerate() {
+        let mut steps: Vec<_> = state.steps.iter().enumerate().collect();
+        steps.sort_by_key(|(_, step)| step.order);
+        for (index, step) in steps {
             for (target, touched) in &step.touched {
                 let stays = matches!(
                     (&touched.before, &touched.after),
@@ -69,10 +75,9 @@ impl Claims {
             self.add(path, step, touch);
             return Ok(());
         }
-        let stranger = |owners: &BTreeMap<StepIndex, Touch>, least: Touch| {
-            let foreign =
-                |(owner, touch): &(&StepIndex, &Touch)| **owner != step && **touch >= least && !is_ancestor(**owner);
-            owners.iter().find(foreign).map(|(owner, _)| *owner)
+        let stranger = |owners: &Vec<(StepIndex, Touch)>, least: Touch| {
+            let others = |(owner, touch): &&(StepIndex, Touch)| *owner != step && *touch >= least;
+            owners.iter().rev().find(others).map(|(owner, _)| *owner).filter(|owner| !is_ancestor(*owner))
         };
         if let Some(other) = self.paths.get(path).and_then(|owners| stranger(owners, Touch::Changed)) {
             return Err(other);
@@ -96,14 +101,16 @@ impl Claims {
 
     fn add(&mut self, path: &str, step: StepIndex, touch: Touch) {
         let owners = self.paths.entry(path.to_owned()).or_default();
-        let strongest = owners.entry(step).or_insert(touch);
-        *strongest = touch.max(*strongest);
+        match owners.iter_mut().rev().find(|(owner, _)| *owner == step) {
+            Some((_, strongest)) => *strongest = touch.max(*strongest),
+            None => owners.push((step, touch)),
+        }
     }
 
     /// Takes a claim back: nothing was changed after all.
     pub fn release(&mut self, path: &str, step: StepIndex) {
         if let Some(owners) = self.paths.get_mut(path) {
-            owners.remove(&step);
+            owners.retain(|(owner, _)| *owner != step);
             if owners.is_empty() {
                 self.paths.remove(path);
             }
@@ -144,6 +151,31 @@ mod tests {
         assert_eq!(claims().claim("/w/a/b.txt", Touch::Changed, 2, |step| step == 1), Ok(()));
         assert_eq!(claims().claim("/w/a/b.txt", Touch::Changed, 1, none), Ok(()));
         assert_eq!(claims().claim("/w/a/b.txt.bak", Touch::Changed, 2, none), Ok(()));
+    }
+
+    #[test]
+    fn a_claim_asks_about_one_step_however_many_touched_the_path() {
+        let mut claims = Claims::default();
+        for step in 0..1_000 {
+            let asked = std::cell::Cell::new(0);
+            let is_ancestor = |_| {
+                asked.set(asked.get() + 1);
+                true
+            };
+            claims.claim("/w/log", Touch::Changed, step, is_ancestor).unwrap();
+            assert!(asked.get() <= 1, "{} questions by step {step}", asked.get());
+        }
+    }
+
+    #[test]
+    fn a_step_before_the_last_is_seen_if_the_last_changed_less() {
+        let mut claims = Claims::default();
+        claims.claim("/w/dir", Touch::Placed, 0, |_| false).unwrap();
+        claims.claim("/w/dir", Touch::Changed, 1, |step| step == 0).unwrap();
+        assert_eq!(claims.claim("/w/dir/file", Touch::Changed, 2, |step| step == 1), Err(0));
+        assert_eq!(claims.claim("/w/dir/file", Touch::Changed, 2, |step| step <= 1), Ok(()));
+        claims.release("/w/dir", 1);
+        assert_eq!(claims.claim("/w/dir", Touch::Changed, 3, |step| step != 0), Err(0));
     }
 
     #[test]
