@@ -419,7 +419,7 @@ fn noted_targets_stay_until_the_run_is_closed() {
     };
     journal.note_target(&run, &note).unwrap();
     append(&journal, &run, durable(2_000, sealed())).unwrap();
-    assert_eq!(home.open().noted_targets(&run).unwrap(), [note.clone()]);
+    assert_eq!(home.open().noted_targets(&run).unwrap(), std::slice::from_ref(&note));
     append(&journal, &run, durable(2_000, closed())).unwrap();
     assert_eq!(journal.noted_targets(&run).unwrap(), []);
     // A process that dies right after the commit leaves them to the next one.
