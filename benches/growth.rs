@@ -1,6 +1,7 @@
 //! Whether a step costs the same in a long run as in a short one, and in a full journal as in an empty one.
 
 use redress::journal::{Append, Durability, Journal, Kept, NewRun, OwnerIdentity, Payload, Submission, Summary};
+use redress::saga::RunState;
 use redress::saga::event::{Closed, Event, Evidence, Mode, Outcome, RunClosed, RunSubmitted, StepResult};
 use redress::types::{Duration, Principal, RunId, StepName, Timestamp};
 use tokio::runtime::Runtime;
@@ -82,6 +83,7 @@ fn fill(journal: &dyn Journal, runtime: &Runtime) {
                 inputs: payloads[1].reference(),
                 templates: None,
                 engine: env!("CARGO_PKG_VERSION").to_owned(),
+                binary: None,
                 max_parallel: 8,
                 deadline: None,
                 idle_timeout: Duration::from_secs(600),
@@ -93,7 +95,7 @@ fn fill(journal: &dyn Journal, runtime: &Runtime) {
             owner: OwnerIdentity { id: "nobody".to_owned(), boot: "unknown".to_owned() },
             payloads,
             kept: Kept::default(),
-            summary: Summary { state: "COMPLETED".to_owned() },
+            summary: Summary { state: RunState::Completed },
         };
         let outputs: Vec<Payload> = (0..STEPS)
             .map(|i| Payload::new(format!("{{\"path\":\"/workspace/{n}/{i}\",\"bytes\":1024}}")).unwrap())

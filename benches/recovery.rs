@@ -32,14 +32,14 @@ async fn for_each<F: Future<Output = ()> + Send + 'static>(n: usize, mut work: i
 }
 
 fn all(world: &World, state: RunState) -> Vec<RunId> {
-    let filter = RunFilter { state: Some(state.as_str().to_owned()), ..RunFilter::default() };
+    let filter = RunFilter { state: Some(state), ..RunFilter::default() };
     let mut found: Vec<RunId> = Vec::new();
     loop {
         let page = world.journal.runs(&filter, found.last(), 1_000).unwrap();
-        if page.is_empty() {
+        if page.rows.is_empty() {
             return found;
         }
-        found.extend(page.into_iter().map(|row| row.run));
+        found.extend(page.rows.into_iter().map(|row| row.run));
     }
 }
 

@@ -130,6 +130,7 @@ impl World {
             clock: Arc::new(SystemClock),
             observer: results.clone(),
             protected: vec![journal.path().to_owned()],
+            webhook: None,
         };
         World { engine: Engine::new(parts).unwrap(), dir, journal, results }
     }

@@ -98,6 +98,31 @@ fn the_first_item_that_differs_from_the_contract_is_named_with_what_was_expected
 }
 
 #[test]
+fn a_type_that_doubles_with_each_name_makes_a_short_message() {
+    let doubled: String = (1..=10).map(|n| format!("(type $t{n} (tuple $t{} $t{}))\n", n - 1, n - 1)).collect();
+    let doubled = format!("(type $t0 (tuple u8 u8))\n{doubled}");
+    let wide = format!("(type $t10 (tuple {}))\n", "u8 ".repeat(5_000));
+    let field = r#""retry-after-ms" (option"#;
+    let with = |types: &str| {
+        let (outer, inner) = (format!("{types}(type $failure (record"), format!("{types}(type $c (record"));
+        error_of(&[
+            ("(type $failure (record", &outer),
+            ("(type $c (record", &inner),
+            (&format!("{field} u64)"), &format!("{field} $t10)")),
+        ])
+    };
+    let deep = "tuple<tuple<tuple<..., ...>, tuple<..., ...>>, tuple<tuple<..., ...>, tuple<..., ...>>>";
+    assert_eq!(
+        with(&doubled),
+        format!("{CONTRACT}`execute` returns `err.retry-after-ms.some: {deep}`, expected `u64`")
+    );
+    let error = with(&wide);
+    let told = error.split('`').find(|part| part.starts_with("err.")).unwrap();
+    assert!(told.starts_with("err.retry-after-ms.some: tuple<u8, u8, ") && told.ends_with("..."), "{told}");
+    assert_eq!(told.chars().count(), 203);
+}
+
+#[test]
 fn an_import_that_the_host_does_not_have_is_named_with_its_version() {
     let error = |name: &str, exports: &str| {
         let import = format!("\n(component\n  (import {name:?} (instance {exports}))\n  (core module $code");
@@ -296,7 +321,7 @@ fn a_folder_that_others_can_reach_into_is_neither_read_nor_written() {
 }
 
 #[test]
-fn what_other_engines_left_is_removed_once_nobody_has_used_it_for_long() {
+fn what_nobody_has_used_for_long_is_removed_whichever_engine_left_it() {
     let kept = Kept::new();
     let cache = kept.cache();
     let age = |name: &str, days: u64| {
@@ -309,9 +334,10 @@ fn what_other_engines_left_is_removed_once_nobody_has_used_it_for_long() {
     let digest = "0".repeat(64);
     let old = [age(&format!("{digest}-{digest}.code"), 31), age(&format!("{digest}-abc.code"), 31)];
     let draft = age(&format!("{digest}.code.tmp-1-ThreadId(1)"), 31);
-    let stays = [age(&format!("{digest}-{}.code", "1".repeat(64)), 29), age("notes.txt", 31), kept.entry.clone()];
-    age(kept.entry.file_name().unwrap().to_str().unwrap(), 31);
+    let own = age(kept.entry.file_name().unwrap().to_str().unwrap(), 31);
+    let stays = [age(&format!("{digest}-{}.code", "1".repeat(64)), 29), age("notes.txt", 31)];
     load_with(&cache, "plain");
-    assert!(old.iter().chain([&draft]).all(|path| !path.exists()), "{:?}", entries(&cache));
+    assert_eq!(entries(&cache).len(), stays.len() + 1, "the new entry and no other");
+    assert!(old.iter().chain([&draft, &own]).all(|path| !path.exists()), "{:?}", entries(&cache));
     assert!(stays.iter().all(|path| path.exists()), "{:?}", entries(&cache));
 }

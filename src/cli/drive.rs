@@ -20,8 +20,10 @@ use crate::types::RunId;
 /// How often a run that somebody else drives is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long a verb gives to telling people, once its run rests: longer than one try takes, so that each is noted.
+/// How long a verb gives to telling people, once its run rests, and how long before that the last try must have its end: so
+/// each try that is begun is noted, and what is not begun stays due.
 const TELL: Duration = Duration::from_secs(15);
+const NOTE: Duration = Duration::from_secs(1);
 
 /// Ctrl-C and SIGTERM: the first stops what starts new things, the second ends the process at once.
 #[derive(Clone)]
@@ -188,8 +190,8 @@ fn report(context: &Context, host: &Host, run: &RunId, driven: Driven) -> Result
 pub(super) async fn tell_people(context: &Context, host: &Host, interrupt: &Interrupt) {
     let deliver = async {
         match context.outbox(host.engine.journal().clone(), &host.owners)? {
-            Some(outbox) => Ok::<_, CliError>(outbox.deliver().await?),
-            None => Ok(Vec::new()),
+            Some(outbox) => Ok::<_, CliError>(outbox.deliver_within(TELL.saturating_sub(NOTE)).await?),
+            None => Ok((Vec::new(), 0)),
         }
     };
     let note = |why: &str| context.output.note(&format!("webhook: {why}; see `redress webhook list`"));
@@ -197,11 +199,14 @@ pub(super) async fn tell_people(context: &Context, host: &Host, interrupt: &Inte
         biased;
         () = interrupt.wait() => {}
         told = tokio::time::timeout(TELL, deliver) => match told {
-            Ok(Ok(sent)) => {
+            Ok(Ok((sent, left))) => {
                 let missed = sent.iter().filter(|sent| sent.tried.then != Then::End(Ended::Delivered));
                 if let [first, rest @ ..] = missed.collect::<Vec<_>>().as_slice() {
                     let more = if rest.is_empty() { String::new() } else { format!(", and {} more", rest.len()) };
                     note(&format!("{}{more}", super::webhook::line(first)));
+                }
+                if left > 0 {
+                    note(&format!("there was no time for {left} more, which `redress webhook deliver` sends"));
                 }
             }
             Ok(Err(error)) => note(error.text().lines().next().unwrap_or_default().trim_start_matches("error: ")),
@@ -221,7 +226,18 @@ pub(super) fn tell_of_orphans(context: &Context, host: &Host) -> Result<(), CliE
         [run] => context.output.note(&format!("run {run} waits for recovery: `redress recover`")),
         runs => context.output.note(&format!("{} other runs wait for recovery: `redress recover`", runs.len())),
     }
+    tell_of_adopted(context, &orphans.adopted);
     Ok(())
+}
+
+/// Says which runs of an adopted backup are recovered only by name.
+pub(super) fn tell_of_adopted(context: &Context, runs: &[RunId]) {
+    for run in runs {
+        context.output.note(&format!(
+            "run {run} comes from a backup that was adopted, and may have gone on elsewhere: `redress show {run}`, then \
+             `redress recover {run}`"
+        ));
+    }
 }
 
 /// Runs what blocks on the disk without holding up the runtime's other work.

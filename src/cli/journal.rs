@@ -36,8 +36,8 @@ pub(super) struct Backup {
 #[derive(Args, Debug)]
 #[command(
     after_help = "What ran after the backup was made is not in it. Attempts that were open become unclear and are not \
-    executed again; undos that were open wait for `redress repair`. Look at each run that is listed before you \
-    `redress recover` it.\n\nExample: redress journal adopt --as user:alice --reason 'the disk of Monday is lost'"
+    executed again; undos that were open wait for `redress repair`, and no webhook is told. The runs that were going on \
+    are listed, and `redress recover` leaves them out unless it is given their names: look at each one first.\n\nExample: redress journal adopt --as user:alice --reason 'the disk of Monday is lost'"
 )]
 pub(super) struct Adopt {
     /// Why; it is journaled

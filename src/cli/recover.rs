@@ -1,7 +1,8 @@
 //! `redress recover`: runs whose process died are taken over and brought to rest.
 //!
 //! Without a run: every run that can move and that nobody drives. That is more than those whose state says so: a vote, a verb
-//! or the time may have moved a run that rested when its process ended.
+//! or the time may have moved a run that rested when its process ended. It is less by the runs of a backup that was adopted,
+//! which may have gone on elsewhere: each is named, and recovered only by name.
 
 use std::fmt::Write as _;
 
@@ -17,7 +18,7 @@ use crate::engine::{self, Driven, Engine, RunView};
 
 /// See [`super::Command::Recover`].
 #[derive(Args, Debug)]
-#[command(after_help = "Example: redress recover")]
+#[command(after_help = "Runs of a backup that was adopted are recovered only by name.\n\nExample: redress recover")]
 pub(super) struct Arguments {
     /// Only this run: its id, the beginning of it, or `latest`
     run: Option<String>,
@@ -43,6 +44,7 @@ async fn recover_all(context: &Context, host: &Host) -> Result<Exit, CliError> {
     for (run, what) in &waiting.unreadable {
         context.output.note(&lookup::damage_note(run, what));
     }
+    drive::tell_of_adopted(context, &waiting.adopted);
     for run in waiting.runs {
         match drive::to_rest(context, &host.engine, &run, &interrupt).await {
             Ok(driven) => {

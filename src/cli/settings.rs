@@ -17,7 +17,7 @@ use crate::document::{
     Diagnostic, Diagnostics, MapReader, Node, Source, boolean, duration, integer, parse, positive_duration, string,
     strings,
 };
-use crate::engine::{Submit, Webhook};
+use crate::engine::{SECRET_PREFIX, Submit, Webhook};
 use crate::policy::read_secret_source;
 use crate::types::{Duration, Principal};
 
@@ -42,9 +42,6 @@ const KEYS: &[&str] = &[
 ];
 /// Keys that are reserved for functions that this version does not have.
 const LATER: [&str; 2] = ["listen", "policy_shadow"];
-
-/// What the secret of a webhook begins with.
-const WEBHOOK_SECRET: &str = "whsec_";
 
 /// The largest settings file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -221,7 +218,7 @@ fn refuse_strangers(name: &str, owner: u32, user: u32) -> Result<(), CliError> {
 
 /// A secret does not belong into the settings, and an error about its line would show it.
 fn refuse_secrets(source: &Source) -> Result<(), CliError> {
-    match source.text().lines().position(|line| line.contains(WEBHOOK_SECRET)) {
+    match source.text().lines().position(|line| line.contains(SECRET_PREFIX)) {
         Some(index) => {
             let message = format!("line {} of `{}` holds the secret of a webhook", index + 1, source.name());
             let help =

@@ -152,15 +152,35 @@ fn missed(all: &[Sent], ended: bool) -> usize {
         .count()
 }
 
-/// One try as `webhook deliver` prints it.
+/// What is said of every message.
 #[derive(Debug, Serialize)]
-struct Tried {
+struct Head {
     schema: u32,
     id: String,
     event: &'static str,
     run: RunId,
     step: StepName,
     state: &'static str,
+}
+
+impl Head {
+    fn of(message: &MessageRow, ended: Option<Ended>) -> Head {
+        Head {
+            schema: 1,
+            id: message.id.clone(),
+            event: message.kind.as_str(),
+            run: message.run.clone(),
+            step: message.step.clone(),
+            state: ended.map_or(WAITING, Ended::as_str),
+        }
+    }
+}
+
+/// One try as `webhook deliver` prints it.
+#[derive(Debug, Serialize)]
+struct Tried {
+    #[serde(flatten)]
+    head: Head,
     #[serde(flatten)]
     answer: Shown,
     /// When it is tried again.
@@ -170,26 +190,17 @@ struct Tried {
 impl Tried {
     fn of(sent: &Sent) -> Tried {
         let Sent { message, tried } = sent;
-        let (state, next) = match tried.then {
-            Then::End(end) => (end.as_str(), None),
-            Then::Again(due) => (WAITING, Some(rfc3339(due))),
+        let (ended, next) = match tried.then {
+            Then::End(end) => (Some(end), None),
+            Then::Again(due) => (None, Some(rfc3339(due))),
         };
-        Tried {
-            schema: 1,
-            id: message.id.clone(),
-            event: message.kind.as_str(),
-            run: message.run.clone(),
-            step: message.step.clone(),
-            state,
-            answer: Shown::from(&tried.answer),
-            next,
-        }
+        Tried { head: Head::of(message, ended), answer: Shown::from(&tried.answer), next }
     }
 }
 
 /// What came of a try, for a person.
 pub(super) fn line(sent: &Sent) -> String {
-    let Tried { event, run, step, state, answer, next, .. } = Tried::of(sent);
+    let Tried { head: Head { event, run, step, state, .. }, answer, next } = Tried::of(sent);
     let next = next.map_or_else(String::new, |next| format!(", tried again at {next}"));
     format!("{event} of run {run}, step {step}: {state} ({}){next}", answer.text())
 }
@@ -199,12 +210,8 @@ const WAITING: &str = "waiting";
 /// One message in the delivery log.
 #[derive(Debug, Serialize)]
 struct Row {
-    schema: u32,
-    id: String,
-    event: &'static str,
-    run: RunId,
-    step: StepName,
-    state: &'static str,
+    #[serde(flatten)]
+    head: Head,
     created: String,
     tries: u32,
     /// When the last try ended, and what came back.
@@ -217,14 +224,10 @@ struct Row {
 
 impl Row {
     fn of(message: MessageRow) -> Row {
+        let head = Head::of(&message, message.ended);
         let (tried, answer) = message.last.unzip();
         Row {
-            schema: 1,
-            id: message.id,
-            event: message.kind.as_str(),
-            run: message.run,
-            step: message.step,
-            state: message.ended.map_or(WAITING, Ended::as_str),
+            head,
             created: rfc3339(message.created),
             tries: message.tries,
             tried: tried.map(rfc3339),
@@ -247,7 +250,7 @@ fn list(arguments: &List, context: &Context) -> Result<Exit, CliError> {
 fn log(journal: &dyn Journal) -> Result<Vec<Row>, CliError> {
     let mut rows: Vec<Row> = Vec::new();
     loop {
-        let before = rows.last().map(|row| row.id.clone());
+        let before = rows.last().map(|row| row.head.id.clone());
         let page = journal.messages(Messages::Log { before: before.as_deref() }, PAGE)?;
         let last = page.len() < PAGE;
         rows.extend(page.into_iter().map(Row::of));
@@ -260,8 +263,9 @@ fn log(journal: &dyn Journal) -> Result<Vec<Row>, CliError> {
 fn text(rows: &[Row]) -> String {
     let mut text = String::new();
     for row in rows {
-        let _ = writeln!(text, "{} {} {}", row.state, row.event, row.id);
-        let _ = writeln!(text, "  run {}, step {}, made {}", row.run, row.step, row.created);
+        let Head { id, event, run, step, state, .. } = &row.head;
+        let _ = writeln!(text, "{state} {event} {id}");
+        let _ = writeln!(text, "  run {run}, step {step}, made {}", row.created);
         if let Some(tried) = &row.tried {
             let _ = writeln!(text, "  tries {}, the last at {tried}: {}", row.tries, row.answer.text());
         }

@@ -38,7 +38,7 @@ pub use binary::{binary_digest, prepare_binary_digest};
 pub use clock::{Clock, SimClock, SystemClock};
 pub use error::EngineError;
 pub use history::{entries_of, misrepresented, state_of};
-pub use outbox::{Outbox, Sent, Webhook, WebhookError, send_test, vote_command};
+pub use outbox::{Outbox, SECRET_PREFIX, Sent, Webhook, WebhookError, send_test, vote_command};
 pub use plan::{Egress, Foreseen, Plan, PlannedStep, known_problems, plan, undo_of};
 pub use registry::{Installed, Registry, embedded};
 pub use request::{VoteRequest, operate, vote};
@@ -249,6 +249,9 @@ impl Engine {
 pub struct Orphans {
     /// The runs, oldest first.
     pub runs: Vec<RunId>,
+    /// Those of them that come from a backup and that nobody has taken over since it was adopted: they are not among `runs`,
+    /// since they may have gone on elsewhere, and somebody has to look at each.
+    pub adopted: Vec<RunId>,
     /// Runs of which it cannot be said, because their rows or events are damaged: each as it is named, and what is wrong.
     pub unreadable: Vec<(String, String)>,
 }
@@ -264,13 +267,16 @@ pub fn orphans(journal: &dyn Journal, owners: &Path, now: Timestamp) -> Result<O
             let page = journal.runs(&filter, before.as_ref(), 500)?;
             found.unreadable.extend(page.damaged.into_iter().map(|row| (row.run, row.what)));
             for row in &page.rows {
-                let due = state != RunState::Paused
-                    || is_due(journal, &row.run, now).unwrap_or_else(|error| {
-                        found.unreadable.push((row.run.to_string(), error.to_string()));
-                        false
-                    });
-                if due && try_lock_dead(owners, &row.owner)?.is_some() {
-                    found.runs.push(row.run.clone());
+                if try_lock_dead(owners, &row.owner)?.is_none() {
+                    continue;
+                }
+                match state_of(journal, &row.run) {
+                    Ok(folded) if state == RunState::Paused && !is_due(&folded, now) => {}
+                    Ok(folded) if folded.owner.as_ref().is_some_and(|owner| owner.adopted) => {
+                        found.adopted.push(row.run.clone());
+                    }
+                    Ok(_) => found.runs.push(row.run.clone()),
+                    Err(error) => found.unreadable.push((row.run.to_string(), error.to_string())),
                 }
             }
             match page.rows.last() {
@@ -280,13 +286,13 @@ pub fn orphans(journal: &dyn Journal, owners: &Path, now: Timestamp) -> Result<O
         }
     }
     found.runs.sort();
+    found.adopted.sort();
     Ok(found)
 }
 
-fn is_due(journal: &dyn Journal, run: &RunId, now: Timestamp) -> Result<bool, EngineError> {
-    let state = state_of(journal, run)?;
-    let commands = saga::next(&state, now, &InFlight::default());
-    Ok(commands.iter().any(|command| !matches!(command, Command::WaitUntil(_))))
+fn is_due(state: &State, now: Timestamp) -> bool {
+    let commands = saga::next(state, now, &InFlight::default());
+    commands.iter().any(|command| !matches!(command, Command::WaitUntil(_)))
 }
 
 /// A run that this process owns.

@@ -87,7 +87,11 @@ impl Live {
                 | EngineError::UnknownCapability(_)
                 | EngineError::Erased { .. }),
             ) => {
-                return self.refuse_undo(&step, UndoOutcome::Failed, Failure::new("cannot-undo", error.to_string()));
+                return self.refuse_undo(
+                    &step,
+                    UndoOutcome::Failed,
+                    Failure::new(code::CANNOT_UNDO, error.to_string()),
+                );
             }
             Err(error) => return Err(error),
         };

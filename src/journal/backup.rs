@@ -4,7 +4,7 @@
 //! like a journal and never written, because whoever went on from it would repeat what has happened since. Adopting it is an
 //! operator's decision, recorded in the system chain with its reason. In the same commit every run that was going on gets a new
 //! owner, dead from the start: attempts that were open become unclear for good and are not executed again, and undos that were
-//! open wait for a person.
+//! open wait for a person. No message says so: whoever adopts is given the runs, and each is recovered only by name.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -95,8 +95,8 @@ pub trait Journal: Send + Sync {
 
     /// Makes `owner` the owner of a run. Called by recovery with the [`Guard`] of the owner before in hand, never without.
     ///
-    /// `left` is what was found of the owner before; it becomes part of the chain. `messages` are put into the outbox in the same commit. Durable.
-    /// Refused with [`JournalError::StaleEpoch`] if somebody else took it first. The new owner then reads the run's
+    /// `left` is what was found of the owner before; it becomes part of the chain. `messages` are put into the outbox in the same
+    /// commit. Durable. Refused with [`JournalError::StaleEpoch`] if somebody else took it first. The new owner then reads the run's
     /// entries up to [`Taken::entry`]; what stands after it will be told as foreign.
     fn take_over(
         &self,

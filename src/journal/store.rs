@@ -151,7 +151,6 @@ pub(super) fn epoch(conn: &Connection, run: &RunId) -> Result<u64, JournalError>
         .ok_or_else(|| JournalError::UnknownRun { run: run.clone() })
 }
 
-/// Adds a run's row.
 /// The runs that are not closed, oldest first.
 pub(super) fn going_on(conn: &Connection) -> Result<Vec<RunId>, JournalError> {
     let mut rows = conn.prepare("SELECT run FROM runs WHERE closed IS NULL ORDER BY id").map_err(on_read)?;
@@ -164,6 +163,7 @@ pub(super) fn going_on(conn: &Connection) -> Result<Vec<RunId>, JournalError> {
     Ok(runs)
 }
 
+/// Adds a run's row.
 pub(super) fn add_row(conn: &Connection, row: &RunRow) -> Result<(), JournalError> {
     conn.prepare_cached(
         "INSERT INTO runs (run, workflow, principal, state, submitted, run_key, epoch, owner, seq, head)

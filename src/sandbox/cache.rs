@@ -9,7 +9,8 @@
 //!    another component or another engine does not have the right seal.
 //!
 //! Code that comes from anywhere else is never loaded. Entries of other engines are left alone while somebody uses them: two
-//! versions of the host may share a folder. What nobody has read for [`UNUSED`] is removed when an entry is added.
+//! versions of the host may share a folder. What nobody has read or written for [`UNUSED`], of this engine or another, is removed
+//! when an entry is added.
 
 use std::hash::{Hash, Hasher};
 use std::io;
@@ -27,7 +28,7 @@ use crate::types::Digest;
 const MAGIC: &[u8; 16] = b"redress code 2\n\n";
 /// The end of an entry's name.
 const ENDING: &str = ".code";
-/// How long an entry of another engine is kept after it was last read or written.
+/// How long an entry is kept after it was last read or written.
 const UNUSED: Duration = Duration::from_secs(30 * 86_400);
 
 pub(super) struct Cache {
@@ -102,19 +103,18 @@ impl Cache {
         }
     }
 
-    /// Removes what other engines left and nobody has used for long. What cannot be looked at or removed stays.
+    /// Removes what nobody has used for long. What cannot be looked at or removed stays.
     fn clean_up(&self) {
         let now = SystemTime::now();
-        let ours = format!("-{}{ENDING}", self.compatibility.hex());
         let draft = format!("{ENDING}{DRAFT}");
         for entry in std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            let is_other = (name.ends_with(ENDING) && !name.ends_with(&ours)) || name.contains(&draft);
+            let is_entry = name.ends_with(ENDING) || name.contains(&draft);
             let used = |meta: std::fs::Metadata| meta.modified().into_iter().chain(meta.accessed()).max();
             let last = entry.metadata().ok().and_then(used);
             let unused = last.and_then(|last| now.duration_since(last).ok()).is_some_and(|age| age > UNUSED);
-            if is_other && unused {
+            if is_entry && unused {
                 self.folder.remove(name);
             }
         }

@@ -147,8 +147,9 @@ fn pool() -> PoolingAllocationConfig {
     pool
 }
 
-/// What a component can import. Everything of WASI is there, and of its HTTP what sends requests, since every toolchain imports some of it; what is not
-/// granted is an empty room: no directories, no network, no environment, no arguments, no standard input.
+/// What a component can import. Everything of WASI is there, and of its HTTP what sends requests, since every toolchain imports
+/// some of it; what is not granted is an empty room: no directories, no network, no environment, no arguments, no standard
+/// input.
 fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;

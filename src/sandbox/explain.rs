@@ -17,7 +17,7 @@ use crate::types::{Failure, Limits, code};
 
 /// The host's reason comes first where there is one; what the guest or the engine said stands in the details.
 pub(super) fn explained(failure: Failure, refusal: Option<Failure>, hint: Option<Failure>) -> Failure {
-    let by_limit = !matches!(failure.code.as_str(), code::TRAP | code::EXITED) && HOST_CODES.contains(&&*failure.code);
+    let by_limit = !matches!(failure.code.as_str(), code::TRAP | code::EXITED) && code::HOST.contains(&&*failure.code);
     let reason = match (refusal, hint) {
         (Some(refusal), _) if !by_limit => refusal,
         (None, Some(hint)) if !failure.retryable => hint,
@@ -30,34 +30,6 @@ pub(super) fn explained(failure: Failure, refusal: Option<Failure>, hint: Option
     Failure { details: Some(details), ..reason }
 }
 
-/// Codes that only the host gives: a component that uses one is not believed.
-const HOST_CODES: [&str; 24] = [
-    code::DENIED,
-    code::REJECTED,
-    code::EXPIRED,
-    code::CANCELLED,
-    code::SKIPPED,
-    code::INVALID_OUTPUT,
-    code::UNKNOWN_CAPABILITY,
-    code::NOT_GRANTED,
-    code::NO_UNDO,
-    code::EFFECT_FORBIDDEN,
-    code::UNDO_TOO_LARGE,
-    code::TRAP,
-    code::EXITED,
-    code::TIMEOUT,
-    code::INTERRUPTED,
-    code::OUT_OF_FUEL,
-    code::OUT_OF_MEMORY,
-    code::STACK_OVERFLOW,
-    code::LIMIT,
-    code::UNANSWERED,
-    code::NO_SECRET,
-    code::CHANGED_SINCE,
-    code::NOT_RESTORED,
-    code::HOST_DIED,
-];
-
 /// The longest wait that a component can ask for: a day.
 const LONGEST_WAIT_MS: u64 = 86_400_000;
 
@@ -66,9 +38,9 @@ pub(super) fn from_guest(said: provider::Failure) -> Failure {
     let cut = |text: String, at: usize| if text.len() > at { text.chars().take(at).collect() } else { text };
     let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.';
     let good = !said.code.is_empty() && said.code.len() <= 64 && said.code.bytes().all(is_word);
-    let word = if good { said.code } else { "failed".to_owned() };
+    let word = if good { said.code } else { code::FAILED.to_owned() };
     Failure {
-        code: if HOST_CODES.contains(&word.as_str()) { format!("component-{word}") } else { word },
+        code: if code::HOST.contains(&word.as_str()) { format!("component-{word}") } else { word },
         message: cut(said.message, 4 << 10),
         retryable: said.retryable,
         // Nobody waits longer than the retry rule allows; beyond 2^53 it would have no place in the journal.

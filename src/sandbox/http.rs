@@ -19,7 +19,8 @@
 //! The host keeps an answer until it is whole. So an effect is *answered* exactly if all of its answer came; else it was let
 //! out and not answered, and the attempt is unclear whatever the component makes of it. A redirect is an answer like any
 //! other: where it leads is a new request. By plain `http` an answer without a length ends with its connection, and one that was
-//! cut off cannot be told from a whole one. Everything runs on the thread of the guest and is gone when the call has ended.
+//! cut off cannot be told from a whole one. Everything runs on the thread of the guest and is gone when the call has ended, save
+//! a look-up of a name that the system has not answered: it may go on, and changes nothing (`net`).
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

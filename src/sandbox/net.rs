@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
@@ -24,14 +25,36 @@ pub trait Resolver: Send + Sync {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>>;
 }
 
-/// The system's resolver.
+/// How many names the system looks up at the same time: what waits for an answer holds a thread, also after whoever asked has
+/// gone.
+const LOOK_UPS: usize = 32;
+static SLOTS: Semaphore = Semaphore::const_new(LOOK_UPS);
+
+/// The system's resolver. A look-up cannot be called off: one whose caller has gone goes on until the system answers, and
+/// changes nothing. At most 32 are under way, in all of the process; more wait for their turn.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 
 impl Resolver for SystemResolver {
     fn resolve<'a>(&'a self, host: &'a str, port: u16) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }.boxed()
+        let name = (host.to_owned(), port);
+        let look_up = move || Ok((name.0.as_str(), name.1).to_socket_addrs()?.collect());
+        in_turn(&SLOTS, look_up).boxed()
     }
+}
+
+/// Does what blocks on a thread of its own, once one of the slots is free; it holds the slot to its end, whoever waits.
+async fn in_turn<T: Send + 'static>(
+    slots: &'static Semaphore,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let slot = slots.acquire().await.map_err(io::Error::other)?;
+    let work = move || {
+        let done = work();
+        drop(slot);
+        done
+    };
+    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
 /// Bytes both ways, in the clear or not.
@@ -106,5 +129,31 @@ impl Net {
     pub async fn secure(&self, host: &str, stream: TcpStream) -> io::Result<Connection> {
         let name = ServerName::try_from(host.to_owned()).map_err(|error| io::Error::other(error.to_string()))?;
         Ok(Box::new(self.tls.connect(name, stream).await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_up_whose_caller_has_gone_counts_until_it_ends() {
+        static ONE: Semaphore = Semaphore::const_new(1);
+        let (answer, asked) = mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel::<()>();
+        let blocks = move || {
+            begin.send(()).unwrap();
+            asked.recv().map_err(io::Error::other)
+        };
+        tokio::select! {
+            biased;
+            _ = in_turn(&ONE, blocks) => panic!("nobody has answered"),
+            begun = begun => begun.unwrap(),
+        }
+        assert_eq!(ONE.available_permits(), 0);
+        answer.send(()).unwrap();
+        assert_eq!(in_turn(&ONE, || Ok(7)).await.unwrap(), 7);
     }
 }

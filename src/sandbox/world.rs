@@ -1,11 +1,12 @@
 //! Whether a component fits the contract, and if not, which item does not.
 //!
 //! In this order: it exports `provider` in a version that this host runs; each import is one that the host has, in a version
-//! that it runs; and the functions that it exports and imports of our own interfaces have the types of the contract. Component-model types are exact: one more field of a record breaks a component, so the first
-//! difference is named, with what was expected in its place. What is different in WASI is said by the linker, which compares
-//! all of it anyway.
+//! that it runs; and the functions that it exports and imports of our own interfaces have the types of the contract.
+//! Component-model types are exact: one more field of a record breaks a component, so the first difference is named, with what
+//! was expected in its place. What was found is the component's own text, so no more is told of it than a person reads. What is
+//! different in WASI is said by the linker, which compares all of it anyway.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 use wasmtime::Engine;
@@ -257,17 +258,15 @@ fn fields(path: &str, found: &[(&str, Type)], expected: &[(&str, Shape)]) -> Res
         }
     }
     if let Some((name, ty)) = found.iter().find(|(name, _)| expected.iter().all(|(expected, _)| expected != name)) {
-        return Err(Difference {
-            found: format!("`{}: {}`", at(name), word(ty)),
-            expected: "nothing of that name".into(),
-        });
+        return Err(Difference { found: told(Some(&at(name)), ty), expected: "nothing of that name".into() });
     }
     let names: Vec<&str> = found.iter().map(|(name, _)| *name).collect();
     let wanted: Vec<&str> = expected.iter().map(|(name, _)| *name).collect();
     if names == wanted {
         return Ok(());
     }
-    Err(Difference { found: format!("`{}`", names.join(", ")), expected: format!("the order `{}`", wanted.join(", ")) })
+    let found = cut(|out| comma_separated(out, names, fmt::Write::write_str));
+    Err(Difference { found: format!("`{found}`"), expected: format!("the order `{}`", wanted.join(", ")) })
 }
 
 impl Shape {
@@ -296,8 +295,8 @@ impl Shape {
             _ => None,
         };
         parts.unwrap_or_else(|| {
-            let named = |what: String| if path.is_empty() { format!("`{what}`") } else { format!("`{path}: {what}`") };
-            Err(Difference { found: named(word(found)), expected: format!("`{self}`") })
+            let path = Some(path).filter(|path| !path.is_empty());
+            Err(Difference { found: told(path, found), expected: format!("`{self}`") })
         })
     }
 }
@@ -326,22 +325,99 @@ impl fmt::Display for Shape {
     }
 }
 
-/// How a type is written in WIT, of a record the names of its fields.
-fn word(ty: &Type) -> String {
+/// What was found at a place, in backticks.
+fn told(path: Option<&str>, ty: &Type) -> String {
+    let text = cut(|out| {
+        if let Some(path) = path {
+            write!(out, "{path}: ")?;
+        }
+        write_type(out, ty, DEPTH)
+    });
+    format!("`{text}`")
+}
+
+/// How deep types in types are told.
+const DEPTH: usize = 3;
+/// How many characters are told of what was found.
+const LENGTH: usize = 200;
+
+/// A text that takes no more than [`LENGTH`] characters, and fails then, so that whoever writes stops.
+#[derive(Default)]
+struct Cut {
+    text: String,
+    chars: usize,
+}
+
+impl fmt::Write for Cut {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            if self.chars == LENGTH {
+                self.text.push_str("...");
+                return Err(fmt::Error);
+            }
+            self.text.push(c);
+            self.chars += 1;
+        }
+        Ok(())
+    }
+}
+
+/// What `write` writes, cut to size.
+fn cut(write: impl FnOnce(&mut Cut) -> fmt::Result) -> String {
+    let mut cut = Cut::default();
+    match write(&mut cut) {
+        // An error says that it is full.
+        Ok(()) | Err(fmt::Error) => cut.text,
+    }
+}
+
+/// Words with commas between them.
+fn comma_separated<T>(
+    out: &mut Cut,
+    words: impl IntoIterator<Item = T>,
+    write: impl Fn(&mut Cut, T) -> fmt::Result,
+) -> fmt::Result {
+    for (index, word) in words.into_iter().enumerate() {
+        if index > 0 {
+            out.write_str(", ")?;
+        }
+        write(out, word)?;
+    }
+    Ok(())
+}
+
+/// Writes a type as in WIT, of a record the names of its fields; of what lies deeper than `depth`, nothing.
+fn write_type(out: &mut Cut, ty: &Type, depth: usize) -> fmt::Result {
+    let Some(depth) = depth.checked_sub(1) else { return out.write_str("...") };
+    let inner = |out: &mut Cut, ty: Option<Type>| match ty {
+        Some(ty) => write_type(out, &ty, depth),
+        None => out.write_str("_"),
+    };
     let plain = match ty {
-        Type::List(list) => return format!("list<{}>", word(&list.ty())),
-        Type::Option(option) => return format!("option<{}>", word(&option.ty())),
+        Type::List(list) => {
+            out.write_str("list<")?;
+            inner(out, Some(list.ty()))?;
+            ">"
+        }
+        Type::Option(option) => {
+            out.write_str("option<")?;
+            inner(out, Some(option.ty()))?;
+            ">"
+        }
         Type::Result(result) => {
-            let part = |ty: Option<Type>| or_none(ty.map(|ty| word(&ty)));
-            return format!("result<{}, {}>", part(result.ok()), part(result.err()));
+            out.write_str("result<")?;
+            comma_separated(out, [result.ok(), result.err()], inner)?;
+            ">"
         }
         Type::Record(record) => {
-            let names: Vec<&str> = record.fields().map(|field| field.name).collect();
-            return format!("record {{ {} }}", names.join(", "));
+            out.write_str("record { ")?;
+            comma_separated(out, record.fields(), |out, field| out.write_str(field.name))?;
+            " }"
         }
         Type::Tuple(tuple) => {
-            let parts: Vec<String> = tuple.types().map(|ty| word(&ty)).collect();
-            return format!("tuple<{}>", parts.join(", "));
+            out.write_str("tuple<")?;
+            comma_separated(out, tuple.types(), |out, ty| inner(out, Some(ty)))?;
+            ">"
         }
         Type::Bool => "bool",
         Type::S8 => "s8",
@@ -367,5 +443,5 @@ fn word(ty: &Type) -> String {
         Type::ErrorContext => "error-context",
         Type::FixedLengthList(_) => "a list of fixed length",
     };
-    plain.to_owned()
+    out.write_str(plain)
 }

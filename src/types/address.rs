@@ -1,3 +1,5 @@
+//! What kind of place an address is, told from its number alone: nothing here looks a name up or sends anything.
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What kind of place an address is. Components reach [`AddressClass::Public`] ones; the others only by a grant that names

@@ -84,4 +84,73 @@ pub mod code {
     pub const NOT_SETTLED: &str = "not-settled";
     /// The host died while the attempt ran.
     pub const HOST_DIED: &str = "host-died";
+    /// What the undo needs is gone.
+    pub const CANNOT_UNDO: &str = "cannot-undo";
+    /// The failure has no code that can be shown.
+    pub const FAILED: &str = "failed";
+
+    /// Codes that only the host gives: a component that uses one is not believed.
+    pub const HOST: [&str; 25] = [
+        DENIED,
+        REJECTED,
+        EXPIRED,
+        CANCELLED,
+        SKIPPED,
+        INVALID_OUTPUT,
+        UNKNOWN_CAPABILITY,
+        NOT_GRANTED,
+        NO_UNDO,
+        EFFECT_FORBIDDEN,
+        UNDO_TOO_LARGE,
+        TRAP,
+        EXITED,
+        TIMEOUT,
+        INTERRUPTED,
+        OUT_OF_FUEL,
+        OUT_OF_MEMORY,
+        STACK_OVERFLOW,
+        LIMIT,
+        UNANSWERED,
+        NO_SECRET,
+        CHANGED_SINCE,
+        NOT_RESTORED,
+        HOST_DIED,
+        CANNOT_UNDO,
+    ];
+
+    /// Codes that the contract gives a meaning: a component may use them.
+    pub const CONTRACT: [&str; 7] =
+        [INVALID_INPUT, "not-found", "unauthorized", "rate-limited", "unavailable", CONFLICT, NOT_SETTLED];
+
+    /// A code of the host or of the contract; [`FAILED`] in place of a word that a component made up.
+    pub fn documented(code: &str) -> &'static str {
+        HOST.into_iter().chain(CONTRACT).find(|known| *known == code).unwrap_or(FAILED)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::code;
+
+    #[test]
+    fn every_code_of_the_host_that_the_contract_does_not_name_is_the_hosts_alone() {
+        let source = include_str!("failure.rs");
+        let text = |line: &'static str| line.split_once(": &str = \"")?.1.strip_suffix("\";");
+        let all: BTreeSet<&str> = source.lines().filter_map(text).filter(|code| *code != code::FAILED).collect();
+        let listed: BTreeSet<&str> = code::HOST.into_iter().collect();
+        assert!(all.len() > 20 && listed.len() == code::HOST.len());
+        let others: Vec<&&str> = all.iter().filter(|code| !code::CONTRACT.contains(code)).collect();
+        assert_eq!(others, listed.iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_word_that_a_component_made_up_is_no_documented_code() {
+        assert_eq!(code::documented("changed_since"), "changed_since");
+        assert_eq!(code::documented("not-found"), "not-found");
+        for own in ["sk-live-4711", "component-timeout", "not-found ", ""] {
+            assert_eq!(code::documented(own), "failed");
+        }
+    }
 }

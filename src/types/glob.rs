@@ -1,3 +1,6 @@
+//! What the patterns of policies and permissions share: which characters stand in them, what is wrong with one and where, and the
+//! match of a wildcard, which takes time in proportion to pattern times text at most.
+
 use thiserror::Error;
 
 /// Why a text is not a pattern, and where in it.

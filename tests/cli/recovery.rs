@@ -63,6 +63,27 @@ fn recover_finishes_every_run_whose_owner_died() {
 }
 
 #[test]
+fn a_run_of_an_adopted_backup_is_recovered_only_by_name() {
+    let place = Place::new();
+    let run = orphan(&place, None);
+    place.redress(&["journal", "backup", "backup.db"]).exits(0);
+    std::fs::remove_dir_all(place.path(".redress")).unwrap();
+    let adopt = ["--journal", "backup.db", "journal", "adopt", "--as", "user:me", "--reason", "the disk is lost"];
+    assert!(place.redress(&adopt).exits(0).stdout.contains(run.as_str()));
+    let recover = |more: &[&str]| place.redress(&[&["--journal", "backup.db", "recover"], more].concat()).exits(0);
+    let none = recover(&[]);
+    assert_eq!(none.stdout, "no run waits for recovery\n");
+    let way_out = format!("`redress show {run}`, then `redress recover {run}`");
+    assert!(none.stderr.contains(&way_out) && none.stderr.contains("backup that was adopted"), "{none:?}");
+    assert!(place.world().is_empty(), "nothing was executed");
+    let other = ["--journal", "backup.db", "call", "io.fs.exists", "--input", "path=/workspace"];
+    assert!(place.redress(&other).exits(0).stderr.contains(&way_out));
+    recover(&[run.as_str()]);
+    assert_eq!(place.read("workspace/a"), "x");
+    assert!(!recover(&[]).stderr.contains(run.as_str()));
+}
+
+#[test]
 fn recover_of_one_run_ends_with_its_state() {
     let place = Place::new();
     let run = orphan(&place, None);

@@ -137,6 +137,51 @@ async fn a_stuck_undo_is_told_with_the_commands_that_repair_it() {
 }
 
 #[tokio::test]
+async fn a_code_that_a_component_made_up_does_not_leave() {
+    let world = World::telling(ALLOW);
+    let receiver = Receiver::answering(&[]);
+    let view = world.run(&STUCK.replace("failing_undo", "unknown_undo")).await;
+    is(&view, RunState::Stuck);
+    assert_eq!(step(&view, "a").error.as_ref().unwrap().code, "unknown-undo", "the journal has it");
+    outbox(&world, &receiver.url()).deliver_all(|_| {}).await.unwrap();
+    let received = receiver.received();
+    assert_eq!(one(&received, 1)["data"]["failure"], "failed");
+    assert!(!String::from_utf8_lossy(&received[0].body).contains("unknown-undo"));
+}
+
+#[tokio::test]
+async fn a_message_whose_sender_gave_up_on_the_way_is_sent_by_it_again() {
+    let world = World::telling(&asking());
+    world.run(ASKING).await;
+    // It takes the connection and says nothing: the sender is dropped while it waits for the answer.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let sender = outbox(&world, &format!("http://{}/", silent.local_addr().unwrap()));
+    for _ in 0..2 {
+        tokio::select! {
+            biased;
+            sent = sender.deliver() => panic!("nobody answered: {sent:?}"),
+            taken = silent.accept() => drop(taken.unwrap()),
+        }
+        let [row] = messages(&world).try_into().unwrap();
+        assert!(row.claimed.is_some() && row.tries == 0, "{row:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_try_begins_that_could_not_end_in_time() {
+    let world = World::telling(&asking());
+    world.run(ASKING).await;
+    let receiver = Receiver::answering(&[]);
+    let outbox = outbox(&world, &receiver.url());
+    let (sent, left) = outbox.deliver_within(std::time::Duration::from_secs(9)).await.unwrap();
+    assert_eq!((sent.len(), left, receiver.received().len()), (0, 1, 0));
+    let [row] = messages(&world).try_into().unwrap();
+    assert_eq!((row.tries, row.claimed), (0, None), "it is as it was");
+    let (sent, left) = outbox.deliver_within(std::time::Duration::from_secs(3_600)).await.unwrap();
+    assert_eq!((sent.len(), left, receiver.received().len()), (1, 0, 1));
+}
+
+#[tokio::test]
 async fn a_run_that_is_stuck_because_the_host_died_in_its_last_undo_is_told_by_whoever_takes_it() {
     let world = World::telling(ALLOW);
     world.write("flag", "");

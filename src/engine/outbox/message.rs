@@ -1,5 +1,6 @@
 //! What people are told. A message says who asks for what, under which rule, and how to answer; of the input it shows the
-//! names of the fields and the shape of their values, never a value: it goes to another machine, and the journal has the rest.
+//! names of the fields and the shape of their values, never a value, and nothing that a component chose, its failure codes
+//! included: it goes to another machine, and the journal has the rest.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +9,7 @@ use crate::engine::{new_id, rfc3339};
 use crate::journal::{Message, MessageKind};
 use crate::saga::event::Event;
 use crate::saga::{State, Status, Step, StepIndex};
-use crate::types::{RunId, StepName, Timestamp};
+use crate::types::{RunId, StepName, Timestamp, code};
 
 /// How many fields of an input are named, and how many characters of a name.
 const FIELDS: usize = 50;
@@ -70,7 +71,7 @@ pub(in crate::engine) fn run_stuck(state: &State, step: &Step, at: Timestamp) ->
     let repair = |how: &str| format!("redress repair {run} {name} {how} --reason REASON");
     let data = json!({
         "component": step.spec.component,
-        "failure": failure.code,
+        "failure": code::documented(&failure.code),
         "attempts": step.undo.attempts,
         "show": format!("redress show {run} --effects"),
         "retry": repair("retry"),

@@ -4,11 +4,12 @@
 //!
 //! - **No event without its message, no message without its event.** A message is stored in the commit of the event that causes
 //!   it: a `DECISION` that leaves a request waiting, an `UNDO_RESULT` after which the undo has failed for good, or an `OWNER`
-//!   that finds out that the host died in the last attempt to undo. Only while a webhook is configured.
+//!   that finds out that the host died in the last attempt to undo. Only while a webhook is configured. There is one exception:
+//!   adopting a backup makes open undos wait for a person and tells nobody, for an operator does it and is shown the runs.
 //! - **At least once.** Each message is sent until the receiver takes it (2xx), wants no more (410), or three days have passed.
 //!   Every try sends the same bytes under the same id, so that a receiver can tell that it has seen a message.
-//! - **Never twice at the same time.** A message is claimed in the journal before it is sent, under the lock of an owner file;
-//!   the claim of a process that died counts no more.
+//! - **Never twice at the same time.** A message is claimed in the journal before it is sent, under the lock of an owner file.
+//!   The claim of a process that died counts no more, nor does one's own for what is not on its way any more.
 //! - **Telling changes nothing.** A run neither waits for a webhook nor fails because of one.
 //!
 //! # When a message is tried
@@ -22,10 +23,13 @@ mod webhook;
 
 pub use message::vote_command;
 pub(super) use message::{caused_by, run_stuck};
-pub use webhook::{Webhook, WebhookError};
+pub use webhook::{SECRET_PREFIX, Webhook, WebhookError};
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
@@ -36,7 +40,7 @@ use crate::journal::{
 };
 use crate::sandbox::Net;
 use crate::types::{Duration, Timestamp};
-use webhook::Key;
+use webhook::{Key, TRY};
 
 /// The longest waits after the first failed tries; the last one holds from then on.
 const WAITS: [Duration; 7] = [
@@ -63,6 +67,20 @@ pub struct Outbox {
     clock: Arc<dyn Clock>,
     net: Net,
     webhook: Webhook,
+    /// The ids of the messages that are on their way.
+    flying: Mutex<BTreeSet<String>>,
+}
+
+/// A message on its way, until this is dropped.
+struct Flight<'o> {
+    outbox: &'o Outbox,
+    id: String,
+}
+
+impl Drop for Flight<'_> {
+    fn drop(&mut self) {
+        self.outbox.flying.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
 }
 
 /// A message that was tried.
@@ -84,21 +102,41 @@ impl Outbox {
         webhook: Webhook,
     ) -> Result<Outbox, JournalError> {
         let owner = OwnerLock::acquire(owners)?;
-        Ok(Outbox { journal, owners: owners.to_owned(), owner, clock, net, webhook })
+        Ok(Outbox { journal, owners: owners.to_owned(), owner, clock, net, webhook, flying: Mutex::default() })
     }
 
-    /// Tries each message that is due once, except for those that another process is sending. May be dropped at any time: what
-    /// was being sent then is sent again.
+    /// Tries each message that is due once, except for those that somebody else is sending. May be dropped at any time: what
+    /// was being sent then is sent again, by this outbox too.
     pub async fn deliver(&self) -> Result<Vec<Sent>, WebhookError> {
+        Ok(self.deliver_within(std::time::Duration::MAX).await?.0)
+    }
+
+    /// As [`Outbox::deliver`], but starts no try that could end after `limit`. The second value is how many messages were left
+    /// for that; they stay due.
+    pub async fn deliver_within(&self, limit: std::time::Duration) -> Result<(Vec<Sent>, usize), WebhookError> {
+        let begun = Instant::now();
+        let in_time = || limit.checked_sub(TRY.as_std()).is_some_and(|left| begun.elapsed() < left);
         let now = self.clock.now();
         let waiting = self.journal.messages(Messages::Waiting, usize::MAX)?.into_iter();
-        let mut due = waiting.take_while(|message| message.due.is_some_and(|due| due <= now)).peekable();
-        if due.peek().is_none() {
-            return Ok(Vec::new());
+        let due: Vec<MessageRow> = waiting.take_while(|message| message.due.is_some_and(|due| due <= now)).collect();
+        if due.is_empty() {
+            return Ok((Vec::new(), 0));
         }
         let key = self.webhook.key()?;
-        let tries = stream::iter(due).map(|message| self.try_one(&key, message)).buffer_unordered(AT_ONCE);
-        tries.try_filter_map(|sent| std::future::ready(Ok(sent))).try_collect().await
+        let left = AtomicUsize::new(due.len());
+        let begin = |message| {
+            left.fetch_sub(1, Ordering::Relaxed);
+            self.try_one(&key, message)
+        };
+        let tries = stream::iter(due.into_iter().take_while(|_| in_time())).map(begin).buffer_unordered(AT_ONCE);
+        let sent = tries.try_filter_map(|sent| std::future::ready(Ok(sent))).try_collect().await?;
+        Ok((sent, left.load(Ordering::Relaxed)))
+    }
+
+    /// Marks a message as on its way; none if it is already.
+    fn fly(&self, id: &str) -> Option<Flight<'_>> {
+        let began = self.flying.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());
+        began.then(|| Flight { outbox: self, id: id.to_owned() })
     }
 
     /// Delivers until nothing waits any more: everything was delivered or given up. `told` learns of each try.
@@ -126,14 +164,17 @@ impl Outbox {
     }
 
     async fn try_one(&self, key: &Key, message: MessageRow) -> Result<Option<Sent>, WebhookError> {
+        let Some(_flight) = self.fly(&message.id) else { return Ok(None) };
+        let owner = self.owner.identity();
         let dead = match &message.claimed {
-            Some(owner) => match try_lock_dead(&self.owners, owner)? {
+            // Nothing of this process sends it: somebody here gave up while it was on its way.
+            Some(before) if *before == owner.id => None,
+            Some(before) => match try_lock_dead(&self.owners, before)? {
                 Some(guard) => Some(guard),
                 None => return Ok(None),
             },
             None => None,
         };
-        let owner = self.owner.identity();
         let Some(body) = self.journal.claim_message(&message, owner).await? else { return Ok(None) };
         drop(dead);
         let answer = self.webhook.post(&self.net, key, &message.id, self.clock.now(), body).await;

@@ -28,9 +28,9 @@ use crate::sandbox::{Net, read_secret};
 use crate::types::{AddressClass, Duration, SecretSource, Timestamp, UrlParts};
 
 /// How long one try may take.
-const TRY: Duration = Duration::from_secs(10);
-/// What a secret begins with.
-const PREFIX: &str = "whsec_";
+pub(super) const TRY: Duration = Duration::from_secs(10);
+/// What the secret of a webhook begins with.
+pub const SECRET_PREFIX: &str = "whsec_";
 /// How many bytes a secret has, as Standard Webhooks wants it.
 const SECRET: std::ops::RangeInclusive<usize> = 24..=64;
 
@@ -160,7 +160,7 @@ pub(super) struct Key(Hmac<Sha256>);
 
 impl Key {
     fn parse(text: &str) -> Result<Key, &'static str> {
-        let encoded = text.strip_prefix(PREFIX).ok_or("does not begin with `whsec_`")?;
+        let encoded = text.strip_prefix(SECRET_PREFIX).ok_or("does not begin with `whsec_`")?;
         let bytes = STANDARD.decode(encoded).map_err(|_| "is not base64 after `whsec_`")?;
         if !SECRET.contains(&bytes.len()) {
             return Err("does not hold 24 to 64 bytes in base64");

@@ -265,7 +265,10 @@ impl<'a> Reviewer<'a> {
             if let Event::Owner(owner) = &entry.event {
                 for note in &owner.noted {
                     if let Some(step) = steps.get(&note.step) {
-                        self.of(submitted, step, false, |usage, grant| usage.target(grant, &note.target));
+                        self.of(submitted, step, false, |usage, grant| {
+                            usage.target(grant, &note.target);
+                            true
+                        });
                         self.moves(&note.target, &[&note.before]);
                     }
                 }
@@ -282,12 +285,16 @@ impl<'a> Reviewer<'a> {
                         let failure = Failure::new(code::DENIED, format!("the policy denies it by {by}"));
                         self.of(submitted, step, false, |usage, _| {
                             usage.failed(Some(&failure), &submitted.run, &decision.step);
+                            false
                         });
                     }
                     step.compensation = decision.compensation.as_ref().map(|c| c.grant.clone()).unwrap_or_default();
                 }
                 Event::Intent(intent) => {
-                    self.of(submitted, step, false, |usage, grant| usage.target(grant, &intent.target));
+                    self.of(submitted, step, false, |usage, grant| {
+                        usage.target(grant, &intent.target);
+                        true
+                    });
                     self.moves(&intent.target, &[&intent.before]);
                 }
                 Event::Result(result) => {
@@ -296,6 +303,7 @@ impl<'a> Reviewer<'a> {
                         usage.executed += u64::from(result.attempt > 0);
                         usage.evidence(grant, &result.evidence);
                         usage.failed(result.error.as_ref(), &submitted.run, &result.step);
+                        result.attempt > 0
                     });
                     self.moved(&result.evidence);
                 }
@@ -304,6 +312,7 @@ impl<'a> Reviewer<'a> {
                         usage.undone += u64::from(result.attempt > 0);
                         usage.evidence(grant, &result.evidence);
                         usage.failed(result.error.as_ref(), &submitted.run, &result.step);
+                        result.attempt > 0
                     });
                     self.moved(&result.evidence);
                 }
@@ -312,13 +321,14 @@ impl<'a> Reviewer<'a> {
         }
     }
 
-    /// Notes something of the capability that a step calls, or that undoes it; nothing if that is not under review.
+    /// Notes something of the capability that a step calls, or that undoes it; nothing if that is not under review. `note` says
+    /// whether the capability was at work: only then did anybody use it.
     fn of(
         &mut self,
         run: &crate::saga::event::RunSubmitted,
         step: &StepSeen,
         undo: bool,
-        note: impl FnOnce(&mut Usage, &Grant),
+        note: impl FnOnce(&mut Usage, &Grant) -> bool,
     ) {
         let declared = step.spec.compensation.as_ref().filter(|_| undo && step.succeeded);
         let (capability, grant) = match declared {
@@ -330,9 +340,7 @@ impl<'a> Reviewer<'a> {
             return;
         }
         let Some(usage) = capability.and_then(|capability| self.usage.get_mut(capability)) else { return };
-        let before = (usage.executed, usage.undone);
-        note(usage, grant);
-        if (usage.executed, usage.undone) != before {
+        if note(usage, grant) {
             usage.runs.insert(run.run.clone());
             usage.principals.extend(who().cloned());
             usage.config.extend(grant.config.clone());

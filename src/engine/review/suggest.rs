@@ -4,6 +4,9 @@
 //!   nearest ancestor that no run made stands for it, at most the directory that was granted. The same holds for a name that
 //!   cannot stand in a policy.
 //! - Grants that lie in one another and differ in access do not load, so the outer one gets the wider access.
+//! - Requests become URLs, each at most one that the policy in force opens and for a query only where it opens that. What it
+//!   opens no more is not suggested.
+//! - Nothing is opened unless it is known for whom: an entry without principals would be for everybody.
 //! - Many directories become those that were granted: a list that nobody reads protects nobody.
 //! - Limits, `local`, `reads_are_effects` and configuration values are kept: without them the grant would be looser, or would
 //!   not do.
@@ -24,7 +27,7 @@ use crate::types::{
 const MAX_DIRS: usize = 16;
 
 /// An entry of `grants:`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Suggested {
     /// For these.
     pub capabilities: Vec<CapabilityId>,
@@ -49,21 +52,22 @@ pub(super) fn of(
     openings: &[Opening],
     moving: &BTreeSet<String>,
 ) -> Option<Suggested> {
-    let filesystem = directories(usage, openings, moving);
-    let suggested = Suggested {
-        capabilities: vec![id.clone()],
-        principals: Vec::new(),
-        filesystem,
-        network: urls(usage),
+    let limited = Suggested { capabilities: vec![id.clone()], limits: limits(openings), ..Suggested::default() };
+    let opening = Suggested {
+        principals: usage.principals.iter().cloned().collect(),
+        filesystem: directories(usage, openings, moving),
+        network: urls(usage, openings),
         secrets: usage.secrets.values().cloned().collect(),
         config: usage.config.clone(),
-        limits: limits(openings),
+        ..limited.clone()
     };
-    let Suggested { filesystem, network, secrets, config, .. } = &suggested;
+    let Suggested { principals, filesystem, network, secrets, config, .. } = &opening;
     let opens = !(filesystem.is_empty() && network.is_empty() && secrets.is_empty() && config.is_empty());
+    if opens && !principals.is_empty() {
+        return Some(opening);
+    }
     // Limits alone are for everybody, as they were.
-    let principals = if opens { usage.principals.iter().cloned().collect() } else { Vec::new() };
-    (opens || !suggested.limits.is_empty()).then_some(Suggested { principals, ..suggested })
+    (!limited.limits.is_empty()).then_some(limited)
 }
 
 /// Entries that differ only in their capabilities become one.
@@ -151,7 +155,7 @@ fn standing(place: &Place, openings: &[Opening], moving: &BTreeSet<String>) -> P
 }
 
 /// What of a request decides which entry it falls under, besides its path and method.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
     origin: String,
     query: bool,
@@ -159,30 +163,30 @@ struct Kind {
     reads_are_effects: bool,
 }
 
-/// The requests of one method to one origin.
-#[derive(Default)]
-struct Enclosed {
-    kind: Kind,
-    /// The segments of each path.
-    paths: Vec<Vec<String>>,
-}
-
-/// For each origin and method the URLs that enclose the requests; methods with the same URLs stand together.
-fn urls(usage: &Usage) -> Vec<UrlGrant> {
-    let mut enclosed: BTreeMap<(String, HttpMethod), Enclosed> = BTreeMap::new();
+/// For each granted URL, origin and method the URLs that enclose the requests; methods with the same URLs stand together.
+fn urls(usage: &Usage, openings: &[Opening]) -> Vec<UrlGrant> {
+    let granted: Vec<UrlGrant> = openings.iter().flat_map(|opening| opening.grant.network.clone()).collect();
+    // The segments of each path.
+    let mut enclosed: BTreeMap<(Kind, HttpMethod, &str), Vec<Vec<String>>> = BTreeMap::new();
     for ((method, url), request) in &usage.requests {
         let Ok(parts) = UrlParts::parse(url) else { continue };
-        let Enclosed { kind, paths } = enclosed.entry((parts.origin(), *method)).or_default();
-        kind.origin = parts.origin();
-        kind.query |= request.query;
-        kind.local |= request.local;
-        kind.reads_are_effects |= request.reads_are_effects;
-        paths.push(parts.segments.iter().map(|segment| (*segment).to_owned()).collect());
+        let Some(opener) = in_force(&granted, *method, url, request.query) else { continue };
+        let kind = Kind {
+            origin: parts.origin(),
+            query: opener.query,
+            local: request.local && opener.local,
+            reads_are_effects: request.reads_are_effects || (opener.effect && method.is_read()),
+        };
+        let path = parts.segments.iter().map(|segment| (*segment).to_owned()).collect();
+        enclosed.entry((kind, *method, opener.url)).or_default().push(path);
     }
     let mut found: BTreeMap<(Kind, String), Vec<HttpMethod>> = BTreeMap::new();
-    for ((_, method), Enclosed { kind, paths }) in enclosed {
-        let url = enclosing(&kind.origin, &paths);
-        found.entry((kind, url)).or_default().push(method);
+    for ((kind, method, granted), paths) in enclosed {
+        let url = enclosing(&kind.origin, &paths, granted);
+        let methods = found.entry((kind, url)).or_default();
+        if !methods.contains(&method) {
+            methods.push(method);
+        }
     }
     found
         .into_iter()
@@ -196,8 +200,30 @@ fn urls(usage: &Usage) -> Vec<UrlGrant> {
         .collect()
 }
 
-/// The glob for these paths: the one path, or everything below the last directory that they share.
-fn enclosing(origin: &str, paths: &[Vec<String>]) -> String {
+/// How the policy in force opens a request.
+struct Opener<'g> {
+    /// The longest URL that does.
+    url: &'g str,
+    query: bool,
+    local: bool,
+    effect: bool,
+}
+
+/// What opens a request now, with a query if it had one and may have one; none if nothing does.
+fn in_force<'g>(granted: &'g [UrlGrant], method: HttpMethod, url: &str, query: bool) -> Option<Opener<'g>> {
+    let (asked, with_query) = (any_request(), format!("{url}?q"));
+    let urls = query.then_some(with_query.as_str()).into_iter().chain([url]);
+    urls.filter_map(|url| UrlParts::parse(url).ok()).find_map(|parts| {
+        let how = opened(granted, &asked, method, &parts).ok()?;
+        let opens = |grant: &&UrlGrant| opened(std::slice::from_ref(*grant), &asked, method, &parts).is_ok();
+        let longest = granted.iter().filter(opens).max_by_key(|grant| grant.url.len())?;
+        Some(Opener { url: &longest.url, query: parts.query.is_some(), local: how.local, effect: how.effect })
+    })
+}
+
+/// The glob for these paths, which `granted` opens: the one path, or everything below the last directory that they share; at
+/// most what was granted.
+fn enclosing(origin: &str, paths: &[Vec<String>], granted: &str) -> String {
     let mut shared: &[String] = paths.first().map_or(&[], Vec::as_slice);
     for path in paths {
         let same = shared.iter().zip(path).take_while(|(a, b)| a == b).count();
@@ -211,10 +237,18 @@ fn enclosing(origin: &str, paths: &[Vec<String>]) -> String {
     let prefixes = (0..=below.len()).rev().filter_map(|len| below.get(..len));
     let wider = prefixes.map(|prefix| {
         let inside: String = prefix.iter().map(|segment| format!("/{segment}")).collect();
-        format!("{origin}{inside}/**")
+        format!("{origin}{inside}")
     });
+    let wider = wider.filter(|above| opens_all_below(granted, above)).map(|above| format!("{above}/**"));
     let fits = |url: &String| covers(url, origin, paths);
-    exact.into_iter().chain(wider).find(fits).unwrap_or_else(|| format!("{origin}/**"))
+    exact.into_iter().chain(wider).find(fits).unwrap_or_else(|| granted.to_owned())
+}
+
+/// Whether a glob is for everything below a URL. What is for names of one and of three segments that have no character in
+/// common asks nothing of them.
+fn opens_all_below(granted: &str, above: &str) -> bool {
+    let Ok(glob) = ResourceGlob::parse(granted) else { return false };
+    ["0", "~", "0/0/0", "~/~/~"].iter().all(|rest| glob.matches(&format!("{above}/{rest}")) == Ok(true))
 }
 
 /// Whether a glob is one, means no more than it says, and is for all of these paths.

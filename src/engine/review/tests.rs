@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::document::Source;
 use crate::saga::event::{
-    CompensationDecision, CompensationSpec, Decision, Mode, ReadRecord, RuleRef, RunSubmitted, StepResult,
+    CompensationDecision, CompensationSpec, Decision, Intent, Mode, ReadRecord, RuleRef, RunSubmitted, StepResult,
     TargetRecord, UndoOutcome, UndoResult,
 };
 use crate::types::{Duration, Exchange, PayloadRef, Retry, SecretSource, Timestamp, sha256};
@@ -128,6 +128,19 @@ impl Run {
             log: None,
             retry_at: None,
             compensation: None,
+        })));
+        self
+    }
+
+    fn began(mut self, step: &str, target: Target) -> Run {
+        self.push(Event::Intent(Box::new(Intent {
+            step: name(step),
+            attempt: 1,
+            key: "do-0".into(),
+            component: sha256(b"component"),
+            undo: None,
+            target,
+            before: SOME,
         })));
         self
     }
@@ -396,8 +409,9 @@ fn requests_become_the_urls_that_enclose_them_by_origin_and_method() {
         grant.network,
         [
             UrlGrant { local: true, reads_are_effects: true, ..url("http://db.test:8080/one", &[Get], false) },
-            url("https://api.test/v1/**", &[Get], true),
+            url("https://api.test/v1/a", &[Get], true),
             url("https://api.test/v1/a", &[Post], false),
+            url("https://api.test/v1/b/c", &[Get], false),
         ]
     );
     let token =
@@ -405,6 +419,90 @@ fn requests_become_the_urls_that_enclose_them_by_origin_and_method() {
     assert_eq!(grant.secrets, [token]);
     assert_eq!(grant.config, BTreeMap::from([("region".to_owned(), "eu".to_owned())]));
     assert_eq!((grant.limits.wall_time, grant.limits.memory, grant.limits.requests), (10_000, 32 << 20, 7));
+}
+
+#[test]
+fn what_a_killed_run_had_begun_is_suggested_for_those_who_began_it() {
+    let info = capability("t.x", &["fs:write"]);
+    let run = Run::of(&[("s", &info)])
+        .decided("s", Action::Allow, workspace(Access::ReadWrite), None)
+        .began("s", file("/workspace/a/f"));
+    let review = review(&[&info], &[run], &policy(WORKSPACE));
+    assert_eq!(review.capabilities[0].used.executed, 0);
+    let [entry] = &review.suggested[..] else { panic!("{:?}", review.suggested) };
+    assert_eq!((entry.filesystem.len(), &entry.principals[..]), (1, &[who("agent:a")][..]));
+    assert!(yaml(&review.suggested).contains("principals: [\"agent:a\"]"));
+}
+
+#[test]
+fn nothing_is_suggested_for_one_who_was_only_denied() {
+    let info = capability("t.x", &["fs:write"]);
+    let worked = Run::of(&[("s", &info)]).decided("s", Action::Allow, workspace(Access::ReadWrite), None).executed(
+        "s",
+        touched(&[("/workspace/a/f", SOME, SOME)]),
+        None,
+    );
+    let denied = Run::of(&[("s", &info)]).change_spec(|spec| spec.agent = Some(who("agent:denied"))).decided(
+        "s",
+        Action::Deny,
+        Grant::default(),
+        None,
+    );
+    let review = review(&[&info], &[worked, denied], &policy(WORKSPACE));
+    assert_eq!(review.suggested[0].principals, [who("agent:a")]);
+}
+
+#[test]
+fn an_entry_for_nobody_opens_nothing() {
+    let mut usage = Usage::default();
+    usage.config.insert("region".into(), "eu".into());
+    let id = CapabilityId::parse("t.x").unwrap();
+    assert_eq!(suggest::of(&id, &usage, &[], &BTreeSet::new()), None);
+}
+
+/// The URLs that are suggested after requests under `before` while `now` is in force, each with its flags.
+fn suggested_urls(before: &str, now: &str, requests: &[(HttpMethod, &str)]) -> Vec<String> {
+    let info = capability("t.x", &["http:* https://*", "http:* http://*"]);
+    let granting = |network: &str| policy(&format!("grants:\n  - {{ capabilities: ['t.*'], network: [{network}] }}\n"));
+    let grant = crate::policy::effective_grant(&granting(before), &[&who("agent:a")], &info.id, &info.permissions);
+    let egress: Vec<Effect> =
+        requests.iter().map(|(method, url)| request(*method, url, EffectStatus::Done, &[])).collect();
+    let evidence = Evidence { egress_total: egress.len() as u64, egress, ..Evidence::default() };
+    let run = Run::of(&[("s", &info)]).decided("s", Action::Allow, grant, None).executed("s", evidence, None);
+    let review = review(&[&info], &[run], &granting(now));
+    let shown = |url: &UrlGrant| {
+        let methods: Vec<&str> = url.methods.iter().map(|method| method.as_str()).collect();
+        let flags = [(url.query, " query"), (url.local, " local"), (url.reads_are_effects, " effects")];
+        let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, flag)| *flag).collect();
+        format!("{} {}{flags}", methods.join(","), url.url)
+    };
+    review.suggested.iter().flat_map(|entry| &entry.network).map(shown).collect()
+}
+
+#[test]
+fn suggested_urls_stay_inside_of_those_that_the_policy_in_force_opens() {
+    use HttpMethod::{Get, Post};
+    let two = "{ url: 'https://h.test/a/**', methods: [GET] }, { url: 'https://h.test/b/**', methods: [GET] }";
+    let used = [(Get, "https://h.test/a/1"), (Get, "https://h.test/a/2"), (Get, "https://h.test/b/3")];
+    assert_eq!(suggested_urls(two, two, &used), ["GET https://h.test/a/**", "GET https://h.test/b/3"]);
+    let narrow = "{ url: 'https://h.test/a/*/log', methods: [GET, POST] }";
+    let used = [(Get, "https://h.test/a/1/log"), (Get, "https://h.test/a/2/log"), (Post, "https://h.test/a/1/log")];
+    assert_eq!(suggested_urls(narrow, narrow, &used), ["GET https://h.test/a/*/log", "POST https://h.test/a/1/log"]);
+    let wide = "{ url: 'https://h.test/**', methods: [GET], query: true }";
+    let used = [(Get, "https://h.test/a/1?q=1"), (Get, "https://h.test/b/1"), (Get, "https://h.test/c")];
+    assert_eq!(suggested_urls(wide, two, &used), ["GET https://h.test/a/1", "GET https://h.test/b/1"]);
+}
+
+#[test]
+fn a_query_is_suggested_only_where_one_was_sent_and_may_be() {
+    use HttpMethod::Get;
+    let open = "{ url: 'https://h.test/**', methods: [GET], query: true }";
+    let used = [(Get, "https://h.test/search?q=1"), (Get, "https://h.test/a/1"), (Get, "https://h.test/a/2")];
+    assert_eq!(suggested_urls(open, open, &used), ["GET https://h.test/a/**", "GET https://h.test/search query"]);
+    let local = "{ url: 'http://h.test/x', methods: [GET], local: true, reads_are_effects: true }, \
+                 { url: 'http://h.test/y', methods: [GET] }";
+    let used = [(Get, "http://h.test/x"), (Get, "http://h.test/y")];
+    assert_eq!(suggested_urls(local, local, &used), ["GET http://h.test/y", "GET http://h.test/x local effects"]);
 }
 
 #[test]
