@@ -13,7 +13,7 @@ use wasmtime_wasi_http::FieldMapError;
 use super::attempt::Stopped;
 use super::limits::Refused;
 use super::undo::bindings::exports::redress::capability::provider;
-use crate::types::{Failure, Limits, code};
+use crate::types::{Failure, Limits, MAX_MESSAGE, code, cut};
 
 /// The host's reason comes first where there is one; what the guest or the engine said stands in the details.
 pub(super) fn explained(failure: Failure, refusal: Option<Failure>, hint: Option<Failure>) -> Failure {
@@ -35,13 +35,12 @@ const LONGEST_WAIT_MS: u64 = 86_400_000;
 
 /// A component's failure, cut to size: its code is a word, or `failed`.
 pub(super) fn from_guest(said: provider::Failure) -> Failure {
-    let cut = |text: String, at: usize| if text.len() > at { text.chars().take(at).collect() } else { text };
     let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_' || b == b'.';
     let good = !said.code.is_empty() && said.code.len() <= 64 && said.code.bytes().all(is_word);
     let word = if good { said.code } else { code::FAILED.to_owned() };
     Failure {
         code: if code::HOST.contains(&word.as_str()) { format!("component-{word}") } else { word },
-        message: cut(said.message, 4 << 10),
+        message: cut(said.message, MAX_MESSAGE),
         retryable: said.retryable,
         // Nobody waits longer than the retry rule allows; beyond 2^53 it would have no place in the journal.
         retry_after_ms: said.retry_after_ms.map(|wait| wait.min(LONGEST_WAIT_MS)),

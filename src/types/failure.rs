@@ -22,10 +22,19 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure that trying again does not mend.
+    /// A failure that trying again does not mend. What a component makes part of its message cannot make it long: it is cut.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Failure {
-        Failure { code: code.into(), message: message.into(), retryable: false, retry_after_ms: None, details: None }
+        let message = cut(message.into(), MAX_MESSAGE);
+        Failure { code: code.into(), message, retryable: false, retry_after_ms: None, details: None }
     }
+}
+
+/// The most characters of a failure's message.
+pub const MAX_MESSAGE: usize = 4 << 10;
+
+/// The text, or its first `most` characters.
+pub fn cut(text: String, most: usize) -> String {
+    if text.len() > most { text.chars().take(most).collect() } else { text }
 }
 
 /// The failure codes that the host itself gives. A component's codes are its own, save those named in the contract.

@@ -23,7 +23,7 @@ pub use address::AddressClass;
 pub use canonical::{CanonicalError, MAX_SAFE_INTEGER, canonical_bytes, parse_strict};
 pub use capability::{CapabilityInfo, Catalog, EffectKind, MapCatalog, Risk};
 pub use digest::{Digest, PayloadRef, Salt, salted_digest, sha256};
-pub use failure::{Failure, code};
+pub use failure::{Failure, MAX_MESSAGE, code, cut};
 pub use glob::{PatternError, check_characters, wild};
 pub use grant::{Access, DirGrant, Grant};
 pub use id::{CapabilityId, IdError, Principal, RunId, StepName};

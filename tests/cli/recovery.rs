@@ -214,6 +214,60 @@ fn with_test_capabilities() -> Place {
 }
 
 #[test]
+fn of_two_recoveries_of_one_orphan_at_once_one_owns_it_and_the_other_waits() {
+    let place = with_test_capabilities();
+    place.write(
+        "w.yaml",
+        "name: w
+steps:
+  - { name: a, capability: test.until, inputs: { path: /workspace/a, until: /workspace/go } }
+",
+    );
+    let mut owner = place.command(&["run", "w.yaml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !place.path("workspace/a").exists() {
+        assert!(owner.try_wait().unwrap().is_none(), "it ended before it began");
+        std::thread::yield_now();
+    }
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    let run = place.journal().runs(&RunFilter::default(), None, 1).unwrap().rows[0].run.clone();
+
+    // The step ends only once one of the two has said that it waits, so both are there at the same time.
+    let (waits, waiting) = std::sync::mpsc::channel();
+    let outputs: Vec<_> = std::thread::scope(|scope| {
+        let recover = |waits: std::sync::mpsc::Sender<()>| {
+            let mut command = place.command(&["recover", run.as_str(), "--json"]);
+            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            scope.spawn(move || {
+                let mut waited = 0;
+                for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+                    if line.unwrap().contains("driven by another process") {
+                        waited += 1;
+                        waits.send(()).unwrap();
+                    }
+                }
+                (waited, child.wait_with_output().unwrap())
+            })
+        };
+        let both = [recover(waits.clone()), recover(waits)];
+        waiting.recv().expect("one of them waits");
+        place.write("workspace/go", "");
+        both.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(outputs.iter().map(|(waited, _)| waited).sum::<i32>(), 1, "{outputs:?}");
+    for (_, output) in &outputs {
+        assert_eq!(output.status.code(), Some(0), "{outputs:?}");
+        let view: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&view["state"], &view["run"]), (&"COMPLETED".into(), &run.as_str().into()));
+    }
+    // The dead one and one other owned it, and each of them attempted the step once.
+    assert_eq!(place.journal().run(&run).unwrap().unwrap().epoch, 2);
+    assert_eq!(place.count(&run, |event| matches!(event, Event::Owner(_))), 2);
+    assert_eq!(place.count(&run, |event| matches!(event, Event::Intent(_))), 2);
+    assert_eq!(place.read("workspace/a"), "begin\nend\n");
+}
+
+#[test]
 fn an_interrupted_run_starts_nothing_new_and_is_finished_by_recover() {
     let place = with_test_capabilities();
     let run = interrupted(&place, || place.write("workspace/go", ""));

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::project::{COMPLETED, PAUSED, Project, ROLLED_BACK};
 
@@ -19,19 +19,27 @@ fn a_journal_as_it_was_written_is_whole() {
 
 #[test]
 fn what_was_changed_is_found_with_its_place() {
+    // What is done behind the journal's back, and the event at which that is found.
+    let named = "SELECT max(digest) FROM payloads WHERE bytes != CAST('{}' AS BLOB)";
+    let names = format!(
+        "SELECT min(seq) FROM events WHERE chain = 'RUN' AND instr(CAST(body AS TEXT), lower(hex(({named})))) > 0"
+    );
     let changes = [
         (
-            "UPDATE events SET body = CAST(replace(CAST(body AS TEXT), 'agent:demo', 'agent:mode') AS BLOB) WHERE chain = 'RUN' AND seq = 1",
-            json!(1),
+            "UPDATE events SET body = CAST(replace(CAST(body AS TEXT), 'agent:demo', 'agent:mode') AS BLOB) WHERE chain = 'RUN' AND seq = 1".to_owned(),
+            "SELECT 1",
         ),
-        ("UPDATE events SET hash = zeroblob(32) WHERE chain = 'RUN' AND seq = 3", json!(3)),
-        ("DELETE FROM events WHERE chain = 'RUN' AND seq = 4", json!(4)),
+        ("UPDATE events SET hash = zeroblob(32) WHERE chain = 'RUN' AND seq = 3".to_owned(), "SELECT 3"),
+        ("DELETE FROM events WHERE chain = 'RUN' AND seq = 4".to_owned(), "SELECT 4"),
         (
-            "UPDATE payloads SET bytes = CAST('{}' AS BLOB) WHERE digest = (SELECT max(digest) FROM payloads WHERE bytes != CAST('{}' AS BLOB))",
-            Value::Null,
+            "UPDATE events SET seq = -1 WHERE chain = 'RUN' AND seq = 2; \
+             UPDATE events SET seq = 2 WHERE chain = 'RUN' AND seq = 3; \
+             UPDATE events SET seq = 3 WHERE chain = 'RUN' AND seq = -1".to_owned(),
+            "SELECT 2",
         ),
-        ("UPDATE runs SET workflow = 'other' WHERE run = 'RUN'", Value::Null),
-        ("UPDATE runs SET state = 'COMPLETED' WHERE run = 'RUN'", Value::Null),
+        (format!("UPDATE payloads SET bytes = CAST('{{}}' AS BLOB) WHERE digest = ({named})"), &*names),
+        ("UPDATE runs SET workflow = 'other' WHERE run = 'RUN'".to_owned(), ""),
+        ("UPDATE runs SET state = 'COMPLETED' WHERE run = 'RUN'".to_owned(), ""),
     ];
     let whole = Project::new();
     let run = whole.run(3, ROLLED_BACK);
@@ -39,13 +47,19 @@ fn what_was_changed_is_found_with_its_place() {
     let bytes = fs::read(whole.journal_file()).unwrap();
     for (sql, seq) in changes {
         fs::write(whole.journal_file(), &bytes).unwrap();
-        whole.tamper(&sql.replace("RUN", &run));
+        let seq = (!seq.is_empty()).then(|| {
+            let found = whole.database().query_row(&seq.replace("RUN", &run), [], |row| row.get::<_, Option<i64>>(0));
+            found.unwrap().unwrap_or_else(|| panic!("no event for: {sql}"))
+        });
+        for statement in sql.replace("RUN", &run).split("; ") {
+            whole.tamper(statement);
+        }
         let report = whole.json(5, &["audit", "verify"]);
         assert_eq!((&report["schema"], &report["whole"]), (&json!(1), &json!(false)), "{sql}");
         let found = &report["findings"][0];
         assert_eq!(found["chain"], json!(run), "{sql}\n{report}");
-        if sql.contains("seq") {
-            assert_eq!(found["seq"], seq, "{sql}\n{report}");
+        if let Some(seq) = seq {
+            assert_eq!(found["seq"], json!(seq), "{sql}\n{report}");
         }
         let said = whole.ends(5, &["audit", "verify"]);
         assert!(said.stdout.contains(&format!("of chain \"{run}\": ")), "{}", said.stdout);

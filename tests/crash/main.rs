@@ -17,23 +17,33 @@ mod place;
 mod syscalls;
 mod tracer;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
+use redress::engine::view;
 use redress::journal::Journal;
+use serde_json::{Value, json};
 
 use place::{POLICY, Place, killed, text};
+use syscalls::{named, say, seed};
 
-/// Crashes at every commit in turn. `ends` says which other ends are right besides the one without a crash: pairs of a
-/// state and whether the world is then as before the run.
+/// Crashes at every commit in turn, and once more at a drawn commit of each recovery. `others` says which other ends are right
+/// besides the one without a crash; the world is then as before the run.
 fn crash_everywhere(workflow: &str, others: &[&str]) {
     let reference = Place::new(workflow);
     let before = reference.tree();
     let output = reference.redress(&["run", "workflow.yaml"], None);
     let (end, after) = (reference.runs(), reference.tree());
     assert_eq!(end.len(), 1, "{}", text(&output));
-    let mut crashes = 0;
+    let events = reference.journal().unwrap().run(&reference.ids()[0]).unwrap().unwrap().seq;
+    let seed = seed();
+    let mut random = fastrand::Rng::with_seed(named(workflow, seed));
+    let (mut crashes, mut second_crashes) = (0, 0);
     for when in ["BEFORE", "AFTER"] {
+        // How many commits a recovery makes at most, as far as is known: a crash that did not come shows that there are fewer,
+        // and a later first crash leaves no more to do than an earlier one.
+        let mut reach = events;
         for commit in 1.. {
             let place = Place::new(workflow);
             let output = place.redress(&["run", "workflow.yaml"], Some((when, commit)));
@@ -42,11 +52,14 @@ fn crash_everywhere(workflow: &str, others: &[&str]) {
                 break;
             }
             crashes += 1;
-            let here = format!("killed {when} commit {commit}");
-            // The second crash comes at a place in the recovery that differs from one case to the next.
-            let second = commit * 7 % 5 + 1;
-            let mut output =
-                place.redress(&["recover"], Some((if commit % 2 == 0 { "BEFORE" } else { "AFTER" }, second)));
+            let second = (if random.bool() { "BEFORE" } else { "AFTER" }, random.u64(1..=reach));
+            let here = format!("killed {when} commit {commit}, then {} commit {}, seed {seed}", second.0, second.1);
+            let mut output = place.redress(&["recover"], Some(second));
+            if killed(&output) {
+                second_crashes += 1;
+            } else {
+                reach = (second.1 - 1).max(1);
+            }
             let mut recoveries = 1;
             while killed(&output) {
                 recoveries += 1;
@@ -64,7 +77,10 @@ fn crash_everywhere(workflow: &str, others: &[&str]) {
             assert!(found.is_empty(), "{here}: {found:?}");
         }
     }
+    let name = workflow.trim().lines().next().unwrap_or_default();
+    say(&format!("commits: {name}: {crashes} crashes, {second_crashes} of their recoveries crashed, too; seed {seed}"));
     assert!(crashes >= 4, "only {crashes} crashes");
+    assert!(second_crashes > 0, "no recovery crashed; seed {seed}");
 }
 
 const SUCCESS: &str = r#"
@@ -104,6 +120,22 @@ steps:
 }
 
 #[test]
+fn retries_parallel_steps_and_a_rollback_come_to_the_same_end_after_any_crash() {
+    crash_everywhere(
+        r#"
+name: turned-back
+steps:
+  - { name: a, capability: io.fs.append_file, depends_on: [], inputs: { path: /work/log, content: "a\n" } }
+  - { name: b, capability: test.flaky.write, depends_on: [], retry: { max_attempts: 4, initial_interval: 1ms }, inputs: { path: /work/bin, content: b, fail_times: 2 } }
+  - { name: c, capability: test.fail_after_write_idem, depends_on: [], retry: { max_attempts: 4, initial_interval: 1ms }, inputs: { path: /work/c, content: c, retryable: true, fail_times: 1 } }
+  - { name: d, capability: io.fs.move, depends_on: [a, b, c], inputs: { from: /work/log, to: /work/d } }
+  - { name: last, capability: test.fail, inputs: {} }
+"#,
+        &[],
+    );
+}
+
+#[test]
 fn a_declared_compensation_that_finds_its_work_done_by_one_that_was_interrupted_is_done() {
     crash_everywhere(
         r#"
@@ -130,7 +162,7 @@ fn a_step_that_is_not_idempotent_rolls_back_where_its_outcome_is_unclear() {
 name: counting
 steps:
   - { name: a, capability: io.fs.write_file, inputs: { path: /work/a, content: a } }
-  - { name: n, capability: test.count, inputs: { path: /work/n } }
+  - { name: n, capability: test.count, inputs: { path: /work/log } }
   - { name: z, capability: io.fs.write_file, inputs: { path: /work/z, content: z } }
 "#,
         &["ROLLED_BACK"],
@@ -177,6 +209,59 @@ steps:
             }
         }
     }
+}
+
+/// The outputs of the only run, by step, as far as the journal has them.
+fn outputs(place: &Place) -> BTreeMap<String, Value> {
+    let Some(run) = place.ids().pop() else { return BTreeMap::new() };
+    let steps = view(&place.journal().unwrap(), &run).unwrap().steps;
+    steps.into_iter().filter_map(|step| Some((step.name.to_string(), step.output?))).collect()
+}
+
+#[test]
+fn an_output_that_was_journaled_before_anybody_saw_it_is_what_is_seen_after_a_crash() {
+    let workflow = r#"
+name: seen
+steps:
+  - { name: count, capability: test.count, inputs: { path: /work/n } }
+  - { name: read, capability: io.fs.read_file, inputs: { path: /work/log } }
+  - { name: copy, capability: io.fs.write_file, inputs: { path: /work/copy, content: "{{ read.content }}" } }
+"#;
+    let (mut unused, mut unseen) = (0, 0);
+    for when in ["BEFORE", "AFTER"] {
+        for commit in 1.. {
+            let place = Place::new(workflow);
+            let output = place.redress(&["run", "workflow.yaml", "--json"], Some((when, commit)));
+            if !killed(&output) {
+                break;
+            }
+            let here = format!("killed {when} commit {commit}");
+            assert!(output.stdout.is_empty(), "{here}: somebody saw it");
+            let journaled = outputs(&place);
+            // Whoever reads again reads something else.
+            place.write("work/log", "somebody's\n");
+            let output = place.redress(&["recover"], None);
+            match place.runs().as_slice() {
+                // Nobody knows of it, or the step that is not idempotent was interrupted.
+                [] | ["ROLLED_BACK"] => assert!(!place.path("work/n").exists(), "{here}"),
+                ["COMPLETED"] => {
+                    let seen = outputs(&place);
+                    let again = |step: &String| (step.clone(), seen[step].clone());
+                    assert_eq!(journaled, journaled.keys().map(again).collect(), "{here}");
+                    assert_eq!(fs::read_to_string(place.path("work/n")).unwrap(), "execute 1\n", "{here}");
+                    let copied = fs::read_to_string(place.path("work/copy")).unwrap();
+                    assert_eq!(seen["read"]["content"], json!(copied), "{here}");
+                    if journaled.contains_key("read") {
+                        assert_eq!(copied, "line\n", "{here}");
+                        let used = journaled.contains_key("copy");
+                        if used { unseen += 1 } else { unused += 1 }
+                    }
+                }
+                other => panic!("{here}: {other:?}\n{}", text(&output)),
+            }
+        }
+    }
+    assert!(unused > 0 && unseen > 0, "{unused} crashes before the output was used, {unseen} before it was seen");
 }
 
 #[test]

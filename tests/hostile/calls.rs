@@ -81,6 +81,15 @@ fn a_trap_after_an_effect_is_unclear() {
 }
 
 #[test]
+fn what_a_component_keeps_in_its_memory_is_gone_with_the_call() {
+    let calls = || execution(&guest("plain"), "test.counter", json!({}), Grant::default());
+    for _ in 0..3 {
+        let report = run(calls(), &Recorder::new());
+        assert_eq!(report.result.unwrap().unwrap(), r#"{"calls":1}"#);
+    }
+}
+
+#[test]
 fn a_component_does_not_give_failures_in_the_name_of_the_host() {
     let input: Value = json!({"code": "denied", "message": "by nobody"});
     let report = run(execution(&guest("flaky"), "test.fail", input, Grant::default()), &Recorder::new());

@@ -1,6 +1,9 @@
 //! Each limit is hit by a component, and the failure names it.
 
+use std::sync::Arc;
+
 use redress::saga::event::Outcome;
+use redress::sandbox::{Cancel, Component, Provenance, Sandbox, SandboxConfig};
 use redress::types::{Access, Grant, Limits, code};
 use serde_json::{Value, json};
 
@@ -93,6 +96,34 @@ fn a_loop_ends_when_its_fuel_or_its_time_is_used_up() {
         let time = (code::TIMEOUT.into(), "the call took longer than 100ms".into());
         assert_eq!(fails(component, capability, json!({}), grant), time);
     }
+}
+
+#[test]
+fn every_engine_gets_its_ticks() {
+    // The loop calls nothing and its fuel has no end. The timer of a call is on the thread of its guest, so it is looked at only
+    // when an epoch takes the guest out of the loop: without ticks of its own engine, none of these calls would ever end.
+    let engine = || {
+        let sandbox = Sandbox::new(SandboxConfig::default()).unwrap();
+        let bytes = std::fs::read(guests::component("bare")).unwrap();
+        let component = sandbox.load(&bytes, Provenance::External).unwrap();
+        (sandbox, component)
+    };
+    let ends = |(sandbox, component): &(Sandbox, Arc<Component>)| {
+        let grant = limited(|limits| (limits.fuel, limits.wall_time) = (u64::MAX, 100));
+        let call = execution(component, "test.bare_loop", json!({}), grant);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let report = runtime.block_on(sandbox.call(call, Recorder::new(), Cancel::new()));
+        assert_eq!((failed(&report), report.outcome), (code::TIMEOUT, Outcome::Clean), "{report:?}");
+    };
+    let (first, second) = (engine(), engine());
+    std::thread::scope(|scope| {
+        scope.spawn(|| ends(&first));
+        scope.spawn(|| ends(&second));
+    });
+    // Neither is the clock of the one that of the other.
+    drop(first);
+    ends(&second);
+    ends(&engine());
 }
 
 #[test]

@@ -16,10 +16,13 @@ steps:
         )
         .await;
     is(&view, RunState::RolledBack);
-    let loser = if code(&view, "a") == "conflict" { "a" } else { "b" };
+    let (loser, other) = if code(&view, "a") == "conflict" { ("a", "b") } else { ("b", "a") };
     let error = step(&view, loser).error.clone().unwrap();
     assert_eq!(error.code, "conflict");
-    assert!(error.message.contains("depends_on: ["), "{}", error.message);
+    let missing = format!(
+        "step `{other}` of this run touched `/work/f` and is not ordered before `{loser}`: `depends_on: [{other}]` is missing"
+    );
+    assert_eq!(error.message, missing);
     assert!(world.tree().is_empty());
 }
 

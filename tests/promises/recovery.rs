@@ -2,7 +2,7 @@ use redress::engine::EngineError;
 use redress::journal::{Journal, Left};
 use redress::saga::RunState;
 
-use crate::world::{ALLOW, World, is};
+use crate::world::{ALLOW, World, is, step};
 
 #[tokio::test]
 async fn a_run_is_never_taken_from_an_owner_that_lives() {
@@ -63,6 +63,45 @@ steps:
     world.vote(&view.run, "gate", "user:a", true).unwrap();
     is(&world.resume(&view.run).await, RunState::Completed);
     assert!(world.read("a").unwrap().ends_with(" Ada"));
+}
+
+#[tokio::test]
+async fn an_undo_after_a_restart_restores_an_overwritten_file_instead_of_deleting_it() {
+    let world = World::new(&ALLOW.replace("    accept_risk: HIGH\n", ""));
+    world.write("written", "old");
+    world.write("grown", "old");
+    world.write("twice", "oldest");
+    let before = world.tree();
+    let view = world
+        .run(
+            r#"
+name: overwriting
+steps:
+  - { name: a, capability: io.fs.write_file, inputs: { path: /work/written, content: new } }
+  - { name: b, capability: io.fs.append_file, inputs: { path: /work/grown, content: er } }
+  - { name: c, capability: test.write, inputs: { path: /work/twice, content: newer } }
+  - { name: d, capability: io.fs.write_file, inputs: { path: /work/twice, content: newest } }
+  - { name: e, capability: io.fs.write_file, inputs: { path: /work/made, content: new } }
+  - { name: gate, step_type: HUMAN_APPROVAL, inputs: { message: go } }
+  - { name: last, capability: test.fail, inputs: {} }
+"#,
+        )
+        .await;
+    is(&view, RunState::Paused);
+    let read = |world: &World, name: &str| world.read(name).unwrap();
+    assert_eq!(
+        (read(&world, "written"), read(&world, "grown"), read(&world, "twice"), read(&world, "made")),
+        ("new".into(), "older".into(), "newest".into(), "new".into())
+    );
+    // What the process knew of the files is gone with it: the bytes can only come from the journal.
+    let world = world.restart(ALLOW);
+    world.vote(&view.run, "gate", "user:a", true).unwrap();
+    let view = world.resume(&view.run).await;
+    is(&view, RunState::RolledBack);
+    for name in ["a", "b", "c", "d", "e"] {
+        assert_eq!((step(&view, name).state.as_str(), step(&view, name).checked), ("UNDONE", true), "{name}");
+    }
+    assert!(world.tree() == before, "{:?}", world.tree());
 }
 
 const TWO: &str = r#"

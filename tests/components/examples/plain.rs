@@ -1,6 +1,7 @@
 //! Well-behaved helpers: they count, wait, log and tell.
 
 use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ fn capabilities() -> Vec<Capability> {
             Ok(json!({ "input": call.input, "key": call.key, "attempt": call.attempt, "timeout_ms": call.timeout_ms }))
         }),
         pure("test.log", log),
+        pure("test.counter", counter),
         pure("test.context", |call| Ok(json!({ "value": context::get(Input::of(&call.input).text("name")) }))),
         Capability {
             output: json!({ "type": "object", "required": ["number"], "properties": { "number": { "type": "integer" } } }),
@@ -88,6 +90,12 @@ fn log(call: &Call) -> Result<Value, Failure> {
     }
     print!("{}", input.text("unfinished"));
     Ok(json!({}))
+}
+
+/// Says how often this memory was called.
+fn counter(_: &Call) -> Result<Value, Failure> {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    Ok(json!({ "calls": CALLS.fetch_add(1, Ordering::Relaxed) + 1 }))
 }
 
 redress_guest::component!(capabilities);
