@@ -319,11 +319,16 @@ fn a_thousand_hostile_calls_leave_no_descriptor_and_no_memory_behind() {
         execution(&guest(component), capability, input.clone(), grant)
     };
     let mut run = |calls: Vec<Call>| {
-        let begin = |call: Call| start(&runtime, call, &Recorder::new(), &Cancel::new());
-        let started: Vec<JoinHandle<Report>> = calls.into_iter().map(begin).collect();
-        for call in started {
+        let begin = |call: Call| (call.input.clone(), start(&runtime, call, &Recorder::new(), &Cancel::new()));
+        let started: Vec<(String, JoinHandle<Report>)> = calls.into_iter().map(begin).collect();
+        for (input, call) in started {
             let report = runtime.block_on(call).unwrap();
             let how = report.result.map_or_else(|failure| failure.code, |_| "succeeded".to_owned());
+            // A server that was not there would be no attack.
+            assert!(
+                !input.contains("requests") || [code::LIMIT, code::TIMEOUT].contains(&how.as_str()),
+                "{how}: {input}"
+            );
             *ended.entry(how).or_default() += 1;
         }
     };
