@@ -182,6 +182,7 @@ fn every_dependency_has_its_line_and_every_line_its_dependency() {
         "capabilities/common/Cargo.toml",
         "capabilities/data/Cargo.toml",
         "capabilities/fs/Cargo.toml",
+        "capabilities/http/Cargo.toml",
         "tests/components/Cargo.toml",
         "fuzz/Cargo.toml",
         "tests/tracer/Cargo.toml",

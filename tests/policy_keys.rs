@@ -9,65 +9,165 @@ use std::collections::BTreeMap;
 
 use redress::document::Source;
 use redress::policy::{Policy, Request, decide, effective_grant, keys};
-use redress::types::{Action, CapabilityId, Limits, Permission, Principal, Risk, SecretSource};
+use redress::types::{
+    Access, Action, CapabilityId, HttpMethod, Limits, Opened, Permission, Principal, Risk, SecretSource, UrlParts,
+    opened,
+};
 use serde_json::{Value, json};
 
-/// For each key the test that fails if the key has no effect, or another one. A key that ends in `*` stands for all below
-/// it that have no row of their own.
-const SHOWN: &[(&str, &str)] = &[
-    ("default", "what_no_rule_names_is_answered_by_the_default"),
-    ("groups", "a_group_stands_for_its_members_wherever_principals_stand"),
-    ("rules", "the_first_rule_that_matches_decides"),
-    ("rules.name", "a_rule_is_named_in_what_it_decides"),
-    ("rules.principal", "principal_capability_and_action_of_a_rule_each_count"),
-    ("rules.capabilities", "principal_capability_and_action_of_a_rule_each_count"),
-    ("rules.action", "principal_capability_and_action_of_a_rule_each_count"),
-    ("rules.when", "an_error_in_a_condition_denies_and_never_skips_the_rule"),
-    ("rules.when.*", "each_operator_decides_on_both_sides_of_its_bound"),
-    ("rules.accept_risk", "accept_risk_waives_high_and_never_critical"),
-    ("rules.approval", "the_terms_of_an_approval_are_those_of_its_rule"),
-    ("rules.approval.approvers", "the_requester_cannot_approve_and_nobody_approves_twice"),
-    ("rules.approval.quorum", "a_quorum_needs_so_many_different_voters"),
-    ("rules.approval.expires", "an_expired_request_rolls_back_and_a_late_vote_is_refused"),
-    ("risk", "risk_is_never_lowered_by_a_step_and_floors_only_raise"),
-    ("risk.capabilities", "a_floor_is_for_the_capabilities_that_it_names"),
-    ("risk.level", "a_floor_is_for_the_capabilities_that_it_names"),
-    ("grants", "a_grant_opens_what_is_asked_for_and_granted_to_everybody_involved"),
-    ("grants.capabilities", "a_grant_opens_what_is_asked_for_and_granted_to_everybody_involved"),
-    ("grants.principals", "a_grant_opens_what_is_asked_for_and_granted_to_everybody_involved"),
-    ("grants.filesystem", "nothing_outside_of_the_grant_can_be_read_or_changed"),
-    ("grants.filesystem.host", "nothing_outside_of_the_grant_can_be_read_or_changed"),
-    ("grants.filesystem.guest", "nothing_outside_of_the_grant_can_be_read_or_changed"),
-    ("grants.filesystem.access", "a_read_only_directory_stays_so_inside_a_wider_grant"),
-    ("grants.network", "without_a_grant_no_packet_is_sent"),
-    ("grants.network.url", "without_a_grant_no_packet_is_sent"),
-    ("grants.network.methods", "without_a_grant_no_packet_is_sent"),
-    ("grants.network.query", "scheme_host_port_path_method_and_query_each_count"),
-    ("grants.network.local", "a_local_host_that_is_named_is_dialled_at_the_address_that_was_checked"),
-    ("grants.network.reads_are_effects", "reads_are_effects_where_the_grant_says_so"),
-    ("grants.secrets", "a_secret_is_on_the_wire_and_nowhere_else"),
-    ("grants.secrets.name", "a_secret_is_granted_by_its_name_from_where_the_file_says"),
-    ("grants.secrets.env", "a_secret_is_granted_by_its_name_from_where_the_file_says"),
-    ("grants.secrets.file", "a_secret_is_on_the_wire_and_nowhere_else"),
-    ("grants.secrets.hosts", "a_secret_goes_to_its_hosts_by_https_only"),
-    ("grants.config", "what_a_component_is_told_is_what_was_decided"),
-    ("grants.limits", "a_limit_of_a_grant_lowers_that_of_the_call_and_no_other"),
-    ("grants.limits.fuel", "a_loop_ends_when_its_fuel_or_its_time_is_used_up"),
-    ("grants.limits.wall_time", "a_loop_ends_when_its_fuel_or_its_time_is_used_up"),
-    ("grants.limits.header_bytes", "bodies_headers_and_the_number_of_requests_are_limited_by_name"),
-    ("grants.limits.request_bytes", "bodies_headers_and_the_number_of_requests_are_limited_by_name"),
-    ("grants.limits.response_bytes", "bodies_headers_and_the_number_of_requests_are_limited_by_name"),
-    ("grants.limits.requests", "bodies_headers_and_the_number_of_requests_are_limited_by_name"),
-    ("grants.limits.*", LIMITS),
-    ("tests", "a_policy_knows_its_text_and_its_failing_tests"),
-    ("tests.*", "each_key_of_a_test_decides_whether_it_passes"),
+/// For each key the tests that fail if the key has no effect, or another one. The first one reads the key from a file; where
+/// it looks at what was loaded, another one shows what becomes of that. A key that ends in `*` stands for all below it that
+/// have no row of their own.
+const SHOWN: &[(&str, &[&str])] = &[
+    ("default", &["what_no_rule_names_is_answered_by_the_default"]),
+    ("groups", &["a_group_stands_for_its_members_wherever_principals_stand"]),
+    ("rules", &["the_first_rule_that_matches_decides"]),
+    ("rules.name", &["a_rule_is_named_in_what_it_decides"]),
+    ("rules.principal", &["principal_capability_and_action_of_a_rule_each_count"]),
+    ("rules.capabilities", &["principal_capability_and_action_of_a_rule_each_count"]),
+    ("rules.action", &["principal_capability_and_action_of_a_rule_each_count"]),
+    ("rules.when", &["an_error_in_a_condition_denies_and_never_skips_the_rule"]),
+    ("rules.when.*", &["each_operator_decides_on_both_sides_of_its_bound"]),
+    ("rules.accept_risk", &["accept_risk_waives_high_and_never_critical"]),
+    ("rules.approval", &["the_terms_of_an_approval_are_those_of_its_rule"]),
+    ("rules.approval.approvers", &["the_requester_cannot_approve_and_nobody_approves_twice"]),
+    ("rules.approval.quorum", &["a_quorum_needs_so_many_different_voters"]),
+    ("rules.approval.expires", &["an_expired_request_rolls_back_and_a_late_vote_is_refused"]),
+    ("risk", &["risk_is_never_lowered_by_a_step_and_floors_only_raise"]),
+    ("risk.capabilities", &["a_floor_is_for_the_capabilities_that_it_names"]),
+    ("risk.level", &["a_floor_is_for_the_capabilities_that_it_names"]),
+    ("grants", &["a_grant_opens_what_is_asked_for_and_granted_to_everybody_involved"]),
+    ("grants.capabilities", &["a_grant_opens_what_is_asked_for_and_granted_to_everybody_involved"]),
+    ("grants.principals", &["a_grant_opens_what_is_asked_for_and_granted_to_everybody_involved"]),
+    (
+        "grants.filesystem",
+        &[
+            "a_directory_is_granted_from_where_to_where_and_how_the_file_says",
+            "nothing_outside_of_the_grant_can_be_read_or_changed",
+        ],
+    ),
+    (
+        "grants.filesystem.host",
+        &[
+            "a_directory_is_granted_from_where_to_where_and_how_the_file_says",
+            "nothing_outside_of_the_grant_can_be_read_or_changed",
+        ],
+    ),
+    (
+        "grants.filesystem.guest",
+        &[
+            "a_directory_is_granted_from_where_to_where_and_how_the_file_says",
+            "nothing_outside_of_the_grant_can_be_read_or_changed",
+        ],
+    ),
+    (
+        "grants.filesystem.access",
+        &[
+            "a_directory_is_granted_from_where_to_where_and_how_the_file_says",
+            "a_read_only_directory_stays_so_inside_a_wider_grant",
+        ],
+    ),
+    (
+        "grants.network",
+        &["a_request_is_opened_by_the_url_and_the_methods_of_the_file", "without_a_grant_no_packet_is_sent"],
+    ),
+    (
+        "grants.network.url",
+        &["a_request_is_opened_by_the_url_and_the_methods_of_the_file", "without_a_grant_no_packet_is_sent"],
+    ),
+    (
+        "grants.network.methods",
+        &["a_request_is_opened_by_the_url_and_the_methods_of_the_file", "without_a_grant_no_packet_is_sent"],
+    ),
+    (
+        "grants.network.query",
+        &[
+            "each_flag_of_a_granted_url_is_on_where_the_file_says_so_and_off_elsewhere",
+            "scheme_host_port_path_method_and_query_each_count",
+        ],
+    ),
+    (
+        "grants.network.local",
+        &[
+            "each_flag_of_a_granted_url_is_on_where_the_file_says_so_and_off_elsewhere",
+            "a_local_host_that_is_named_is_dialled_at_the_address_that_was_checked",
+        ],
+    ),
+    (
+        "grants.network.reads_are_effects",
+        &[
+            "each_flag_of_a_granted_url_is_on_where_the_file_says_so_and_off_elsewhere",
+            "reads_are_effects_where_the_grant_says_so",
+        ],
+    ),
+    (
+        "grants.secrets",
+        &["a_secret_is_granted_by_its_name_from_where_the_file_says", "a_secret_is_on_the_wire_and_nowhere_else"],
+    ),
+    ("grants.secrets.name", &["a_secret_is_granted_by_its_name_from_where_the_file_says"]),
+    ("grants.secrets.env", &["a_secret_is_granted_by_its_name_from_where_the_file_says"]),
+    (
+        "grants.secrets.file",
+        &["a_secret_is_granted_by_its_name_from_where_the_file_says", "a_secret_is_on_the_wire_and_nowhere_else"],
+    ),
+    (
+        "grants.secrets.hosts",
+        &["a_secret_is_granted_for_the_hosts_of_the_file_and_for_no_other", "a_secret_goes_to_its_hosts_by_https_only"],
+    ),
+    ("grants.config", &["what_a_component_is_told_is_what_was_decided"]),
+    ("grants.limits", &["a_limit_of_a_grant_lowers_that_of_the_call_and_no_other"]),
+    (
+        "grants.limits.fuel",
+        &[
+            "a_limit_of_a_grant_lowers_that_of_the_call_and_no_other",
+            "a_loop_ends_when_its_fuel_or_its_time_is_used_up",
+        ],
+    ),
+    (
+        "grants.limits.wall_time",
+        &[
+            "a_limit_of_a_grant_lowers_that_of_the_call_and_no_other",
+            "a_loop_ends_when_its_fuel_or_its_time_is_used_up",
+        ],
+    ),
+    (
+        "grants.limits.header_bytes",
+        &[
+            "a_limit_of_a_grant_lowers_that_of_the_call_and_no_other",
+            "bodies_headers_and_the_number_of_requests_are_limited_by_name",
+        ],
+    ),
+    (
+        "grants.limits.request_bytes",
+        &[
+            "a_limit_of_a_grant_lowers_that_of_the_call_and_no_other",
+            "bodies_headers_and_the_number_of_requests_are_limited_by_name",
+        ],
+    ),
+    (
+        "grants.limits.response_bytes",
+        &[
+            "a_limit_of_a_grant_lowers_that_of_the_call_and_no_other",
+            "bodies_headers_and_the_number_of_requests_are_limited_by_name",
+        ],
+    ),
+    (
+        "grants.limits.requests",
+        &[
+            "a_limit_of_a_grant_lowers_that_of_the_call_and_no_other",
+            "bodies_headers_and_the_number_of_requests_are_limited_by_name",
+        ],
+    ),
+    ("grants.limits.*", &["a_limit_of_a_grant_lowers_that_of_the_call_and_no_other", LIMITS]),
+    ("tests", &["a_policy_knows_its_text_and_its_failing_tests"]),
+    ("tests.*", &["each_key_of_a_test_decides_whether_it_passes"]),
 ];
 
 /// The test in which each limit that has no row of its own is passed.
 const LIMITS: &str = "every_limit_is_hit_by_a_hostile_component";
 
-fn row(key: &str) -> Option<&'static str> {
-    let of = |wanted: &str| SHOWN.iter().find(|(shown, _)| *shown == wanted).map(|(_, test)| *test);
+fn row(key: &str) -> Option<&'static [&'static str]> {
+    let of = |wanted: &str| SHOWN.iter().find(|(shown, _)| *shown == wanted).map(|(_, tests)| *tests);
     of(key).or_else(|| of(&format!("{}.*", key.rsplit_once('.')?.0)))
 }
 
@@ -75,10 +175,12 @@ fn row(key: &str) -> Option<&'static str> {
 fn every_key_of_a_policy_has_a_test_that_shows_what_it_does() {
     let tests = tree::tests();
     let keys = keys();
-    let shown: BTreeMap<&str, Option<&str>> = keys.iter().map(|key| (key.as_str(), row(key))).collect();
-    for (key, test) in &shown {
-        let test = test.unwrap_or_else(|| panic!("nothing shows what `{key}` does: add a test and its row"));
-        assert!(tests.contains(test), "`{key}`: there is no test `{test}`");
+    let shown: BTreeMap<&str, Option<&[&str]>> = keys.iter().map(|key| (key.as_str(), row(key))).collect();
+    for (key, named) in &shown {
+        let named = named.unwrap_or_else(|| panic!("nothing shows what `{key}` does: add a test and its row"));
+        for test in named {
+            assert!(tests.contains(*test), "`{key}`: there is no test `{test}`");
+        }
     }
     for (key, _) in SHOWN {
         let known = match key.strip_suffix('*') {
@@ -223,6 +325,82 @@ fn a_secret_is_granted_by_its_name_from_where_the_file_says() {
     assert_eq!(token[0].source, SecretSource::Env("API_TOKEN".into()));
     assert_eq!(key[0].source, SecretSource::File("/srv/policies/key".into()));
     assert_eq!(key[0].hosts, ["h", "i:8443"]);
+}
+
+#[test]
+fn a_directory_is_granted_from_where_to_where_and_how_the_file_says() {
+    for (access, expected) in [("read-only", Access::ReadOnly), ("read-write", Access::ReadWrite)] {
+        let entry = format!("filesystem: [{{ host: ./a, guest: /one, access: {access} }}]");
+        let of = |asked: &[&str]| granted(&entry, asked).filesystem;
+        let [dir] = &of(&["fs:read", "fs:write"])[..] else { panic!("one directory: {entry}") };
+        assert_eq!((dir.host.as_str(), dir.guest.as_str(), dir.access), ("/srv/policies/a", "/one", expected));
+        // What asks for reading alone gets no more, and what asks for no files gets none.
+        let [dir] = &of(&["fs:read"])[..] else { panic!("one directory: {entry}") };
+        assert_eq!(dir.access, Access::ReadOnly);
+        assert_eq!(of(&["secret:*"]), []);
+    }
+}
+
+/// How a grant of the file opens a request to a capability that asks for any.
+fn opens(entry: &str, method: HttpMethod, url: &str) -> Result<Opened, &'static str> {
+    let asked = [Permission::parse("http:* https://*").unwrap(), Permission::parse("http:* http://*").unwrap()];
+    let grant = granted(&format!("network: [{{ {entry} }}]"), &["http:* https://*", "http:* http://*"]);
+    opened(&grant.network, &asked, method, &UrlParts::parse(url).unwrap())
+}
+
+#[test]
+fn a_request_is_opened_by_the_url_and_the_methods_of_the_file() {
+    let one = "url: \"https://h/a/**\", methods: [GET, POST]";
+    assert!(opens(one, HttpMethod::Get, "https://h/a/b").is_ok());
+    assert!(opens(one, HttpMethod::Post, "https://h/a/b").is_ok());
+    for method in HttpMethod::ALL.into_iter().filter(|method| ![HttpMethod::Get, HttpMethod::Post].contains(method)) {
+        assert_eq!(opens(one, method, "https://h/a/b"), Err("is granted, but not with this method"), "{method}");
+        let other = format!("url: \"https://h/a/**\", methods: [{method}]");
+        assert!(opens(&other, method, "https://h/a/b").is_ok(), "{method}");
+    }
+    for elsewhere in ["https://h/b", "https://i/a/b", "http://h/a/b", "https://h:8443/a/b"] {
+        assert_eq!(opens(one, HttpMethod::Get, elsewhere), Err("is not in a granted URL"), "{elsewhere}");
+        let other = format!("url: {elsewhere:?}, methods: [GET]");
+        assert!(opens(&other, HttpMethod::Get, elsewhere).is_ok(), "{elsewhere}");
+    }
+}
+
+#[test]
+fn each_flag_of_a_granted_url_is_on_where_the_file_says_so_and_off_elsewhere() {
+    let flags = ["query", "local", "reads_are_effects"];
+    let loaded = |said: &str| {
+        let entry = format!("network: [{{ url: \"https://h/**\", methods: [GET]{said} }}]");
+        let network = granted(&entry, &["http:* https://*"]).network;
+        let [url] = &network[..] else { panic!("one entry: {entry}") };
+        assert_eq!((url.url.as_str(), &url.methods[..]), ("https://h/**", &[HttpMethod::Get][..]));
+        [url.query, url.local, url.reads_are_effects]
+    };
+    assert_eq!(loaded(""), [false; 3]);
+    for flag in flags {
+        assert_eq!(loaded(&format!(", {flag}: false")), [false; 3], "{flag}");
+        assert_eq!(loaded(&format!(", {flag}: true")), flags.map(|other| other == flag), "{flag}");
+    }
+    // And what is loaded decides.
+    let opens =
+        |said: &str, url: &str| opens(&format!("url: \"https://h/**\", methods: [GET], {said}"), HttpMethod::Get, url);
+    let as_is = Opened { named: false, local: false, effect: false };
+    assert_eq!(opens("query: true", "https://h/a?q=1"), Ok(as_is));
+    assert_eq!(opens("query: false", "https://h/a?q=1"), Err("has a query, and no grant says `query: true`"));
+    assert_eq!(opens("local: true", "https://h/a"), Ok(Opened { local: true, ..as_is }));
+    assert_eq!(opens("local: false", "https://h/a"), Ok(as_is));
+    assert_eq!(opens("reads_are_effects: true", "https://h/a"), Ok(Opened { effect: true, ..as_is }));
+    assert_eq!(opens("reads_are_effects: false", "https://h/a"), Ok(as_is));
+}
+
+#[test]
+fn a_secret_is_granted_for_the_hosts_of_the_file_and_for_no_other() {
+    let of = |hosts: &str| {
+        let secrets = granted(&format!("secrets: [{{ name: T, env: TOKEN, hosts: {hosts} }}]"), &["secret:T"]).secrets;
+        let [secret] = &secrets[..] else { panic!("one secret: {hosts}") };
+        secret.hosts.clone()
+    };
+    assert_eq!(of("[a.example.com]"), ["a.example.com"]);
+    assert_eq!(of("[\"b.example.com:8443\", a.example.com]"), ["b.example.com:8443", "a.example.com"]);
 }
 
 #[test]

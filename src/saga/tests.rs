@@ -606,6 +606,8 @@ fn only_failures_that_may_pass_are_tried_again() {
         (true, Outcome::Unclear, Failure::new("unavailable", "m"), false),
         (false, Outcome::Clean, Failure::new(code::TIMEOUT, "m"), false),
         (true, Outcome::Unclear, Failure::new(code::TRAP, "m"), true),
+        (true, Outcome::Unclear, Failure::new(code::UNANSWERED, "m"), true),
+        (false, Outcome::Unclear, Failure::new(code::UNANSWERED, "m"), false),
         (true, Outcome::Clean, retryable(code::INVALID_INPUT), false),
         (true, Outcome::Clean, retryable(code::NO_UNDO), false),
         (true, Outcome::Clean, Failure::new(code::OUT_OF_FUEL, "m"), false),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use redress::types::sha256;
 use serde_json::json;
 
 use crate::project::{EVIL, POLICY, Project, run_in};
@@ -208,4 +209,21 @@ fn the_version_names_everything_that_runs() {
     assert_eq!((&json["schema"], &json["version"]), (&json!(1), &json!(version)));
     let names: Vec<&str> = json["components"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["fs", "data", "http"]);
+}
+
+#[test]
+fn the_version_gives_the_digest_of_each_component_that_is_embedded() {
+    let folder = tempfile::tempdir().unwrap();
+    let json = run_in(folder.path(), &["version", "--json"]).json();
+    let built: [(&str, &[u8]); 3] = [
+        ("fs", include_bytes!(concat!(env!("OUT_DIR"), "/fs.wasm"))),
+        ("data", include_bytes!(concat!(env!("OUT_DIR"), "/data.wasm"))),
+        ("http", include_bytes!(concat!(env!("OUT_DIR"), "/http.wasm"))),
+    ];
+    let expected = built.map(|(name, bytes)| json!({"name": name, "digest": sha256(bytes)}));
+    assert_eq!(json["components"], json!(expected));
+    let said = run_in(folder.path(), &["version"]);
+    for (name, bytes) in built {
+        assert!(said.stdout.contains(&format!("\ncomponent {name} {}\n", sha256(bytes))), "{}", said.stdout);
+    }
 }

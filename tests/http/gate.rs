@@ -344,6 +344,56 @@ fn a_redirect_is_an_answer_and_where_it_leads_is_a_new_request() {
 }
 
 #[test]
+fn a_redirect_to_a_granted_name_that_leads_to_the_metadata_of_the_machine_is_refused_by_its_address() {
+    NAMES.set("meta.redirect.test", &[&["169.254.169.254"]]);
+    let location = "http://meta.redirect.test/latest/meta-data/";
+    let server = Server::start(move |_| Reply::Answer(302, vec![("location".into(), location.into())], vec![]));
+    for (local, looked_up) in [(false, 1), (true, 2)] {
+        let mut grant = all_of(&server);
+        let there = url_grant("http://meta.redirect.test/**", &HttpMethod::ALL);
+        grant.network.push(UrlGrant { local, ..there });
+        let answer = first_answer(&send("GET", &server.url("/"), grant.clone()));
+        assert_eq!(answer["status"], 302);
+        assert!(answer["headers"].as_array().unwrap().contains(&json!(["location", location])), "{answer}");
+        let report = send("GET", location, grant);
+        let error = first_answer(&report)["error"].as_str().unwrap().to_owned();
+        assert!(error.contains("DestinationIpProhibited"), "{error}");
+        assert_eq!(only(&report.evidence.egress).status, EffectStatus::Refused, "{report:?}");
+        assert_eq!(NAMES.looked_up("meta.redirect.test"), looked_up);
+    }
+    assert_eq!(server.connections(), 2);
+}
+
+#[test]
+fn a_port_is_opened_by_a_grant_that_names_it_and_the_usual_one_by_a_grant_that_names_none() {
+    let grant = |url: &str| Grant { network: vec![url_grant(url, &HttpMethod::ALL)], ..Grant::default() };
+    for (number, (granted, port, opened)) in [
+        ("https://NAME:8443/**", "", false),
+        ("https://NAME:8443/**", ":8444", false),
+        ("https://NAME:8443/**", ":8443", true),
+        ("https://NAME/**", ":8443", false),
+        ("https://NAME/**", "", true),
+        ("https://*/**", ":22", false),
+        ("https://*/**", "", true),
+        ("https://*.ports.test/**", ":22", false),
+        ("https://*.ports.test:22/**", ":22", true),
+        ("https://*.ports.test:22/**", "", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // What is opened is looked up, and goes no further: the address is one that is never sent to.
+        let name = format!("h{number}.ports.test");
+        NAMES.set(&name, &[&["0.0.0.0"]]);
+        let report = send("POST", &format!("https://{name}{port}/a"), grant(&granted.replace("NAME", &name)));
+        assert_eq!((report.outcome, failed(&report)), (Outcome::Clean, code::NOT_GRANTED), "{granted} {port}");
+        let why = if opened { "0.0.0.0" } else { "is not in a granted URL" };
+        assert!(failure(&report).message.contains(why), "{granted} {port}: {report:?}");
+        assert_eq!(NAMES.looked_up(&name), usize::from(opened), "{granted} {port}");
+    }
+}
+
+#[test]
 fn tls_is_for_the_name_and_for_no_other() {
     let server = Server::start_tls(&AUTHORITY, "api.tls.test", |received| {
         Reply::ok(received.header("host").unwrap_or_default())

@@ -9,6 +9,7 @@ mod common;
 #[allow(dead_code, reason = "each test binary uses its own part")]
 mod world;
 
+mod canary;
 mod capabilities;
 mod crash;
 mod gate;
