@@ -79,7 +79,12 @@ fn make(name: &str, verbs: &[&str]) {
         redress(place, &verb.split(' ').collect::<Vec<_>>());
     }
     let journal = folder().join(name).with_extension("db");
-    fs::copy(place.join(".redress/journal.db"), &journal).unwrap();
+    let made = place.join(".redress/journal.db");
+    // What still stands in the log comes into the file.
+    let connection = rusqlite::Connection::open(&made).unwrap();
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(connection);
+    fs::copy(made, &journal).unwrap();
     let text = serde_json::to_string_pretty(&told(&journal)).unwrap();
     fs::write(journal.with_extension("json"), text + "\n").unwrap();
     fs::remove_dir_all(place).unwrap();
