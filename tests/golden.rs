@@ -52,6 +52,10 @@ fn told(journal: &Path) -> Value {
     let place = tempfile::tempdir().unwrap();
     let copy = place.path().join("journal.db");
     fs::copy(journal, &copy).unwrap();
+    let log = journal.with_extension("db-wal");
+    if log.exists() {
+        fs::copy(log, place.path().join("journal.db-wal")).unwrap();
+    }
     let ask = |arguments: &[&str]| {
         let all = [&["--journal", "journal.db", "--json"], arguments].concat();
         let (code, text) = redress(place.path(), &all);
