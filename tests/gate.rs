@@ -9,7 +9,7 @@ use std::sync::mpsc;
 
 use common::*;
 use redress::saga::event::Outcome;
-use redress::sandbox::{Call, CallKind, Cancel, Report};
+use redress::sandbox::{Call, CallKind, Cancel, Reach, Report};
 use redress::types::{Access, EffectStatus, Failure, Grant, TargetState, code, sha256};
 use serde_json::{Value, json};
 
@@ -468,7 +468,7 @@ fn an_undo_changes_only_what_the_step_changed() {
     let [Asked::Intent { undo: Some(undo), .. }] = &watcher.intents()[..] else { panic!("{done:?}") };
     let mut undoing = compensation(&call, None, vec![undo.clone()]);
     if let CallKind::Compensate { may_change, .. } = &mut undoing.kind {
-        *may_change = Some(done.evidence.targets.iter().map(|record| record.target.clone()).collect());
+        *may_change = Reach::Only(done.evidence.targets.iter().map(|record| record.target.clone()).collect());
     }
     let watcher = Recorder::new();
     let report = run(undoing, &watcher);

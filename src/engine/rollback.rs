@@ -25,7 +25,7 @@ use crate::document::escape;
 use crate::journal::{Durability, Payload};
 use crate::saga::event::{Event, TargetRecord, UndoIntent, UndoOutcome, UndoResult};
 use crate::saga::{KeyUse, Status, Step, StepIndex, key, undo_retry_at};
-use crate::sandbox::{Call, CallKind, Cancel, Report, Watcher, observe_like};
+use crate::sandbox::{Call, CallKind, Cancel, Reach, Report, Watcher, observe_like};
 use crate::types::{Digest, Failure, Target, TargetState, code};
 
 /// In an undo the gates have nothing to ask: UNDO_INTENT is durable, and only what `execute` changed may be changed.
@@ -164,7 +164,10 @@ impl Live {
                 Some(output) => Some(String::from_utf8_lossy(&self.payload(&output, "output")?).into_owned()),
                 None => None,
             };
-            let may_change = step.targets_known.then(|| before.keys().cloned().collect());
+            let may_change = match step.targets_known {
+                true => Reach::Only(before.keys().cloned().collect()),
+                false => Reach::AllBut(core.state.targets_of_others(index)),
+            };
             let undo = self.undo_records(step)?;
             let input = self.input(&mut core, index)?.to_string();
             (prepared, CallKind::Compensate { execute_key, output, undo, may_change }, input, digest)

@@ -315,6 +315,18 @@ impl State {
         found
     }
 
+    /// What steps touched, and have not undone, that are neither before nor after this one for sure. Of two such steps on one path
+    /// the second is refused as a conflict, so this one has not touched it, as far as anybody knows.
+    pub fn targets_of_others(&self, index: StepIndex) -> Vec<Target> {
+        let unordered =
+            |other: &StepIndex| *other != index && !self.is_ancestor(*other, index) && !self.is_ancestor(index, *other);
+        let own = self.steps.get(index).map(|step| &step.touched);
+        let others = { 0..self.steps.len() }.filter(unordered).filter_map(|other| self.steps.get(other));
+        let others = others.filter(|step| !matches!(step.status, Status::Undone { .. }));
+        let targets = others.flat_map(|step| step.touched.keys());
+        targets.filter(|target| own.is_none_or(|own| !own.contains_key(target))).cloned().collect()
+    }
+
     /// Whether a step comes before another for sure.
     pub fn is_ancestor(&self, ancestor: StepIndex, of: StepIndex) -> bool {
         let mut seen = BTreeSet::new();

@@ -24,6 +24,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use tokio::sync::oneshot;
 
+use super::call::Reach;
 use super::cancel::Cancel;
 use super::evidence::{Ledger, effect};
 use super::explain::limit;
@@ -68,7 +69,7 @@ pub(super) enum Mode {
     /// `execute`, perhaps with the records of an earlier attempt.
     Execute { in_force: Vec<Vec<u8>> },
     /// `compensate`, which may be held to the paths and origins that `execute` changed.
-    Compensate { may_change: Option<BTreeSet<String>> },
+    Compensate { may_change: Reach },
 }
 
 /// Why an effect is not let out.
@@ -394,7 +395,7 @@ impl Attempt {
                 Ok(())
             }
             (Mode::Execute { .. }, EffectKind::Irreversible) => Ok(()),
-            (Mode::Compensate { may_change: Some(reach) }, _) if !reach.contains(&target.reach()) => {
+            (Mode::Compensate { may_change }, _) if !may_change.holds(target) => {
                 let message = match target {
                     Target::File { guest, .. } => {
                         format!("the undo tried to change `{guest}`, which the step did not touch")

@@ -80,9 +80,28 @@ pub enum CallKind {
         output: Option<String>,
         /// The record in force, then what was appended.
         undo: Vec<Vec<u8>>,
-        /// The only targets that may be changed, if they are known.
-        may_change: Option<Vec<Target>>,
+        /// What may be changed.
+        may_change: Reach,
     },
+}
+
+/// What an undo may change of what is granted.
+#[derive(Clone, Debug)]
+pub enum Reach {
+    /// These paths, and the origins of these requests: all that the step changed.
+    Only(Vec<Target>),
+    /// Any path but these, where not all is known that the step changed: what other steps changed that are not ordered before or
+    /// after it, so that it cannot have.
+    AllBut(Vec<Target>),
+}
+
+impl Reach {
+    pub(super) fn holds(&self, target: &Target) -> bool {
+        match self {
+            Reach::Only(targets) => targets.iter().any(|own| own.reach() == target.reach()),
+            Reach::AllBut(targets) => !targets.iter().any(|other| other.claim_key() == target.claim_key()),
+        }
+    }
 }
 
 /// How a call ended. When it is there, the call is over and nothing of it can still happen.
@@ -237,11 +256,8 @@ fn context(call: &Call) -> BTreeMap<String, String> {
 fn mode(kind: &CallKind) -> Mode {
     match kind {
         CallKind::Execute { undo_in_force } => Mode::Execute { in_force: undo_in_force.clone().unwrap_or_default() },
-        CallKind::ExecuteAsUndo => Mode::Compensate { may_change: None },
-        CallKind::Compensate { may_change, .. } => {
-            let reach = |targets: &Vec<Target>| targets.iter().map(Target::reach).collect();
-            Mode::Compensate { may_change: may_change.as_ref().map(reach) }
-        }
+        CallKind::ExecuteAsUndo => Mode::Compensate { may_change: Reach::AllBut(Vec::new()) },
+        CallKind::Compensate { may_change, .. } => Mode::Compensate { may_change: may_change.clone() },
     }
 }
 

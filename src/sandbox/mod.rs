@@ -55,7 +55,7 @@ mod undo;
 mod world;
 
 pub use attempt::Watcher;
-pub use call::{Call, CallKind, Report};
+pub use call::{Call, CallKind, Reach, Report};
 pub use cancel::Cancel;
 pub use component::{Component, LoadError, Provenance};
 pub use engine::{Sandbox, SandboxConfig, SandboxError};

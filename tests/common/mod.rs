@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use redress::sandbox::{Call, CallKind, Cancel, Component, Provenance, Report, Sandbox, SandboxConfig, Watcher};
+use redress::sandbox::{Call, CallKind, Cancel, Component, Provenance, Reach, Report, Sandbox, SandboxConfig, Watcher};
 use redress::types::{Access, DirGrant, Failure, Grant, Target, TargetState};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -193,7 +193,12 @@ pub fn execution(component: &Arc<Component>, capability: &str, input: Value, gra
 /// The undoing of `executed`.
 pub fn compensation(executed: &Call, output: Option<String>, undo: Vec<Vec<u8>>) -> Call {
     Call {
-        kind: CallKind::Compensate { execute_key: executed.key.clone(), output, undo, may_change: None },
+        kind: CallKind::Compensate {
+            execute_key: executed.key.clone(),
+            output,
+            undo,
+            may_change: Reach::AllBut(Vec::new()),
+        },
         key: "undo-1".into(),
         ..executed.clone()
     }

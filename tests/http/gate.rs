@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use redress::saga::event::Outcome;
 use redress::sandbox::{
-    Call, CallKind, Cancel, Component, Provenance, Report, Resolver, Sandbox, SandboxConfig, Watcher,
+    Call, CallKind, Cancel, Component, Provenance, Reach, Report, Resolver, Sandbox, SandboxConfig, Watcher,
 };
 use redress::types::{
     Effect, EffectStatus, Failure, Grant, HttpMethod, Limits, SecretGrant, SecretSource, Target, UrlGrant, code, sha256,
@@ -558,7 +558,7 @@ fn an_undo_changes_no_origin_that_its_step_did_not_change() {
         let touched = report.evidence.targets.iter().map(|record| record.target.clone()).collect();
         let mut undo = compensation(&executed, report.result.unwrap(), vec![b"key-1".to_vec()]);
         if let CallKind::Compensate { may_change, .. } = &mut undo.kind {
-            *may_change = Some(touched);
+            *may_change = Reach::Only(touched);
         }
         let report = run(undo, &Recorder::new());
         assert_eq!(report.result.is_ok(), undone, "{report:?}");

@@ -123,6 +123,7 @@ pub struct Undoing {
     /// It changed a file that the step is not known to have touched.
     strayed: bool,
     before: BTreeMap<Target, TargetState>,
+    others: Vec<Target>,
     again: bool,
     cancelled: bool,
 }
@@ -270,6 +271,7 @@ impl Process {
                     planned: false,
                     strayed: false,
                     before,
+                    others: self.state.targets_of_others(step),
                     again: at.undo.attempts > 0 || !at.after_states_known(),
                     cancelled: false,
                 };
@@ -589,7 +591,10 @@ impl Process {
             scene.undo_failed = true;
             to = Some(666);
         }
-        let confined = step.targets_known && !undo.before.contains_key(&target(file));
+        let confined = match step.targets_known {
+            true => !undo.before.contains_key(&target(file)),
+            false => undo.others.contains(&target(file)),
+        };
         if confined && scene.world.files[file] != to {
             // The gate: an undo changes nothing that its step did not change.
             let failure = Failure::new(code::NOT_GRANTED, format!("file {file} was not touched by the step"));
