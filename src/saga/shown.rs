@@ -160,7 +160,7 @@ impl State {
     /// The state of a step as people see it, with its failure.
     pub fn shown_step(&self, index: StepIndex) -> (StepState, Option<Failure>) {
         let Some(step) = self.steps.get(index) else { return (StepState::Waiting, None) };
-        let turned = self.phase != Phase::Forward;
+        let turned = self.phase != Phase::Forward && self.shown() != RunState::Completed;
         match &step.status {
             Status::Waiting | Status::Succeeded | Status::Unclear(_) if step.undo.open.is_some() => {
                 (StepState::Undoing, step.last_error.clone())

@@ -533,6 +533,11 @@ fn an_irreversible_step_is_residue() {
     run.rollback();
     assert_eq!(run.close(), RunState::RolledBackWithResidue);
     assert_eq!(run.state.closed.as_ref().unwrap().residue[0].what, ResidueKind::Happened);
+    assert_eq!(run.state.shown_step(0).0, StepState::Residue);
+    let mut run = Run::new(Mode::Sealed, vec![irreversible.clone()]);
+    run.done("send");
+    assert_eq!(run.close(), RunState::Completed);
+    assert_eq!(run.state.shown_step(0).0, StepState::Succeeded);
     let mut run = Run::new(Mode::Sealed, vec![irreversible]);
     run.decide("send", Action::Allow);
     run.intent("send");
