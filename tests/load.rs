@@ -332,10 +332,19 @@ fn what_nobody_has_used_for_long_is_removed_whichever_engine_left_it() {
         path
     };
     let digest = "0".repeat(64);
-    let old = [age(&format!("{digest}-{digest}.code"), 31), age(&format!("{digest}-abc.code"), 31)];
-    let draft = age(&format!("{digest}.code.tmp-1-ThreadId(1)"), 31);
+    let old = [age(&format!("{digest}-{digest}.code"), 31), age(&format!("{digest}-{}.code", "2".repeat(64)), 31)];
+    let draft = age(&format!("{digest}-{digest}.code.tmp-1-ThreadId(1)"), 31);
     let own = age(kept.entry.file_name().unwrap().to_str().unwrap(), 31);
-    let stays = [age(&format!("{digest}-{}.code", "1".repeat(64)), 29), age("notes.txt", 31)];
+    let young = age(&format!("{digest}-{}.code", "1".repeat(64)), 29);
+    // No engine gives such names.
+    let others = [
+        "notes.txt",
+        "bar.code",
+        "a.code.tmp-1",
+        &format!("{digest}-abc.code"),
+        &format!("{digest}-{digest}.code.old"),
+    ];
+    let stays = [vec![young], others.map(|name| age(name, 31)).to_vec()].concat();
     load_with(&cache, "plain");
     assert_eq!(entries(&cache).len(), stays.len() + 1, "the new entry and no other");
     assert!(old.iter().chain([&draft, &own]).all(|path| !path.exists()), "{:?}", entries(&cache));

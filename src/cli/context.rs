@@ -92,7 +92,7 @@ impl Context {
     /// there is one or will be.
     pub(super) fn registry(&self, opening: Opening) -> Result<(Sandbox, Registry), CliError> {
         let settings = self.settings()?;
-        let folder = settings.journal.as_deref().and_then(Path::parent);
+        let folder = self.journal_folder()?;
         let kept = folder.filter(|folder| opening == Opening::Create || folder.is_dir());
         let sandbox = Sandbox::new(SandboxConfig {
             cache_dir: kept.map(cache),
@@ -113,13 +113,19 @@ impl Context {
     /// Everything that a workflow is checked against. No journal is opened or made yet.
     pub(super) fn tools(&self, opening: Opening) -> Result<Tools, CliError> {
         if opening == Opening::Create {
-            let folder = self.settings()?.journal.as_deref().and_then(Path::parent);
-            prepare_binary_digest(folder.map(cache));
+            prepare_binary_digest(self.journal_folder()?.map(cache));
         }
         let policy = self.policy()?;
         let (sandbox, registry) = self.registry(opening)?;
         self.announce(Some(&policy));
         Ok(Tools { policy, sandbox, registry, opening })
+    }
+
+    /// The folder of the journal, if one is set; refused if what is there can be no journal, since nothing is made beside that.
+    fn journal_folder(&self) -> Result<Option<&Path>, CliError> {
+        let Some(path) = self.settings()?.journal.as_deref() else { return Ok(None) };
+        SqliteJournal::check_path(path)?;
+        Ok(path.parent())
     }
 
     /// The journal, for reading. It is never made.

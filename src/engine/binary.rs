@@ -45,10 +45,16 @@ pub fn binary_digest() -> Option<Digest> {
 
 fn kept_or_read(mut file: File, folder: Option<&PrivateFolder>) -> io::Result<Digest> {
     let state = state_of(&file)?;
-    let kept = folder.and_then(|folder| String::from_utf8(folder.read(KEPT).ok()?).ok());
+    let found = folder.map(|folder| folder.read(KEPT));
+    let kept = found.as_ref().and_then(|found| std::str::from_utf8(found.as_ref().ok()?).ok());
     if let Some(digest) = kept.and_then(|kept| Digest::parse(kept.strip_prefix(&state)?)) {
         return Ok(digest);
     }
+    // What was not made here is not replaced. Empty is what is left of it if the machine went down.
+    let may_keep = match &found {
+        Some(Err(error)) => error.kind() == io::ErrorKind::NotFound,
+        _ => kept.is_some_and(|kept| kept.is_empty() || kept.rsplit(' ').next().and_then(Digest::parse).is_some()),
+    };
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
@@ -58,7 +64,7 @@ fn kept_or_read(mut file: File, folder: Option<&PrivateFolder>) -> io::Result<Di
         }
     }
     let digest = Digest(hash.finalize().into());
-    if let Some(folder) = folder.filter(|_| state_of(&file).is_ok_and(|after| after == state)) {
+    if let Some(folder) = folder.filter(|_| may_keep && state_of(&file).is_ok_and(|after| after == state)) {
         // What is not kept is read again.
         drop(folder.write(KEPT, &[state.as_bytes(), digest.to_string().as_bytes()]));
     }
@@ -92,8 +98,11 @@ mod tests {
         std::fs::write(place.path().join("other"), "two").unwrap();
         std::fs::rename(place.path().join("other"), &program).unwrap();
         assert_eq!(digest(), sha256(b"two"));
+        assert!(folder.read(KEPT).unwrap().ends_with(sha256(b"two").to_string().as_bytes()));
+        // What was not made here is neither believed nor replaced.
         folder.write(KEPT, &[b"nonsense"]).unwrap();
         assert_eq!(digest(), sha256(b"two"));
+        assert_eq!(folder.read(KEPT).unwrap(), b"nonsense");
         assert_eq!(kept_or_read(File::open(&program).unwrap(), None).unwrap(), sha256(b"two"));
     }
 }

@@ -29,6 +29,17 @@ pub(super) fn folder(path: &Path) -> PathBuf {
     }
 }
 
+/// Refuses a path where something lies that is no regular file: a folder, a device, a pipe.
+pub(super) fn refuse_irregular(path: &Path) -> Result<(), JournalError> {
+    match fs::metadata(path) {
+        Ok(meta) if !meta.is_file() => {
+            Err(JournalError::NotAJournal { path: path.to_owned(), what: "it is no regular file".to_owned() })
+        }
+        // What cannot be looked at is told by whoever opens it.
+        _ => Ok(()),
+    }
+}
+
 /// Makes a folder and those above it that are missing, for this user only. One that is there already stays as it is.
 pub(super) fn make_folder(path: &Path) -> Result<(), JournalError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(on_file("make the folder", path))

@@ -58,10 +58,16 @@ struct WriterHandle {
 }
 
 impl SqliteJournal {
+    /// Refuses a path at which no journal can lie because something else than a regular file is there. Nothing is opened or made.
+    pub fn check_path(path: &Path) -> Result<(), JournalError> {
+        place::refuse_irregular(path)
+    }
+
     /// Opens the journal at `path` for writing, and makes it, its folder and the folders beside it if they are missing.
     ///
     /// The folder is made for this user only; one that is there already stays as it is. The file is always closed to others.
     pub fn create_or_open(path: &Path, options: Options) -> Result<SqliteJournal, JournalError> {
+        place::refuse_irregular(path)?;
         place::make_folder(&place::folder(path))?;
         place::refuse_network(&place::folder(path))?;
         place::make_file(path)?;
@@ -196,7 +202,7 @@ fn noted(folder: &Path) -> PathBuf {
 
 fn must_exist(path: &Path) -> Result<(), JournalError> {
     match path.try_exists() {
-        Ok(true) => Ok(()),
+        Ok(true) => place::refuse_irregular(path),
         Ok(false) => Err(JournalError::NotFound { path: path.to_owned() }),
         Err(error) => Err(super::error::on_file("look at", path)(error)),
     }

@@ -1,10 +1,10 @@
 //! States of targets that were noted without a sync, in one file of JSON lines a run.
 //!
 //! Each note is one `write` that begins with a line break, so that a note that was torn by a crash stands alone; what is not a
-//! whole note is left out when they are read.
+//! whole note is left out when they are read. What does not begin with a line break was not made here, and is never removed.
 
 use std::fs::{self, OpenOptions};
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -54,7 +54,18 @@ pub(super) fn forget_ended(dir: &Path, ended: impl Fn(&RunId) -> bool) {
 
 /// Removes a run's notes. Whether that succeeds does not matter to anybody: they are read only while the run goes on.
 pub(super) fn forget(dir: &Path, run: &RunId) {
-    drop(fs::remove_file(file(dir, run)));
+    let path = file(dir, run);
+    if is_made_here(&path) {
+        drop(fs::remove_file(path));
+    }
+}
+
+/// Whether a file begins as one of notes does; one that was made and never written to is empty.
+fn is_made_here(path: &Path) -> bool {
+    let mut first = Vec::new();
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file())
+        && fs::File::open(path).is_ok_and(|file| file.take(1).read_to_end(&mut first).is_ok())
+        && (first.is_empty() || first == b"\n")
 }
 
 #[cfg(test)]
@@ -83,6 +94,25 @@ mod tests {
         forget(dir.path(), &run);
         forget(dir.path(), &run);
         assert_eq!(noted(dir.path(), &run), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_was_not_made_here_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = |last: u32| RunId::parse(&format!("01920000-0000-7000-8000-{last:012}")).unwrap();
+        for (last, content) in [(1, ""), (2, "\n"), (3, "\n{"), (4, "{}\n")] {
+            fs::write(file(dir.path(), &run(last)), content).unwrap();
+        }
+        std::os::unix::fs::symlink(file(dir.path(), &run(4)), file(dir.path(), &run(5))).unwrap();
+        fs::create_dir(file(dir.path(), &run(6))).unwrap();
+        fs::write(dir.path().join("list.jsonl"), "\n").unwrap();
+        fs::write(dir.path().join(format!("{}.txt", run(7))), "\n").unwrap();
+        forget_ended(dir.path(), |_| true);
+        let mut left: Vec<String> =
+            fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        let own = [4, 5, 6].map(|last| format!("{}.jsonl", run(last)));
+        assert_eq!(left, [&own[..], &[format!("{}.txt", run(7)), "list.jsonl".to_owned()]].concat());
     }
 
     #[test]

@@ -103,22 +103,27 @@ impl Cache {
         }
     }
 
-    /// Removes what nobody has used for long. What cannot be looked at or removed stays.
+    /// Removes entries that nobody has used for long. What cannot be looked at or removed stays, and so does what is no entry.
     fn clean_up(&self) {
         let now = SystemTime::now();
-        let draft = format!("{ENDING}{DRAFT}");
         for entry in std::fs::read_dir(self.folder.path()).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            let is_entry = name.ends_with(ENDING) || name.contains(&draft);
             let used = |meta: std::fs::Metadata| meta.modified().into_iter().chain(meta.accessed()).max();
-            let last = entry.metadata().ok().and_then(used);
+            let last = entry.metadata().ok().filter(std::fs::Metadata::is_file).and_then(used);
             let unused = last.and_then(|last| now.duration_since(last).ok()).is_some_and(|age| age > UNUSED);
-            if is_entry && unused {
+            if is_entry(name) && unused {
                 self.folder.remove(name);
             }
         }
     }
+}
+
+/// Whether a file has the name of an entry, of this engine or another, or of the draft of one.
+fn is_entry(name: &str) -> bool {
+    let hex = |text: &str| text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let (stem, rest) = name.split_once(ENDING).unwrap_or((name, "no entry"));
+    (rest.is_empty() || rest.starts_with(DRAFT)) && stem.split_once('-').is_some_and(|(a, b)| hex(a) && hex(b))
 }
 
 #[allow(unsafe_code)]

@@ -102,6 +102,21 @@ fn what_is_not_a_journal_is_named_and_left_as_it_is() {
 }
 
 #[test]
+fn beside_what_is_no_regular_file_nothing_is_made() {
+    let home = Home::new();
+    let (link, socket, folder) = (home.path(), home.dir.path().join("socket"), home.dir.path().join("folder"));
+    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    fs::create_dir(&folder).unwrap();
+    for (path, open) in [&link, &socket, &folder].into_iter().flat_map(|path| ALL.map(|open| (path, open))) {
+        let what = "it is no regular file".to_owned();
+        assert_eq!(error(open, path), JournalError::NotAJournal { path: path.clone(), what });
+    }
+    assert_eq!(fs::read_dir(home.dir.path()).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[test]
 fn an_empty_file_becomes_a_journal_only_where_one_may_be_made() {
     let home = Home::new();
     fs::write(home.path(), "").unwrap();
