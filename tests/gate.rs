@@ -240,8 +240,7 @@ fn a_file_with_a_second_name_and_a_pipe_are_not_opened() {
     let world = World::new();
     std::fs::write(world.outside("victim"), "secret").unwrap();
     std::fs::hard_link(world.outside("victim"), world.path("hard")).unwrap();
-    let mode = rustix::fs::Mode::from_raw_mode(0o600);
-    rustix::fs::mknodat(rustix::fs::CWD, world.path("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    make_pipe(&world.path("pipe"));
     for (how, name) in [("write", "hard"), ("append", "hard"), ("set_times", "hard"), ("write", "pipe")] {
         let report = escape(&world, json!({"how": how, "path": format!("/workspace/{name}"), "content": "evil"}));
         assert_eq!((failed(&report), report.outcome), (code::NOT_GRANTED, Outcome::Clean), "{how} {name}");
@@ -249,6 +248,108 @@ fn a_file_with_a_second_name_and_a_pipe_are_not_opened() {
     let report = escape(&world, json!({"how": "read", "path": "/workspace/pipe"}));
     assert!(!report.result.unwrap().unwrap().contains(r#""error":null"#));
     assert_eq!(std::fs::read_to_string(world.outside("victim")).unwrap(), "secret");
+}
+
+fn make_pipe(path: &Path) {
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
+/// Fails if `work` is not done after a minute: a thread that waits at a pipe cannot be ended.
+fn in_time<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, is_done) = mpsc::channel();
+    std::thread::spawn(move || done.send(work()));
+    is_done.recv_timeout(std::time::Duration::from_secs(60)).unwrap_or_else(|error| panic!("{what}: {error}"))
+}
+
+#[test]
+fn a_named_pipe_is_neither_opened_nor_waited_for() {
+    let world = World::new();
+    make_pipe(&world.path("p"));
+    let grant = world.grant(Access::ReadWrite);
+    let standard = |capability: &'static str, input: Value| {
+        let call = execution(&standard("fs"), capability, input, grant.clone());
+        in_time(capability, move || run(call, &Recorder::new()))
+    };
+    let output = |report: Report| serde_json::from_str::<Value>(&report.result.unwrap().unwrap()).unwrap();
+    let pipe = json!({"path": "/workspace/p"});
+    let found = output(standard("io.fs.exists", pipe.clone()));
+    assert_eq!((&found["exists"], &found["type"]), (&json!(true), &json!("other")));
+    let found = output(standard("io.fs.list_dir", json!({"path": "/workspace"})));
+    assert_eq!(found["entries"], json!([{"name": "p", "type": "other", "size": 0}]));
+    for capability in ["io.fs.read_file", "io.fs.hash_file", "io.fs.list_dir"] {
+        let report = standard(capability, pipe.clone());
+        assert!(report.result.is_err() && report.outcome == Outcome::Clean, "{capability}: {report:?}");
+    }
+    let report = standard("io.fs.write_file", json!({"path": "/workspace/p", "content": "x"}));
+    assert!(report.result.is_err() && !report.evidence.let_out, "{report:?}");
+
+    let escape = |how: &'static str, path: &str, to: &str| {
+        let input = json!({"how": how, "path": path, "to": to, "content": "x"});
+        let call = execution(&guest("escape"), "test.escape", input, grant.clone());
+        in_time(how, move || run(call, &Recorder::new()))
+    };
+    for how in ["write", "append", "truncate"] {
+        let report = escape(how, "/workspace/p", "");
+        assert_eq!((failed(&report), report.outcome), (code::NOT_GRANTED, Outcome::Clean), "{how}");
+        let message = report.result.unwrap_err().message;
+        assert_eq!(message, "`/workspace/p` is neither a regular file nor a directory", "{how}");
+    }
+    // The pipe as a directory on the way, and as one to be listed.
+    for (how, path) in
+        [("read", "p"), ("read", "p/a"), ("stat", "p/a"), ("write", "p/a"), ("mkdir", "p/a"), ("list", "p")]
+    {
+        let report = escape(how, &format!("/workspace/{path}"), "");
+        assert!(!report.evidence.let_out, "{how} {path}: {report:?}");
+        if let Ok(output) = &report.result {
+            assert!(!output.as_ref().unwrap().contains(r#""error":null"#), "{how} {path}: {output:?}");
+        }
+    }
+    assert!(output(escape("stat", "/workspace/p", ""))["error"].is_null());
+
+    // Moving and removing it opens nothing; what is recorded of it says that it is no file.
+    let report = escape("rename", "/workspace/p", "/workspace/q");
+    assert_eq!(report.outcome, Outcome::Succeeded, "{report:?}");
+    let TargetState::Unknown { error } = &report.evidence.targets[0].before else { panic!("{report:?}") };
+    assert!(error.starts_with("neither file, directory nor link"), "{error}");
+    let recorded = report.evidence.targets[1].after.clone();
+    let q = world.path("q");
+    assert_eq!(
+        in_time("observe", {
+            let recorded = recorded.clone();
+            move || redress::sandbox::observe_like(q, &recorded)
+        }),
+        recorded
+    );
+    let q = [world.path("q")];
+    in_time("sync", move || redress::sandbox::sync_paths(&q)).unwrap();
+    let report = escape("unlink", "/workspace/q", "");
+    assert_eq!(report.outcome, Outcome::Succeeded, "{report:?}");
+    assert!(!world.path("q").exists());
+}
+
+#[test]
+fn a_pipe_that_comes_between_the_check_and_the_opening_is_not_waited_for() {
+    for there in [true, false] {
+        let world = World::new();
+        let path = world.path("a.txt");
+        if there {
+            world.write("a.txt", "old");
+        }
+        let watcher = Recorder::looking(move |question| {
+            if matches!(question, Asked::Intent { .. }) {
+                std::fs::remove_file(&path).ok();
+                make_pipe(&path);
+            }
+            Ok(())
+        });
+        let input = json!({"how": "write", "path": "/workspace/a.txt", "content": "x"});
+        let call = execution(&guest("escape"), "test.escape", input, world.grant(Access::ReadWrite));
+        let report = in_time("write", move || run(call, &watcher));
+        assert_eq!((failed(&report), report.evidence.let_out), (code::NOT_GRANTED, false), "{report:?}");
+        let message = report.result.unwrap_err().message;
+        assert_eq!(message, "`/workspace/a.txt` is neither a regular file nor a directory");
+    }
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The filesystem gate: our own implementation of the `wasi:filesystem` host traits over the library's.
 //!
-//! What only looks goes to the library at once, save that nothing but regular files and directories is opened (a pipe would
-//! block the host) and that reads are counted. What can change something is in `fs_effects`; each of those functions asks
-//! the attempt first. The library still confines every path beneath the granted directory and enforces read-only grants:
-//! the gate stands before that, not in its place.
+//! What only looks goes to the library at once, save that nothing but regular files and directories is opened and that reads
+//! are counted. What can change something is in `fs_effects`; each of those functions asks the attempt first. Opening is in
+//! `open`, since the library would wait at a pipe. The library still confines every path beneath the granted directory and
+//! enforces read-only grants: the gate stands before that, not in its place.
 
 use std::sync::Arc;
 
@@ -69,20 +69,17 @@ impl GateFsView<'_> {
 
     /// Notes where a name was looked at: the directory that it names, or the nearest one on its way that is there, by its own
     /// name.
-    async fn note_look(&mut self, fd: u32, flags: PathFlags, path: &str) {
+    fn note_look(&mut self, fd: u32, flags: PathFlags, path: &str) {
+        let Ok(base) = self.dir(&Resource::new_borrow(fd)) else { return };
         let (mut path, mut flags) = (path.trim_end_matches('/'), flags);
         while !path.is_empty() {
-            let fd = Resource::new_borrow(fd);
-            let opened = self.fs.open_at(fd, flags, path.to_owned(), OpenFlags::DIRECTORY, DescriptorFlags::READ).await;
-            if let Ok(Descriptor::Dir(dir)) = opened.and_then(|opened| Ok(self.fs.table.delete(opened)?)) {
+            if let Ok(dir) = self.directory_beneath(&base, flags, path) {
                 return self.looked_in(&dir.dir);
             }
             path = path.rsplit_once('/').map_or("", |(parent, _)| parent);
             flags = PathFlags::SYMLINK_FOLLOW;
         }
-        if let Ok(base) = self.dir(&Resource::new_borrow(fd)) {
-            self.looked_in(&base.dir);
-        }
+        self.looked_in(&base.dir);
     }
 
     fn looked_in(&self, dir: &std::fs::File) {
@@ -92,6 +89,11 @@ impl GateFsView<'_> {
 
     fn hint(&self, path: &str, why: &str) {
         self.gate.attempt.note_hint(Failure::new(code::NOT_GRANTED, format!("`{path}` {why}")));
+    }
+
+    fn neither(&self, path: &str) -> FsError {
+        self.hint(path, "is neither a regular file nor a directory");
+        ErrorCode::NotPermitted.into()
     }
 
     async fn open_to_read(
@@ -105,17 +107,15 @@ impl GateFsView<'_> {
         let base = Resource::new_borrow(fd.rep());
         let found = self.fs.stat_at(base, flags, path.clone()).await;
         if found.is_err() {
-            self.note_look(fd.rep(), flags, &path).await;
+            self.note_look(fd.rep(), flags, &path);
         }
         match self.looked(&path, found)?.type_ {
             DescriptorType::RegularFile | DescriptorType::Directory => {}
             DescriptorType::SymbolicLink => return Err(ErrorCode::Loop.into()),
-            _ => {
-                self.hint(&path, "is neither a regular file nor a directory");
-                return Err(ErrorCode::NotPermitted.into());
-            }
+            _ => return Err(self.neither(&path)),
         }
-        let opened = self.fs.open_at(fd, flags, path, open, how).await?;
+        let dir = self.dir(&fd)?;
+        let Some(opened) = self.open_beneath(&dir, flags, &path, open, how)? else { return Err(self.neither(&path)) };
         let is_dir = matches!(self.fs.table.get(&opened)?, Descriptor::Dir(_));
         let file = self.handed_out(&opened)?;
         if !is_dir {
@@ -170,14 +170,14 @@ impl HostDescriptor for GateFsView<'_> {
 
     async fn stat_at(&mut self, fd: Resource<Descriptor>, flags: PathFlags, path: String) -> FsResult<DescriptorStat> {
         bounded(&path)?;
-        self.note_look(fd.rep(), flags, &path).await;
+        self.note_look(fd.rep(), flags, &path);
         let found = self.fs.stat_at(fd, flags, path.clone()).await;
         self.looked(&path, found)
     }
 
     async fn readlink_at(&mut self, fd: Resource<Descriptor>, path: String) -> FsResult<String> {
         bounded(&path)?;
-        self.note_look(fd.rep(), PathFlags::empty(), &path).await;
+        self.note_look(fd.rep(), PathFlags::empty(), &path);
         let found = self.fs.readlink_at(fd, path.clone()).await;
         self.looked(&path, found)
     }
@@ -197,7 +197,7 @@ impl HostDescriptor for GateFsView<'_> {
         path: String,
     ) -> FsResult<MetadataHashValue> {
         bounded(&path)?;
-        self.note_look(fd.rep(), flags, &path).await;
+        self.note_look(fd.rep(), flags, &path);
         self.fs.metadata_hash_at(fd, flags, path).await
     }
 

@@ -33,6 +33,10 @@ impl GateFsView<'_> {
         Err(self.gate.attempt.note_refusal(Failure::new(code::NOT_GRANTED, message)).into())
     }
 
+    fn neither_file_nor_directory<T>(&self, at: &At) -> FsResult<T> {
+        self.refused(format!("`{}` is neither a regular file nor a directory", at.guest))
+    }
+
     /// Notes how an atomic call was answered: a failure of one changed nothing.
     fn answered<T>(&self, admitted: Admitted, result: FsResult<T>) -> FsResult<T> {
         let answer = if result.is_ok() { Answer::Done { bytes: 0 } } else { Answer::Refused };
@@ -75,12 +79,14 @@ impl GateFsView<'_> {
                 }
                 if open.contains(OpenFlags::TRUNCATE) { "fs.truncate" } else { "fs.open" }
             }
-            Some(_) => return self.refused(format!("`{}` is neither a regular file nor a directory", at.guest)),
+            Some(_) => return self.neither_file_nor_directory(&at),
         };
         let admitted = self.gate.attempt.admit(kind, &[&at], false).await?;
-        let lent = self.lend(&at.dir)?;
-        let result = self.fs.open_at(lent.handle(), PathFlags::empty(), at.name.clone(), open, how).await;
-        self.take_back(lent)?;
+        let result = match self.open_beneath(&at.dir, PathFlags::empty(), &at.name, open, how) {
+            Ok(None) => self.neither_file_nor_directory(&at),
+            Ok(Some(opened)) => Ok(opened),
+            Err(error) => Err(error),
+        };
         let opened = self.answered(admitted, result)?;
         let file = self.handed_out(&opened)?;
         let place = self.place_read(&file);

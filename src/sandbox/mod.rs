@@ -21,7 +21,7 @@
 //! | `grant` | the directories of a grant are opened |
 //! | `call`, `explain` | one call from start to report, and why it failed |
 //! | `attempt`, `evidence` | the gate's decisions, and what it saw |
-//! | `fs`, `fs_effects`, `names`, `stream` | the filesystem gate |
+//! | `fs`, `fs_effects`, `names`, `open`, `stream` | the filesystem gate |
 //! | `http`, `net`, `secret` | the HTTP gate: what is sent, over which connection, with which secrets |
 //! | `undo` | the two interfaces that a component imports from us |
 //! | `limits`, `stdio` | what bounds a call |
@@ -44,6 +44,7 @@ mod limits;
 mod names;
 mod net;
 mod observe;
+mod open;
 mod private;
 mod schema;
 mod secret;

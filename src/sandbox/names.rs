@@ -9,9 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Stat};
 use wasmtime::component::Resource;
 use wasmtime_wasi::filesystem::{Descriptor, Dir};
-use wasmtime_wasi::p2::bindings::filesystem::types::{
-    DescriptorFlags, ErrorCode, HostDescriptor, OpenFlags, PathFlags,
-};
+use wasmtime_wasi::p2::bindings::filesystem::types::{DescriptorFlags, ErrorCode, OpenFlags, PathFlags};
 use wasmtime_wasi::p2::{FsError, FsResult};
 
 use super::attempt::{Refusal, Stopped};
@@ -91,7 +89,7 @@ impl GateFsView<'_> {
             if matches!(name, "" | "." | "..") {
                 return Err(ErrorCode::IsDirectory.into());
             }
-            let dir = self.directory(fd, &base, parent, &path).await?;
+            let dir = self.directory(&base, parent, &path)?;
             let at = self.place(dir, name, slash)?;
             if !(follow && at.file_type() == Some(FileType::Symlink)) {
                 return Ok(at);
@@ -112,9 +110,12 @@ impl GateFsView<'_> {
     pub(super) fn place_of(&mut self, file: &File) -> FsResult<Option<At>> {
         let Some(host) = name_of(file) else { return Ok(None) };
         let Some((parent, name)) = host.rsplit_once('/') else { return Ok(None) };
-        let parent = if parent.is_empty() { "/" } else { parent };
-        let dir = File::open(parent)?;
-        let dir = Dir::new(dir, wasmtime_wasi::FsPerms::ReadOnly, wasmtime_wasi::OpenMode::READ, true);
+        let dir = Dir::new(
+            super::open::directory(parent)?,
+            wasmtime_wasi::FsPerms::ReadOnly,
+            wasmtime_wasi::OpenMode::READ,
+            true,
+        );
         self.place(dir, name, false).map(Some)
     }
 
@@ -126,30 +127,26 @@ impl GateFsView<'_> {
         Ok(At { dir, name: name.to_owned(), host, guest, stat, slash })
     }
 
-    async fn directory(&mut self, fd: &Resource<Descriptor>, base: &Dir, parent: &str, path: &str) -> FsResult<Dir> {
+    fn directory(&mut self, base: &Dir, parent: &str, path: &str) -> FsResult<Dir> {
         if parent.is_empty() {
             return Ok(base.clone());
         }
-        let borrowed = Resource::new_borrow(fd.rep());
-        let opened = self
-            .fs
-            .open_at(
-                borrowed,
-                PathFlags::SYMLINK_FOLLOW,
-                parent.to_owned(),
-                OpenFlags::DIRECTORY,
-                DescriptorFlags::READ,
-            )
-            .await;
-        match opened {
-            Ok(handle) => match self.fs.table.delete(handle)? {
-                Descriptor::Dir(dir) => Ok(dir),
-                Descriptor::File(_) => Err(ErrorCode::NotDirectory.into()),
-            },
+        match self.directory_beneath(base, PathFlags::SYMLINK_FOLLOW, parent) {
+            Ok(dir) => Ok(dir),
             Err(error) if matches!(error.downcast_ref(), Some(ErrorCode::NotPermitted)) => {
                 Err(self.leads_out(base, path))
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// The directory `path` beneath `base`.
+    pub(super) fn directory_beneath(&mut self, base: &Dir, flags: PathFlags, path: &str) -> FsResult<Dir> {
+        let opened = self.open_beneath(base, flags, path, OpenFlags::DIRECTORY, DescriptorFlags::READ)?;
+        let Some(opened) = opened else { return Err(ErrorCode::NotDirectory.into()) };
+        match self.fs.table.delete(opened)? {
+            Descriptor::Dir(dir) => Ok(dir),
+            Descriptor::File(_) => Err(ErrorCode::NotDirectory.into()),
         }
     }
 

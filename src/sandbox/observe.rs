@@ -65,12 +65,20 @@ fn look(dir: std::os::fd::BorrowedFd<'_>, name: &Path, moved: bool) -> io::Resul
             let text = rustix::fs::readlinkat(dir, name, Vec::new())?;
             Ok(TargetState::Link { to: text.to_string_lossy().into_owned() })
         }
-        other => Ok(TargetState::Unknown { error: format!("neither file, directory nor link: {other:?}") }),
+        other => Ok(neither(other)),
     }
+}
+
+fn neither(kind: FileType) -> TargetState {
+    TargetState::Unknown { error: format!("neither file, directory nor link: {kind:?}") }
 }
 
 fn file_state(mut file: File) -> io::Result<TargetState> {
     let stat = rustix::fs::fstat(&file)?;
+    // Something else may have come to stand there after the look at it.
+    if file_type(&stat) != FileType::RegularFile {
+        return Ok(neither(file_type(&stat)));
+    }
     let len = u64::try_from(stat.st_size).unwrap_or_default();
     if len > DIGEST_UP_TO {
         let mtime = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);

@@ -92,7 +92,7 @@ impl GateOutput {
     fn follow_rename(&mut self) {
         let Some(host) = name_of(&self.file).filter(|host| *host != self.at.host) else { return };
         let Some((parent, name)) = host.rsplit_once('/') else { return };
-        let Ok(dir) = File::open(if parent.is_empty() { "/" } else { parent }) else { return };
+        let Ok(dir) = super::open::directory(parent) else { return };
         let guest = self.attempt.roots.guest_name(&host).unwrap_or_else(|| host.clone());
         self.at.dir.dir = Arc::new(dir);
         self.at.name = name.to_owned();
