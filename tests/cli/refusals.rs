@@ -98,3 +98,19 @@ fn a_refused_request_makes_no_journal() {
     place.redress(&["undo", "latest", "--as", "user:op", "--reason", "r"]).exits(2);
     assert!(!place.path(".redress/journal.db").exists());
 }
+
+#[test]
+fn what_others_keep_beside_the_journal_is_left_alone_and_in_nobodys_way() {
+    let place = Place::new();
+    let exists = ["call", "io.fs.exists", "--input", "path=/workspace"];
+    place.redress(&exists).exits(0);
+    let theirs = ["owners/team.txt", "owners/team", "owners/.team", "targets/list.jsonl", "cache/bar.code"];
+    for name in theirs {
+        place.write(format!(".redress/{name}"), "theirs");
+    }
+    place.redress(&exists).exits(0);
+    place.redress(&["recover"]).exits(0);
+    for name in theirs {
+        assert_eq!(place.read(format!(".redress/{name}")), "theirs", "{name}");
+    }
+}
