@@ -100,6 +100,23 @@ fn a_refused_request_makes_no_journal() {
 }
 
 #[test]
+fn beside_a_journal_that_is_no_file_nothing_is_made() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.path("odd/folder.db")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", place.path("odd/null.db")).unwrap();
+    place.write("w.yaml", "version: 1\n");
+    let exists = ["call", "io.fs.exists", "--input", "path=/workspace"];
+    for journal in ["odd/folder.db", "odd/null.db"] {
+        for verb in [&exists[..], &["run", "w.yaml"], &["recover"], &["runs"], &["plan", "w.yaml"]] {
+            let refused = place.redress(&[&["--journal", journal], verb].concat()).exits(1);
+            assert!(refused.stderr.contains("is not a journal: it is no regular file"), "{verb:?}: {refused:?}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(place.path("odd")).unwrap().count(), 2);
+    assert_eq!(std::fs::read_dir(place.path("odd/folder.db")).unwrap().count(), 0);
+}
+
+#[test]
 fn what_others_keep_beside_the_journal_is_left_alone_and_in_nobodys_way() {
     let place = Place::new();
     let exists = ["call", "io.fs.exists", "--input", "path=/workspace"];
