@@ -131,3 +131,13 @@ fn what_others_keep_beside_the_journal_is_left_alone_and_in_nobodys_way() {
         assert_eq!(place.read(format!(".redress/{name}")), "theirs", "{name}");
     }
 }
+
+#[test]
+fn a_journal_that_a_grant_contains_is_refused_before_it_is_made() {
+    let place = Place::new();
+    let before = place.world();
+    let call = ["--journal", "workspace/x.db", "call", "io.fs.exists", "--input", "path=/workspace"];
+    let refused = place.redress(&call).exits(2);
+    assert!(refused.stderr.contains("which guards what components may do"), "{refused:?}");
+    assert_eq!(place.world(), before);
+}
