@@ -287,6 +287,9 @@ pub fn orphans(journal: &dyn Journal, owners: &Path, now: Timestamp) -> Result<O
     }
     found.runs.sort();
     found.adopted.sort();
+    // A row in no state there is was met with each of them.
+    found.unreadable.sort();
+    found.unreadable.dedup();
     Ok(found)
 }
 
