@@ -2,6 +2,7 @@
 //!
 //! The input is shown whole, however long it is: an approval is for exactly that input.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use clap::Args;
@@ -66,20 +67,20 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
     let journal = context.journal_to_read()?;
     let now = context.now();
     let mut waiting = Vec::new();
+    // A row in no state there is is met with both, and told once.
+    let mut damage = BTreeSet::new();
     for state in [RunState::Paused, RunState::Running] {
         let filter = RunFilter { state: Some(state), ..RunFilter::default() };
         let mut before: Option<RunId> = None;
         loop {
             let page = journal.runs(&filter, before.as_ref(), PAGE)?;
-            for damaged in &page.damaged {
-                context.output.note(&lookup::damage_note(&damaged.run, &damaged.what));
-            }
+            damage.extend(page.damaged.iter().map(|row| lookup::damage_note(&row.run, &row.what)));
             for row in &page.rows {
                 match state_of(&journal, &row.run) {
                     Ok(state) => waiting.extend(of_run(&journal, &state, now)?),
                     // One run that cannot be read does not hide the requests of the others.
                     Err(error) => {
-                        context.output.note(&lookup::damage_note(row.run.as_str(), &error.to_string()));
+                        damage.insert(lookup::damage_note(row.run.as_str(), &error.to_string()));
                     }
                 }
             }
@@ -88,6 +89,9 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
                 break;
             }
         }
+    }
+    for note in &damage {
+        context.output.note(note);
     }
     waiting.sort_by(|a, b| (&a.expires, &a.run).cmp(&(&b.expires, &b.run)));
     context.output.list(&waiting, "nothing waits for approval", || text(&waiting))?;

@@ -10,7 +10,7 @@ use super::output::Output;
 use super::progress::Progress;
 use super::settings::Settings;
 use crate::document::Source;
-use crate::engine::{Engine, Outbox, Parts, Registry, SystemClock, prepare_binary_digest};
+use crate::engine::{Engine, Outbox, Parts, Registry, SystemClock, check_grants, prepare_binary_digest};
 use crate::journal::{Journal, Options, SqliteJournal, SystemEvent};
 use crate::policy::Policy;
 use crate::sandbox::{Net, Sandbox, SandboxConfig, SystemResolver};
@@ -112,10 +112,13 @@ impl Context {
 
     /// Everything that a workflow is checked against. No journal is opened or made yet.
     pub(super) fn tools(&self, opening: Opening) -> Result<Tools, CliError> {
-        if opening == Opening::Create {
-            prepare_binary_digest(self.journal_folder()?.map(cache));
-        }
         let policy = self.policy()?;
+        if opening == Opening::Create {
+            let (settings, folder) = (self.settings()?, self.journal_folder()?);
+            // The engine asks again once the journal is there; here, nothing is made yet beside what would be refused.
+            check_grants(&policy, &protected(settings), settings.webhook.as_ref())?;
+            prepare_binary_digest(folder.map(cache));
+        }
         let (sandbox, registry) = self.registry(opening)?;
         self.announce(Some(&policy));
         Ok(Tools { policy, sandbox, registry, opening })
@@ -184,7 +187,7 @@ impl Context {
             policy: Arc::new(tools.policy),
             clock: Arc::new(SystemClock),
             observer: progress.observer(),
-            protected: protected(settings, &owners),
+            protected: protected(settings),
             webhook: settings.webhook.clone(),
         })?;
         Ok(Host { engine, progress, owners })
@@ -261,13 +264,12 @@ fn cache(folder: &Path) -> PathBuf {
 }
 
 /// What no component may ever change, because it guards what components may do.
-fn protected(settings: &Settings, owners: &Path) -> Vec<PathBuf> {
-    let mut paths = vec![owners.to_owned()];
-    paths.extend(settings.extra_ca.clone());
+fn protected(settings: &Settings) -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = settings.extra_ca.iter().cloned().collect();
     if let Some(journal) = &settings.journal {
         paths.push(journal.clone());
         if let Some(folder) = journal.parent() {
-            paths.extend([folder.to_owned(), cache(folder), folder.join("targets")]);
+            paths.extend([folder.join("owners"), folder.to_owned(), cache(folder), folder.join("targets")]);
         }
     }
     paths.extend(settings.policy.iter().chain(&settings.file).chain(&settings.components).cloned());

@@ -287,6 +287,9 @@ pub fn orphans(journal: &dyn Journal, owners: &Path, now: Timestamp) -> Result<O
     }
     found.runs.sort();
     found.adopted.sort();
+    // A row in no state there is was met with each of them.
+    found.unreadable.sort();
+    found.unreadable.dedup();
     Ok(found)
 }
 
@@ -317,7 +320,9 @@ impl Run {
     }
 }
 
-fn check_grants(policy: &Policy, protected: &[PathBuf], webhook: Option<&Webhook>) -> Result<(), EngineError> {
+/// Refuses a policy with a grant that contains one of the paths in `protected` for writing, or a secret at all. Nothing need be
+/// there yet.
+pub fn check_grants(policy: &Policy, protected: &[PathBuf], webhook: Option<&Webhook>) -> Result<(), EngineError> {
     let of_policy = policy.secret_files().into_iter().map(Path::new);
     let secrets: Vec<PathBuf> = of_policy.chain(webhook.and_then(Webhook::secret_file)).flat_map(names_of).collect();
     let guards: Vec<PathBuf> = protected.iter().flat_map(|path| names_of(path)).collect();

@@ -27,8 +27,9 @@
 //! # What lies where
 //!
 //! Beside the database file: `owners/`, one locked file a living process; `targets/`, states of targets that were noted
-//! without a sync; nothing else in them is touched. In it: `events` (chains), `payloads` (salted, apart), `runs` (an index for listing, derived from the
-//! chains), `components` and `policies` (whatever runs refer to), `outbox` (messages for people, and what came of them).
+//! without a sync; nothing else in them is touched. In it: `events` (chains), `payloads` (salted, apart), `runs` (an index for
+//! listing, derived from the chains), `components` and `policies` (whatever runs refer to), `outbox` (messages for people, and
+//! what came of them).
 
 mod backup;
 mod book;

@@ -317,6 +317,8 @@ fn a_damaged_run_keeps_no_other_from_being_listed_used_and_recovered() {
         "submitted = 'yesterday'",
         "run = 'no run'",
         "epoch = 'first'",
+        "state = 'GONE'",
+        "state = x'00'",
     ];
     let rows = rows.map(|damage| format!("UPDATE runs SET {damage} WHERE run = '{bad}'"));
     let events = [format!("UPDATE events SET hash = zeroblob(32) WHERE chain = '{bad}'")];
@@ -339,13 +341,15 @@ fn a_damaged_run_keeps_no_other_from_being_listed_used_and_recovered() {
         assert_eq!(listed.stderr.contains(&note), row_is_damaged, "{damage}: {listed:?}");
         place.redress(&["show", done.as_str()]).exits(0);
         let waits = place.redress(&["approvals"]).exits(0);
-        assert!(waits.stderr.contains(&note), "{damage}: {waits:?}");
+        assert_eq!(waits.stderr.matches(&note).count(), 1, "{damage}: {waits:?}");
+        let paused = place.redress(&["runs", "--state", "PAUSED"]).exits(0);
+        assert_eq!(paused.stderr.contains(&note), damage.contains("state = "), "{damage}: {paused:?}");
 
         let other = place.redress(&["call", "io.fs.exists", "--input", "path=/workspace"]).exits(0);
         assert!(other.stderr.contains("recovery: `redress recover`"), "{damage}: {other:?}");
         let recovered = place.redress(&["recover", "--json"]).exits(1);
         assert_eq!(recovered.json()[0]["run"], good.as_str(), "{damage}");
-        assert!(recovered.stderr.contains(name), "{damage}: {recovered:?}");
+        assert_eq!(recovered.stderr.matches(&note).count(), 1, "{damage}: {recovered:?}");
         assert_eq!(place.read("workspace/a"), "x");
         let found = place.redress(&["audit", "verify", "--json"]).exits(5).json();
         let chains: Vec<&str> =

@@ -98,3 +98,46 @@ fn a_refused_request_makes_no_journal() {
     place.redress(&["undo", "latest", "--as", "user:op", "--reason", "r"]).exits(2);
     assert!(!place.path(".redress/journal.db").exists());
 }
+
+#[test]
+fn beside_a_journal_that_is_no_file_nothing_is_made() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.path("odd/folder.db")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", place.path("odd/null.db")).unwrap();
+    place.write("w.yaml", "version: 1\n");
+    let exists = ["call", "io.fs.exists", "--input", "path=/workspace"];
+    for journal in ["odd/folder.db", "odd/null.db"] {
+        for verb in [&exists[..], &["run", "w.yaml"], &["recover"], &["runs"], &["plan", "w.yaml"]] {
+            let refused = place.redress(&[&["--journal", journal], verb].concat()).exits(1);
+            assert!(refused.stderr.contains("is not a journal: it is no regular file"), "{verb:?}: {refused:?}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(place.path("odd")).unwrap().count(), 2);
+    assert_eq!(std::fs::read_dir(place.path("odd/folder.db")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_others_keep_beside_the_journal_is_left_alone_and_in_nobodys_way() {
+    let place = Place::new();
+    let exists = ["call", "io.fs.exists", "--input", "path=/workspace"];
+    place.redress(&exists).exits(0);
+    let theirs = ["owners/team.txt", "owners/team", "owners/.team", "targets/list.jsonl", "cache/bar.code"];
+    for name in theirs {
+        place.write(format!(".redress/{name}"), "theirs");
+    }
+    place.redress(&exists).exits(0);
+    place.redress(&["recover"]).exits(0);
+    for name in theirs {
+        assert_eq!(place.read(format!(".redress/{name}")), "theirs", "{name}");
+    }
+}
+
+#[test]
+fn a_journal_that_a_grant_contains_is_refused_before_it_is_made() {
+    let place = Place::new();
+    let before = place.world();
+    let call = ["--journal", "workspace/x.db", "call", "io.fs.exists", "--input", "path=/workspace"];
+    let refused = place.redress(&call).exits(2);
+    assert!(refused.stderr.contains("which guards what components may do"), "{refused:?}");
+    assert_eq!(place.world(), before);
+}
