@@ -186,7 +186,8 @@ steps:
     );
     let mut command = place.command(&["run", "w.yaml"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    while !place.path("workspace/b").exists() {
+    // The file is there before its first line is.
+    while std::fs::read(place.path("workspace/b")).ok().as_deref() != Some(b"begin\n") {
         assert!(child.try_wait().unwrap().is_none(), "it ended before it began");
         std::thread::yield_now();
     }
