@@ -252,3 +252,14 @@ fn every_verb_and_example_that_a_document_names_is_there() {
         }
     }
 }
+
+/// Components that were built against 0.1.0 go on working: what is declared stays as it was, whatever comes to stand beside it.
+#[test]
+fn the_contract_0_1_0_is_frozen() {
+    let text = read("wit/capability.wit");
+    let declared: Vec<&str> =
+        text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("//")).collect();
+    let digest = redress::types::sha256(declared.join("\n").as_bytes());
+    assert!(declared[0].ends_with("@0.1.0;"), "{}", declared[0]);
+    assert_eq!(digest.hex(), "e046ff09db329cb0c44237a1fccbbcc22cd47d23586955d11d8ec94f9f87cb54");
+}
