@@ -281,7 +281,9 @@ fn expected(grants: &[UrlGrant], asked: &[Permission], method: HttpMethod, url: 
         let Permission::Http { methods, url: glob } = permission else { return false };
         let whole_host = glob.splitn(4, '/').count() < 4;
         let glob = if whole_host { format!("{glob}/**") } else { glob.clone() };
-        methods.iter().any(|word| word == "*" || word == method.as_str()) && url_fits(&glob, url)
+        // What asks for every host asks for it at every port; a grant opens one.
+        let every_host = whole_host && glob == format!("{}://*/**", url.scheme);
+        methods.iter().any(|word| word == "*" || word == method.as_str()) && (every_host || url_fits(&glob, url))
     };
     asked.iter().any(asks).then_some(())?;
     let opens = |grant: &&UrlGrant| {
