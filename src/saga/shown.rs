@@ -252,3 +252,23 @@ pub(in crate::saga) fn residue_of(step: &Step, what: ResidueKind, reason: Option
         reason: reason.map(str::to_owned),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_the_same_word_wherever_it_is_read() {
+        for state in RunState::ALL {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+            assert_eq!(state.to_string(), state.as_str());
+            assert_eq!(RunState::parse(&state.as_str().to_lowercase()), Some(state));
+        }
+        assert_eq!(RunState::parse("DONE"), None);
+        use StepState::*;
+        for state in [Waiting, Running, Succeeded, Failed, Unclear, Undoing, Undone, UndoFailed, Residue] {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+            assert_eq!(state.to_string(), state.as_str());
+        }
+    }
+}
