@@ -4,10 +4,10 @@
 //! (2) settings that hold only if they come first, `page_size` before WAL; (3) WAL and full synchronisation, and check that
 //! SQLite took them; (4) the missing migrations, each in one transaction.
 
-use std::fs::File;
-use std::io::Read as _;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
@@ -111,14 +111,32 @@ pub(super) fn open_writer(path: &Path, busy: Duration, create: bool) -> Result<C
         Content::Nothing | Content::Journal(_) => {}
     }
     settle(&conn).map_err(on_write)?;
-    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).map_err(on_write)?;
-    if mode != "wal" {
-        return Err(JournalError::Fatal(format!(
-            "the write-ahead log cannot be switched on here, the mode stays `{mode}`"
-        )));
-    }
+    switch_log_on(&conn, busy)?;
     migrate(&mut conn, APPLICATION).map_err(on_write)?;
     Ok(conn)
+}
+
+/// Switches the write-ahead log on, which is done once in the life of a file.
+///
+/// It needs the file for itself. Of several processes that open a new file at once each holds what the other needs, so SQLite lets
+/// them fail at once instead of waiting; they give up what they hold and try again for as long as anything else is waited for.
+fn switch_log_on(conn: &Connection, busy: Duration) -> Result<(), JournalError> {
+    const PAUSE: Duration = Duration::from_millis(2);
+    let begun = Instant::now();
+    let mode = loop {
+        match conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0)) {
+            Err(error)
+                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy) && begun.elapsed() < busy =>
+            {
+                std::thread::sleep(PAUSE);
+            }
+            answer => break answer.map_err(on_write)?,
+        }
+    };
+    if mode == "wal" {
+        return Ok(());
+    }
+    Err(JournalError::Fatal(format!("the write-ahead log cannot be switched on here, the mode stays `{mode}`")))
 }
 
 /// A connection that only reads.
@@ -140,21 +158,43 @@ pub(super) fn check(conn: &Connection, path: &Path) -> Result<(), JournalError> 
 
 /// Refuses a backup beside the log of another journal: SQLite would replay that log into it, and make it the other one again.
 fn refuse_strange_log(path: &Path) -> Result<(), JournalError> {
-    let mut header = [0; 72];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
-    let application = header.get(68..).and_then(|id| id.try_into().ok()).map(u32::from_be_bytes);
-    if read.is_err() || application.map(i64::from) != Some(BACKUP) {
-        return Ok(());
-    }
     for log in ["-wal", "-journal"] {
         let mut name = path.as_os_str().to_owned();
         name.push(log);
         let log = PathBuf::from(name);
-        if log.metadata().is_ok_and(|file| file.len() > 0) {
+        if log.metadata().is_ok_and(|file| file.len() > 0) && is_backup_without_its_log(path) {
             return Err(JournalError::StrangeLog { path: path.to_owned(), log });
         }
     }
     Ok(())
+}
+
+/// Whether a file says of itself that it is a backup, whatever a log beside it says.
+///
+/// SQLite is asked, as of a file that never changes, instead of the file: whoever closes a file of its own gives up every lock
+/// that the process has on it, and then the next process that ends takes the log away from under the one that goes on. SQLite
+/// keeps such a file open until its locks are released.
+fn is_backup_without_its_log(path: &Path) -> bool {
+    let uri = uri_of(path) + "?immutable=1";
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let application = Connection::open_with_flags(uri, flags)
+        .and_then(|conn| conn.query_row("PRAGMA application_id", [], |row| row.get::<_, i64>(0)));
+    // What cannot be read is told by whoever opens it in earnest.
+    application == Ok(BACKUP)
+}
+
+/// A path as SQLite takes it where a path may have options. A path from the root needs two more slashes, or its first name is a host.
+fn uri_of(path: &Path) -> String {
+    let mut uri = String::from(if path.is_absolute() { "file://" } else { "file:" });
+    for &byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => uri.push(char::from(byte)),
+            _ => {
+                let _ = write!(uri, "%{byte:02x}");
+            }
+        }
+    }
+    uri
 }
 
 fn connect(path: &Path, busy: Duration, mode: OpenFlags) -> Result<Connection, JournalError> {

@@ -29,9 +29,10 @@ fn a_backup_beside_the_log_of_the_journal_that_it_replaces_is_refused() {
     let home = Home::new();
     let journal = home.open();
     create(&journal, 1);
-    let to = home.path().with_file_name("backup.db");
+    // A name that would mean something else if it were taken for a part of a URL.
+    let to = home.path().with_file_name("back up?100%#.db");
     journal.backup(&to).unwrap();
-    let log = to.with_file_name("backup.db-wal");
+    let log = to.with_file_name("back up?100%#.db-wal");
     std::fs::write(&log, "what was written to another journal").unwrap();
     let strange = JournalError::StrangeLog { path: to.clone(), log: log.clone() };
     let opened = SqliteJournal::open_read_only(&to, Options::default()).map(drop);

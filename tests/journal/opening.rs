@@ -241,3 +241,47 @@ fn below_the_reserve_there_is_no_space_for_new_runs() {
     let run = create(&journal, 1);
     append(&journal, &run, durable(1, sealed())).unwrap();
 }
+
+#[test]
+fn of_many_that_make_a_journal_at_once_each_gets_it() {
+    for _ in 0..20 {
+        let home = Home::new();
+        let together = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    together.wait();
+                    drop(home.open());
+                });
+            }
+        });
+    }
+}
+
+/// The locks of this process on a file, as the system lists them.
+fn locks(path: &Path) -> Vec<String> {
+    use std::os::unix::fs::MetadataExt as _;
+    let owner_and_file = (std::process::id().to_string(), format!(":{}", fs::metadata(path).unwrap().ino()));
+    let of_file = |line: &&str| {
+        let mut fields = line.split_whitespace().skip(4);
+        fields.next() == Some(&owner_and_file.0) && fields.next().is_some_and(|file| file.ends_with(&owner_and_file.1))
+    };
+    let listed = fs::read_to_string("/proc/locks").unwrap();
+    listed.lines().filter(of_file).map(|line| line.split_once(": ").unwrap().1.to_owned()).collect()
+}
+
+#[test]
+fn who_opens_a_journal_again_leaves_the_locks_of_who_has_it_open() {
+    let home = Home::new();
+    let journal = home.open();
+    create(&journal, 1);
+    let held = locks(&home.path());
+    assert!(!held.is_empty(), "an open journal is held by a lock");
+    for open in ALL {
+        drop(open(&home.path(), Options::default()).unwrap());
+        assert_eq!(locks(&home.path()), held, "without it the next process that ends deletes the log");
+    }
+    journal.verify().unwrap();
+    journal.backup(&home.path().with_file_name("backup.db")).unwrap();
+    assert_eq!(locks(&home.path()), held);
+}
