@@ -36,6 +36,7 @@ mod book;
 mod chain;
 mod error;
 mod finding;
+mod heads;
 mod outbox;
 mod owner;
 mod payload;
@@ -329,6 +330,13 @@ pub struct Appended {
 }
 
 impl Appended {
+    /// The events that it tells of: all of the run after the first number, up to the second. None if there are none.
+    pub fn span(&self) -> Option<(u64, u64)> {
+        let all = self.lazy.iter().chain(&self.foreign).chain(&self.entries);
+        let last = all.clone().map(|entry| entry.seq).max()?;
+        Some((last.saturating_sub(all.count() as u64), last))
+    }
+
     /// All of them, in the order of the chain.
     pub fn in_order(self) -> Vec<Entry> {
         let mut all: Vec<Entry> = self.lazy.into_iter().chain(self.foreign).chain(self.entries).collect();
