@@ -87,7 +87,7 @@ impl Attempt {
         let enqueue = || -> Result<_, EngineError> {
             let mut core = self.live.lock();
             let payload = undo.map(|bytes| Payload::new(bytes.to_vec())).transpose()?;
-            let name = step_at(&core, self.index)?.spec.name;
+            let name = step_at(&core, self.index)?.spec.name.clone();
             let event = event(name, payload.as_ref().map(Payload::reference));
             self.live.append(&mut core, event, payload.into_iter().collect(), Durability::Sync)
         };

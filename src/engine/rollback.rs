@@ -108,8 +108,8 @@ impl Live {
 
     /// Targets of a step that later steps of the run changed too and whose undo has put back.
     fn remade(&self, core: &Core, step: &Step) -> BTreeSet<Target> {
-        let later = |other: &&Step| other.order > step.order && matches!(other.status, Status::Undone { .. });
-        let later: Vec<&Step> = core.state.steps.iter().filter(later).collect();
+        let later = |other: &&Arc<Step>| other.order > step.order && matches!(other.status, Status::Undone { .. });
+        let later: Vec<&Arc<Step>> = core.state.steps.iter().filter(later).collect();
         let own = step.touched.keys();
         own.filter(|target| later.iter().any(|other| other.touched.contains_key(*target))).cloned().collect()
     }

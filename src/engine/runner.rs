@@ -159,7 +159,7 @@ impl Live {
                 if self.confirm(&mut core, step)? { self.settle_human(&mut core, step) } else { Ok(()) }
             }
             Command::Expire { step } => {
-                let name = step_at(&self.lock(), step)?.spec.name;
+                let name = step_at(&self.lock(), step)?.spec.name.clone();
                 let failure = Failure::new(code::EXPIRED, "nobody approved it in time");
                 self.append_if_unmoved(failed_before(&name, failure)).await.map(drop)
             }
