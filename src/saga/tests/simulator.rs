@@ -2,6 +2,7 @@
 //! only by what `next` says.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
