@@ -179,7 +179,7 @@ impl Engine {
             owner: inner.owner.identity().clone(),
             payloads: vec![workflow, inputs, templates],
             kept,
-            summary: Summary { state: RunState::Running },
+            summary: Summary { seq: 2, state: RunState::Running, due: None },
         };
         match inner.journal.create_run(new).await? {
             Submission::Existing { run } => {

@@ -31,6 +31,7 @@ pub(super) enum Request {
     TakeOver(Box<TakeOver>, Answer<Taken>),
     Keep(Timestamp, Kept, Answer<()>),
     Record(Timestamp, SystemEvent, Answer<()>),
+    Leave(RunId, u64),
     Claim(Claim, Answer<Option<Bytes>>),
     Note(Box<Noted>, Answer<bool>),
     Flush(Answer<()>),
@@ -71,6 +72,7 @@ impl Request {
     pub fn is_urgent(&self) -> bool {
         match self {
             Request::Append(batch, _) => batch.durability == Durability::Sync,
+            Request::Leave(..) => false,
             _ => true,
         }
     }
@@ -94,6 +96,7 @@ impl Request {
             Request::Create(_, answer) => drop(answer.send(Err(error))),
             Request::Append(_, answer) => drop(answer.send(Err(error))),
             Request::TakeOver(_, answer) => drop(answer.send(Err(error))),
+            Request::Leave(..) => {}
             Request::Claim(_, answer) => drop(answer.send(Err(error))),
             Request::Note(_, answer) => drop(answer.send(Err(error))),
             Request::Keep(_, _, answer) | Request::Record(_, _, answer) | Request::Flush(answer) => {
@@ -246,6 +249,10 @@ impl Request {
             Request::TakeOver(take, answer) => settle(answer, apart(tx, |conn| take_over(conn, book, &take))),
             Request::Keep(at, kept, answer) => settle(answer, apart(tx, |conn| store::keep(conn, at, &kept))),
             Request::Record(at, event, answer) => settle(answer, apart(tx, |conn| store::record(conn, at, event))),
+            Request::Leave(run, epoch) => {
+                book.leave(&run, epoch);
+                (Box::new(|_| {}), Ok(()))
+            }
             Request::Claim(claim, answer) => settle(answer, apart(tx, |conn| outbox::claim(conn, &claim))),
             Request::Note(noted, answer) => {
                 let Noted { id, owner, tried } = *noted;
@@ -311,6 +318,7 @@ fn create_run(conn: &Connection, book: &mut Book, create: &Create) -> Result<Sub
             workflow: new.submitted.name.clone(),
             principal: new.submitted.principal.clone(),
             state: new.summary.state,
+            due: new.summary.due,
             submitted: entries.first().map_or(new.at, |entry| entry.at),
             closed: None,
             run_key: new.submitted.run_key.clone(),
@@ -356,7 +364,7 @@ fn append(
     }
     outbox::add(conn, run, &batch.messages)?;
     if head.seq != before || batch.summary.is_some() {
-        store::move_row(conn, run, &head, batch.summary.as_ref().map(|summary| summary.state.as_str()))?;
+        store::move_row(conn, run, &head, batch.summary.as_ref())?;
     }
     if let Some(closed) = closing {
         store::close_row(conn, run, closed)?;
