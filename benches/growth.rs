@@ -95,7 +95,7 @@ fn fill(journal: &dyn Journal, runtime: &Runtime) {
             owner: OwnerIdentity { id: "nobody".to_owned(), boot: "unknown".to_owned() },
             payloads,
             kept: Kept::default(),
-            summary: Summary { state: RunState::Completed },
+            summary: Summary { seq: 2, state: RunState::Completed, due: None },
         };
         let outputs: Vec<Payload> = (0..STEPS)
             .map(|i| Payload::new(format!("{{\"path\":\"/workspace/{n}/{i}\",\"bytes\":1024}}")).unwrap())

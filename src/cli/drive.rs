@@ -10,11 +10,11 @@ use tokio::sync::watch;
 
 use super::context::{Context, Host};
 use super::error::CliError;
-use super::output::Tone;
+use super::output::{Output, Tone};
 use super::{Exit, lookup};
 use crate::engine::{self, Driven, Engine, EngineError, Run, Stop};
 use crate::journal::{Ended, Then};
-use crate::saga::{Phase, RunState, State, StepState};
+use crate::saga::{RunState, StepState};
 use crate::types::RunId;
 
 /// How often a run that somebody else drives is looked at.
@@ -58,7 +58,13 @@ impl Interrupt {
         Ok(Interrupt { stop, asked })
     }
 
-    fn was_asked(&self) -> bool {
+    /// What stops those who drive a run.
+    pub(super) fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// Whether the process was asked to stop.
+    pub(super) fn was_asked(&self) -> bool {
         *self.asked.borrow()
     }
 
@@ -81,18 +87,17 @@ impl Interrupt {
 
 /// Brings a run to rest, here or in the process that owns it.
 pub(super) async fn to_rest(
-    context: &Context,
+    output: &Output,
     engine: &Engine,
     run: &RunId,
     interrupt: &Interrupt,
 ) -> Result<Driven, CliError> {
     let mut waits = Waits { told: false, version: None };
     loop {
-        if let Some(state) = closed(&engine::state_of(&**engine.journal(), run)?) {
-            return Ok(Driven::Rest(state));
-        }
         let owner = match engine.take(run).await {
             Ok(run) => return Ok(run.drive(&interrupt.stop).await?),
+            // It has come to its end, and nobody asked to undo it.
+            Err(EngineError::WrongState { state, .. }) => return Ok(Driven::Rest(state)),
             Err(EngineError::Owned { owner, .. }) => owner,
             Err(error) => return Err(error.into()),
         };
@@ -101,7 +106,7 @@ pub(super) async fn to_rest(
         }
         if !waits.told {
             waits.told = true;
-            context.output.note(&format!("run {run} is driven by another process (owner {owner}): waiting for it"));
+            output.note(&format!("run {run} is driven by another process (owner {owner}): waiting for it"));
         }
         if interrupt.pause().await {
             return Ok(Driven::Stopped);
@@ -129,11 +134,6 @@ impl Waits {
     }
 }
 
-/// The state of a run that has come to its end, unless somebody asked to undo it.
-fn closed(state: &State) -> Option<RunState> {
-    (state.phase == Phase::Closed && state.turn_back.is_none()).then(|| state.shown())
-}
-
 /// Drives a new run to rest and reports it.
 pub(super) async fn finish_new(context: &Context, host: &Host, run: Run) -> Result<Exit, CliError> {
     let interrupt = Interrupt::listen(context)?;
@@ -146,7 +146,7 @@ pub(super) async fn finish_new(context: &Context, host: &Host, run: Run) -> Resu
 /// Brings a run that exists to rest and reports it.
 pub(super) async fn finish(context: &Context, host: &Host, run: &RunId) -> Result<Exit, CliError> {
     let interrupt = Interrupt::listen(context)?;
-    let driven = to_rest(context, &host.engine, run, &interrupt).await?;
+    let driven = to_rest(&context.output, &host.engine, run, &interrupt).await?;
     let exit = report(context, host, run, driven)?;
     tell_people(context, host, &interrupt).await;
     Ok(exit)

@@ -1,11 +1,12 @@
-//! What is seen while a run goes on: a line for each step that moves, live on a terminal, plain elsewhere, none with
-//! `--json`.
+//! What is seen while runs go on: a line for each step that moves, live on a terminal, plain elsewhere, none with `--json`.
+//! Where there is more than one run, each line names its own.
 //!
 //! The engine tells of events under the run's lock, so they are only passed on to a thread that writes; a terminal that is
 //! stopped does not stop a run.
 
 use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -19,7 +20,7 @@ use crate::document::escape;
 use crate::engine::{NoObserver, Observer};
 use crate::saga::State;
 use crate::saga::event::{Entry, Event, Outcome, StepResult, UndoOutcome, UndoResult};
-use crate::types::{Action, Failure, Timestamp};
+use crate::types::{Action, Failure, RunId, Timestamp};
 
 enum Message {
     Line(Line),
@@ -29,6 +30,8 @@ enum Message {
 /// What happened, as it is shown.
 #[derive(Debug, PartialEq, Eq)]
 struct Line {
+    /// The run, where there is more than one.
+    run: Option<RunId>,
     /// The step, if it is about one.
     step: Option<String>,
     text: String,
@@ -49,39 +52,51 @@ enum Kind {
 pub(super) struct Progress {
     sender: Option<Sender<Message>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    named: Arc<AtomicBool>,
 }
 
-struct Watch(Mutex<Sender<Message>>);
+struct Watch {
+    sender: Mutex<Sender<Message>>,
+    named: Arc<AtomicBool>,
+}
 
 impl Observer for Watch {
     fn seen(&self, state: &State, entry: &Entry) {
-        if let Some(line) = line(state, entry) {
-            // Nobody shows lines any more once the run is reported.
-            drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).send(Message::Line(line)));
+        let Some(mut line) = line(state, entry) else { return };
+        if self.named.load(Ordering::Relaxed) {
+            line.run = Some(state.run().clone());
         }
+        // Nobody shows lines any more once the run is reported.
+        drop(self.sender.lock().unwrap_or_else(PoisonError::into_inner).send(Message::Line(line)));
     }
 }
 
 impl Progress {
     /// Begins to show, as the options and the terminal allow.
     pub(super) fn start(globals: &Globals) -> Progress {
+        let named = Arc::new(AtomicBool::new(false));
         if globals.json {
-            return Progress { sender: None, writer: Mutex::new(None) };
+            return Progress { sender: None, writer: Mutex::new(None), named };
         }
         // Lines of the log would tear live lines apart.
         let live = std::io::stderr().is_terminal() && !globals.verbose;
         let (sender, receiver) = channel();
         let show = move || if live { show_live(&receiver) } else { show_plain(&receiver) };
         let writer = std::thread::Builder::new().name("progress".to_owned()).spawn(show).ok();
-        Progress { sender: Some(sender), writer: Mutex::new(writer) }
+        Progress { sender: Some(sender), writer: Mutex::new(writer), named }
     }
 
     /// What an engine tells of its runs.
     pub(super) fn observer(&self) -> Arc<dyn Observer> {
         match &self.sender {
-            Some(sender) => Arc::new(Watch(Mutex::new(sender.clone()))),
+            Some(sender) => Arc::new(Watch { sender: Mutex::new(sender.clone()), named: self.named.clone() }),
             None => Arc::new(NoObserver),
         }
+    }
+
+    /// From now on each line names its run.
+    pub(super) fn name_runs(&self) {
+        self.named.store(true, Ordering::Relaxed);
     }
 
     /// Shows what is left and ends: what is printed next stands below it.
@@ -103,10 +118,9 @@ impl Drop for Progress {
 
 impl Line {
     fn plain(&self) -> String {
-        match &self.step {
-            Some(step) => format!("{step}: {}", self.text),
-            None => self.text.clone(),
-        }
+        let run = self.run.as_ref().map_or_else(String::new, |run| format!("run {run}: "));
+        let step = self.step.as_ref().map_or_else(String::new, |step| format!("{step}: "));
+        format!("{run}{step}{}", self.text)
     }
 }
 
@@ -123,10 +137,11 @@ fn show_live(receiver: &Receiver<Message>) {
     let screen = MultiProgress::new();
     let style = if colour_allowed(&std::io::stderr()) { "{spinner:.cyan} {msg}" } else { "{spinner} {msg}" };
     let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_spinner());
-    let mut moving: HashMap<String, ProgressBar> = HashMap::new();
+    let mut moving: HashMap<(Option<RunId>, String), ProgressBar> = HashMap::new();
     while let Ok(Message::Line(line)) = receiver.recv() {
         let text = line.plain();
-        let resting = line.step.as_ref().filter(|_| line.kind == Kind::Rests);
+        let step = line.step.map(|step| (line.run, step));
+        let resting = step.as_ref().filter(|_| line.kind == Kind::Rests);
         if let Some(bar) = resting.and_then(|step| moving.remove(step)) {
             bar.finish_and_clear();
             screen.remove(&bar);
@@ -134,7 +149,7 @@ fn show_live(receiver: &Receiver<Message>) {
         if line.kind != Kind::Begins {
             drop(screen.println(format!("  {text}")));
         }
-        let Some(step) = line.step.filter(|_| line.kind != Kind::Rests) else { continue };
+        let Some(step) = step.filter(|_| line.kind != Kind::Rests) else { continue };
         let bar = moving.entry(step).or_insert_with(|| {
             let bar = screen.add(ProgressBar::new_spinner().with_style(style.clone()));
             bar.enable_steady_tick(Duration::from_millis(100));
@@ -173,7 +188,7 @@ fn line(state: &State, entry: &Entry) -> Option<Line> {
         | Event::Operator(_)
         | Event::RunClosed(_) => return None,
     };
-    Some(Line { step: entry.event.step().map(ToString::to_string), text, kind })
+    Some(Line { run: None, step: entry.event.step().map(ToString::to_string), text, kind })
 }
 
 fn ended(state: &State, result: &StepResult, at: Timestamp) -> (Kind, String) {

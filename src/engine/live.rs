@@ -140,7 +140,7 @@ impl Live {
         let append = Append::by_owner(self.epoch, durability, vec![(at, entry.event)])
             .with_payloads(payloads)
             .with_messages(message.into_iter().collect())
-            .with_summary(Summary { state: core.state.shown() });
+            .with_summary(Summary::of(&core.state));
         let mut pending = self.engine.journal.append(&self.run, append);
         // What could not even be enqueued is in this state and will never be in the journal: the run must be left at once.
         match pending.refused() {
@@ -176,7 +176,7 @@ impl Live {
                 events: vec![(at, entry.event.clone())],
                 payloads: Vec::new(),
                 messages: Vec::new(),
-                summary: Some(Summary { state: after.shown() }),
+                summary: Some(Summary::of(&after)),
                 durability: Durability::Sync,
             };
             (self.engine.journal.append(&self.run, append), entry)
@@ -283,6 +283,13 @@ impl Live {
     pub fn in_flight(core: &Core) -> InFlight {
         let of = |kind| core.running.iter().filter(|(_, (work, _))| *work == kind).map(|(step, _)| *step).collect();
         InFlight { attempts: of(Work::Attempt), undos: of(Work::Undo) }
+    }
+}
+
+impl Drop for Live {
+    /// Nothing that this process has on its way for the run is left: nobody holds it any more.
+    fn drop(&mut self) {
+        self.engine.journal.leave(&self.run, self.epoch);
     }
 }
 

@@ -20,6 +20,7 @@ mod live;
 mod outbox;
 mod plan;
 mod reboot;
+mod recovery;
 mod registry;
 mod request;
 pub mod review;
@@ -33,7 +34,7 @@ mod view;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub use binary::{binary_digest, prepare_binary_digest};
 pub use clock::{Clock, SimClock, SystemClock};
@@ -41,24 +42,24 @@ pub use error::EngineError;
 pub use history::{entries_of, misrepresented, state_of};
 pub use outbox::{Outbox, SECRET_PREFIX, Sent, Webhook, WebhookError, send_test, vote_command};
 pub use plan::{Egress, Foreseen, Plan, PlannedStep, known_problems, plan, undo_of};
+pub use recovery::{Candidates, Orphans, Recovery, orphans};
 pub use registry::{Installed, Registry, embedded};
 pub use request::{VoteRequest, operate, vote};
 pub use runner::{Driven, Stop};
 pub use submit::{Submit, Submittal, Submitted};
 pub use view::{
-    ApprovalView, DecisionView, Done, HostView, Reason, RunView, StepView, TargetView, UndoView, VoteView, reason,
-    rfc3339, view,
+    ApprovalView, DecisionView, Done, HostView, Reason, RunView, StepView, TargetView, UndoView, VoteView, outline,
+    reason, rfc3339, view,
 };
 
-use crate::journal::{Guard, Journal, JournalError, Left, Message, OwnerIdentity, OwnerLock, RunFilter, try_lock_dead};
+use crate::journal::{Journal, OwnerLock};
 use crate::policy::Policy;
-use crate::saga::event::{Entry, Event, Owner};
-use crate::saga::{self, Command, InFlight, Phase, RunState, State};
+use crate::saga::State;
+use crate::saga::event::Entry;
 use crate::sandbox::Sandbox;
-use crate::types::{Access, RunId, Timestamp};
+use crate::types::{Access, Digest, RunId};
 
 use live::Live;
-use stored::StoredInputs;
 
 /// Watches events as they are appended. Called under the run's lock: must return at once and ask the engine nothing.
 pub trait Observer: Send + Sync {
@@ -107,6 +108,8 @@ struct Inner {
     sandbox: Sandbox,
     registry: Registry,
     policy: RwLock<Arc<Policy>>,
+    /// The policy that the journal is known to keep.
+    kept_policy: Mutex<Option<Digest>>,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
     owner: OwnerLock,
@@ -130,6 +133,7 @@ impl Engine {
             sandbox: parts.sandbox,
             registry: parts.registry,
             policy: RwLock::new(parts.policy),
+            kept_policy: Mutex::default(),
             clock: parts.clock,
             observer: parts.observer,
             owner,
@@ -159,144 +163,6 @@ impl Engine {
         *self.inner.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
         Ok(())
     }
-
-    /// Takes a run over from a process that is dead, or from one that has left it.
-    pub async fn take(&self, run: &RunId) -> Result<Run, EngineError> {
-        let journal = &self.inner.journal;
-        let row = journal.run(run)?.ok_or_else(|| EngineError::NoSuchRun(run.clone()))?;
-        let state = state_of(&**journal, run)?;
-        if state.phase == Phase::Closed && state.turn_back.is_none() {
-            return Err(EngineError::WrongState { run: run.clone(), state: state.shown() });
-        }
-        let _dead = self.lock_owner(run, &row.owner)?;
-        submit::keep_policy(self).await?;
-        let mut noted = journal.noted_targets(run)?;
-        noted.retain(|note| state.has_open_attempt(&note.step, note.attempt));
-        let (owner, now) = (self.inner.owner.identity(), self.inner.clock.now());
-        let messages = self.stuck_by_taking(&state, now)?;
-        let left = Left { noted, lost: reboot::lost_targets(&state, &owner.boot) };
-        match journal.take_over(run, row.epoch, owner, left, messages, now).await {
-            Ok(_) => {}
-            // Somebody else was faster, and lives.
-            Err(JournalError::StaleEpoch { .. }) => {
-                let owner = journal.run(run)?.map_or(row.owner, |row| row.owner);
-                return Err(EngineError::Owned { run: run.clone(), owner });
-            }
-            Err(error) => return Err(error.into()),
-        }
-        let state = state_of(&**journal, run)?;
-        let stored = self.stored(&state)?;
-        Ok(Run { live: Arc::new(Live::new(self.inner.clone(), state, stored)) })
-    }
-
-    /// What people are to be told because the owner before died in the last attempt to undo a step: the `OWNER` event is what
-    /// ends that attempt.
-    fn stuck_by_taking(&self, state: &State, now: Timestamp) -> Result<Vec<Message>, EngineError> {
-        let undoing: Vec<usize> =
-            (0..).zip(&state.steps).filter(|(_, s)| s.undo.open.is_some()).map(|(i, _)| i).collect();
-        if undoing.is_empty() || self.inner.webhook.is_none() {
-            return Ok(Vec::new());
-        }
-        let OwnerIdentity { id, boot } = self.inner.owner.identity().clone();
-        let event = Event::Owner(Owner::new(state.epoch() + 1, id, boot));
-        let (mut taken, at) = (state.clone(), now.max(state.at));
-        let run = state.run().clone();
-        let entry = Entry { seq: state.seq + 1, at, event };
-        taken.apply(&entry).map_err(|illegal| EngineError::Illegal { run, illegal })?;
-        let steps = undoing.into_iter().filter_map(|index| taken.step(index));
-        Ok(steps.filter_map(|step| outbox::run_stuck(&taken, step, at)).collect())
-    }
-
-    /// Whether the process that owns a run is dead, or this one; the guard keeps others from finding out meanwhile.
-    fn lock_owner(&self, run: &RunId, owner: &str) -> Result<Option<Guard>, EngineError> {
-        if owner == self.inner.owner.identity().id {
-            return Ok(None);
-        }
-        match try_lock_dead(&self.inner.owners, owner)? {
-            Some(guard) => Ok(Some(guard)),
-            None => Err(EngineError::Owned { run: run.clone(), owner: owner.to_owned() }),
-        }
-    }
-
-    fn stored(&self, state: &State) -> Result<StoredInputs, EngineError> {
-        let erased = |what| EngineError::Erased { run: state.run().clone(), what };
-        let read = |reference: &crate::types::PayloadRef, what| -> Result<serde_json::Value, EngineError> {
-            let bytes = self.inner.journal.payload(&reference.digest)?.ok_or_else(|| erased(what))?;
-            Ok(live::parse(&bytes))
-        };
-        let inputs = read(&state.submitted.inputs, "inputs")?;
-        let templates = match &state.submitted.templates {
-            Some(reference) => read(reference, "templates")?,
-            None => serde_json::json!({}),
-        };
-        let mut stored = StoredInputs::read(inputs, templates).map_err(|_| erased("templates"))?;
-        for step in &state.steps {
-            if let Some(reference) = &step.declared {
-                let inputs = serde_json::from_value(read(reference, "inputs of a compensation")?);
-                stored.declare(step.spec.name.clone(), inputs.map_err(|_| erased("inputs of a compensation"))?);
-            }
-        }
-        Ok(stored)
-    }
-
-    /// See [`orphans`].
-    pub fn orphans(&self) -> Result<Orphans, EngineError> {
-        orphans(&*self.inner.journal, &self.inner.owners, self.inner.clock.now())
-    }
-}
-
-/// See [`orphans`].
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Orphans {
-    /// The runs, oldest first.
-    pub runs: Vec<RunId>,
-    /// Those of them that come from a backup and that nobody has taken over since it was adopted: they are not among `runs`,
-    /// since they may have gone on elsewhere, and somebody has to look at each.
-    pub adopted: Vec<RunId>,
-    /// Runs of which it cannot be said, because their rows or events are damaged: each as it is named, and what is wrong.
-    pub unreadable: Vec<(String, String)>,
-}
-
-/// Runs in which something can move and whose owner is dead: what `recover` takes over. Besides those that are not at rest,
-/// paused ones whose approval has expired or whose deadline has passed by `now`. A damaged run does not hide the others.
-pub fn orphans(journal: &dyn Journal, owners: &Path, now: Timestamp) -> Result<Orphans, EngineError> {
-    let mut found = Orphans::default();
-    for state in [RunState::Running, RunState::RollingBack, RunState::Paused] {
-        let filter = RunFilter { state: Some(state), ..RunFilter::default() };
-        let mut before = None;
-        loop {
-            let page = journal.runs(&filter, before.as_ref(), 500)?;
-            found.unreadable.extend(page.damaged.into_iter().map(|row| (row.run, row.what)));
-            for row in &page.rows {
-                if try_lock_dead(owners, &row.owner)?.is_none() {
-                    continue;
-                }
-                match state_of(journal, &row.run) {
-                    Ok(folded) if state == RunState::Paused && !is_due(&folded, now) => {}
-                    Ok(folded) if folded.owner.as_ref().is_some_and(|owner| owner.adopted) => {
-                        found.adopted.push(row.run.clone());
-                    }
-                    Ok(_) => found.runs.push(row.run.clone()),
-                    Err(error) => found.unreadable.push((row.run.to_string(), error.to_string())),
-                }
-            }
-            match page.rows.last() {
-                Some(last) => before = Some(last.run.clone()),
-                None => break,
-            }
-        }
-    }
-    found.runs.sort();
-    found.adopted.sort();
-    // A row in no state there is was met with each of them.
-    found.unreadable.sort();
-    found.unreadable.dedup();
-    Ok(found)
-}
-
-fn is_due(state: &State, now: Timestamp) -> bool {
-    let commands = saga::next(state, now, &InFlight::default());
-    commands.iter().any(|command| !matches!(command, Command::WaitUntil(_)))
 }
 
 /// A run that this process owns.
@@ -313,6 +179,11 @@ impl Run {
     /// Its state as it is now in this process.
     pub fn state(&self) -> State {
         self.live.lock().state.clone()
+    }
+
+    /// How it is shown in a list, without its steps.
+    pub fn outline(&self) -> RunView {
+        outline(&self.live.lock().state)
     }
 
     /// Does what is to be done until nothing moves without a person, or until it is told to stop.

@@ -148,7 +148,7 @@ fn append(
         let expected = state.seq;
         let entry = Entry { seq: expected + 1, at: now.max(state.at), event: event.clone() };
         state.apply(&entry).map_err(|illegal| EngineError::Refused { why: illegal.why })?;
-        let summary = Summary { state: state.shown() };
+        let summary = Summary::of(&state);
         match journal.append(run, Append::by_anyone(expected, entry.at, event).with_summary(summary)).wait() {
             Ok(_) => return Ok(state),
             Err(JournalError::HeadMoved { .. }) => {}

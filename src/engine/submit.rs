@@ -1,6 +1,6 @@
 //! How a checked workflow becomes a run.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use serde_json::Value;
 
@@ -179,7 +179,7 @@ impl Engine {
             owner: inner.owner.identity().clone(),
             payloads: vec![workflow, inputs, templates],
             kept,
-            summary: Summary { state: RunState::Running },
+            summary: Summary { seq: 2, state: RunState::Running, due: None },
         };
         match inner.journal.create_run(new).await? {
             Submission::Existing { run } => {
@@ -278,8 +278,17 @@ fn policy_text(engine: &Engine) -> PolicyText {
 
 /// Keeps the policy in force, before anything is decided by it.
 pub(super) async fn keep_policy(engine: &Engine) -> Result<(), EngineError> {
-    let kept = Kept { policies: vec![policy_text(engine)], ..Kept::default() };
-    Ok(engine.inner.journal.keep(kept, engine.inner.clock.now()).await?)
+    let known = || engine.inner.kept_policy.lock().unwrap_or_else(PoisonError::into_inner);
+    let digest = engine.policy().digest();
+    if *known() == Some(digest) {
+        return Ok(());
+    }
+    let policy = policy_text(engine);
+    let digest = policy.digest;
+    let kept = Kept { policies: vec![policy], ..Kept::default() };
+    engine.inner.journal.keep(kept, engine.inner.clock.now()).await?;
+    *known() = Some(digest);
+    Ok(())
 }
 
 impl Run {

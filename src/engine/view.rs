@@ -248,19 +248,24 @@ pub fn view(journal: &dyn Journal, run: &RunId) -> Result<RunView, EngineError> 
         let (done, undos) = done.remove(&index).unwrap_or_default();
         steps.push(StepView { asks, done, undos, ..step_view(journal, &state, index, step)? });
     }
-    Ok(RunView {
+    Ok(RunView { steps, ..outline(&state) })
+}
+
+/// The view of a run without its steps: no more is needed for it than the state.
+pub fn outline(state: &State) -> RunView {
+    RunView {
         schema: 1,
-        run: run.clone(),
+        run: state.run().clone(),
         workflow: state.submitted.name.clone(),
         principal: state.submitted.principal.to_string(),
         host: HostView { version: state.submitted.engine.clone(), binary: state.submitted.binary },
         state: state.shown(),
-        reason: reason(&state),
+        reason: reason(state),
         submitted: rfc3339(state.submitted_at),
         closed: state.closed_at.map(rfc3339),
-        steps,
+        steps: Vec::new(),
         residue: state.closed.as_ref().map(|closed| closed.residue.clone()).unwrap_or_default(),
-    })
+    }
 }
 
 /// Why a run turned back, if it did.

@@ -15,9 +15,9 @@ use rustix::io::Errno;
 
 use super::error::{on_file, on_read, on_write};
 use super::store::{self, Prepared};
-use super::{Chain, JournalError, SystemEvent, place, reader, schema};
+use super::{Chain, JournalError, Summary, SystemEvent, place, reader, schema};
 use crate::saga::event::{Entry, Event, Owner, UNKNOWN_BOOT};
-use crate::saga::{RunState, fold};
+use crate::saga::fold;
 use crate::types::{Principal, RunId, Timestamp};
 
 /// What [`super::SqliteJournal::adopt`] did.
@@ -72,13 +72,13 @@ pub(super) fn adopt(path: &Path, by: &Principal, reason: &str, at: Timestamp) ->
         let owner = uuid::Uuid::now_v7().to_string();
         let epoch = store::epoch(&tx, run)? + 1;
         let event = Event::Owner(Owner { adopted: true, ..Owner::new(epoch, owner.as_str(), UNKNOWN_BOOT) });
-        let shown = shown_after(&tx, run, &event, at);
+        let summary = summary_after(&tx, run, &event, at);
         let kind = event.kind();
         let prepared = Prepared::new(at, event).map_err(|error| JournalError::NotCanonical { kind, error })?;
         let chain = Chain::Run(run.clone());
         let mut head = store::head(&tx, &chain)?;
         store::link(&tx, &chain, &mut head, &prepared)?;
-        store::move_row(&tx, run, &head, shown.map(RunState::as_str))?;
+        store::move_row(&tx, run, &head, summary.as_ref())?;
         store::own_row(&tx, run, epoch, &owner)?;
     }
     let event = SystemEvent::Adopted { by: by.clone(), reason: reason.to_owned(), runs: runs.len() as u64 };
@@ -88,11 +88,11 @@ pub(super) fn adopt(path: &Path, by: &Principal, reason: &str, at: Timestamp) ->
     Ok(Adopted { runs })
 }
 
-/// How a run is shown after `event`; none if its events cannot be read, which hurts no other.
-fn shown_after(conn: &Connection, run: &RunId, event: &Event, at: Timestamp) -> Option<RunState> {
+/// What is known of a run after `event`; none if its events cannot be read, which hurts no other.
+fn summary_after(conn: &Connection, run: &RunId, event: &Event, at: Timestamp) -> Option<Summary> {
     let entries = reader::entries(conn, run, 0, usize::MAX).ok()?;
     let mut state = fold(&entries).ok()?;
     let entry = Entry { seq: state.seq + 1, at: at.max(state.at), event: event.clone() };
     state.apply(&entry).ok()?;
-    Some(state.shown())
+    Some(Summary::of(&state))
 }

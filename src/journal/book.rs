@@ -31,6 +31,13 @@ impl Book {
         self.0.remove(run);
     }
 
+    /// The owner of this epoch appends nothing more.
+    pub fn leave(&mut self, run: &RunId, epoch: u64) {
+        if self.page(run, epoch).is_some() {
+            self.forget(run);
+        }
+    }
+
     /// Why this owner's appends are refused.
     pub fn failure(&self, run: &RunId, epoch: u64) -> Option<JournalError> {
         self.page(run, epoch).and_then(|page| page.failed.clone())
@@ -67,5 +74,25 @@ impl Book {
             *page = fresh();
         }
         page
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_remembered_for_an_owner_that_has_left_and_all_for_the_one_after_it() {
+        let run = RunId::parse("01920000-0000-7000-8000-00000000000a").unwrap();
+        let mut book = Book::default();
+        book.tell(&run, 1, 2);
+        book.fail(&run, 1, JournalError::Closed);
+        book.leave(&run, 1);
+        assert_eq!((book.failure(&run, 1), book.0.len()), (None, 0));
+        book.tell(&run, 2, 7);
+        book.leave(&run, 1);
+        assert_eq!((book.told(&run, 2), book.0.len()), (Some(7), 1));
+        book.leave(&run, 2);
+        assert_eq!(book.0.len(), 0);
     }
 }

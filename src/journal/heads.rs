@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::chain::{Chain, Walk};
 use super::error::on_write;
-use super::{JournalError, store};
+use super::{JournalError, Summary, store};
 use crate::types::RunId;
 
 /// How many runs are known at most between two transactions.
@@ -29,8 +29,8 @@ pub(super) struct Heads {
     /// What SQLite said when a transaction began last.
     version: Option<i64>,
     known: HashMap<RunId, Known>,
-    /// Runs whose rows are behind, with their new states if those changed.
-    behind: BTreeMap<RunId, Option<&'static str>>,
+    /// Runs whose rows are behind, with what their authors said of them last, if anything.
+    behind: BTreeMap<RunId, Option<Summary>>,
 }
 
 impl Heads {
@@ -54,12 +54,13 @@ impl Heads {
         Ok(Known { epoch: store::epoch(conn, run)?, head: store::head(conn, &Chain::Run(run.clone()))? })
     }
 
-    /// A request ended well and left a run so; `state` is what its row is to show, if that changed. Called last, since nothing takes
-    /// it back.
-    pub fn moved(&mut self, run: &RunId, known: Known, state: Option<&'static str>) {
+    /// A request ended well and left a run so; `summary` is what its author says of it. Called last, since nothing takes it back.
+    pub fn moved(&mut self, run: &RunId, known: Known, summary: Option<&Summary>) {
         self.known.insert(run.clone(), known);
         let behind = self.behind.entry(run.clone()).or_default();
-        *behind = state.or(*behind);
+        if summary.is_some() {
+            *behind = summary.cloned();
+        }
     }
 
     /// Nothing more will be appended to a run.
@@ -69,9 +70,9 @@ impl Heads {
 
     /// Moves the rows that are behind. Called before each commit.
     pub fn write_rows(&mut self, conn: &Connection) -> Result<(), JournalError> {
-        for (run, state) in std::mem::take(&mut self.behind) {
+        for (run, summary) in std::mem::take(&mut self.behind) {
             let head = self.of(conn, &run)?.head;
-            store::move_row(conn, &run, &head, state)?;
+            store::move_row(conn, &run, &head, summary.as_ref())?;
         }
         Ok(())
     }

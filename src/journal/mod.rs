@@ -68,8 +68,8 @@ pub use verify::Verified;
 
 use bytes::Bytes;
 
-use crate::saga::RunState;
 use crate::saga::event::{Entry, Event, RunSubmitted};
+use crate::saga::{RunState, State, due};
 use crate::types::{CapabilityId, Digest, Principal, RunId, Timestamp};
 
 /// Where runs are recorded.
@@ -98,7 +98,8 @@ pub trait Journal: Send + Sync {
     /// Makes `owner` the owner of a run. Called by recovery with the [`Guard`] of the owner before in hand, never without.
     ///
     /// `left` is what was found of the owner before; it becomes part of the chain. `messages` are put into the outbox in the same
-    /// commit. Durable. Refused with [`JournalError::StaleEpoch`] if somebody else took it first. The new owner then reads the run's
+    /// commit. Durable. When the run is due is not known from then until the new owner says so. Refused with
+    /// [`JournalError::StaleEpoch`] if somebody else took it first. The new owner then reads the run's
     /// entries up to [`Taken::entry`]; what stands after it will be told as foreign.
     fn take_over(
         &self,
@@ -109,6 +110,10 @@ pub trait Journal: Send + Sync {
         messages: Vec<Message>,
         at: Timestamp,
     ) -> Pending<Taken>;
+
+    /// Says that the owner of this epoch has left a run and appends nothing more: what the journal remembers for it goes. Called
+    /// once, after everything that the owner enqueued. Writes nothing, and is not waited for.
+    fn leave(&self, run: &RunId, epoch: u64);
 
     /// Keeps components and policy texts that later events will name. Called before a step of an open run is submitted, and
     /// when a policy is loaded. Durable. What is kept already is not kept twice.
@@ -363,11 +368,24 @@ pub struct Taken {
     pub entry: Entry,
 }
 
-/// What people see of a run without reading its chain.
+/// What is known of a run without reading its chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
+    /// The last event that is counted in: if others appended what its author does not know, less is kept of it.
+    pub seq: u64,
     /// The state as it is shown.
     pub state: RunState,
+    /// While it is paused, the earliest moment at which it can move without a person.
+    pub due: Option<Timestamp>,
+}
+
+impl Summary {
+    /// That of a state.
+    pub fn of(state: &State) -> Summary {
+        let shown = state.shown();
+        let due = if shown == RunState::Paused { due(state) } else { None };
+        Summary { seq: state.seq, state: shown, due }
+    }
 }
 
 /// See [`Journal::runs`].
@@ -399,6 +417,9 @@ pub struct RunRow {
     pub principal: Principal,
     /// The state of the last [`Summary`].
     pub state: RunState,
+    /// If it is paused, the earliest moment at which it can move without a person, as far as that is known. A row does not know
+    /// it if an older version of this program wrote it last, or somebody who did not know all of the run's events.
+    pub due: Option<Timestamp>,
     /// When it was submitted.
     pub submitted: Timestamp,
     /// When it was closed; none while it goes on or is undone.
@@ -422,4 +443,6 @@ pub struct RunFilter {
     pub state: Option<RunState>,
     /// Only those that are closed, or only those that are not.
     pub closed: Option<bool>,
+    /// Only those of which it is not known that they are due after this moment.
+    pub due: Option<Timestamp>,
 }

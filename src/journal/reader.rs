@@ -9,7 +9,9 @@ use super::chain::{SYSTEM, Walk};
 use super::error::{on_read, on_row};
 use super::owner::is_name;
 use super::store::{int, uint};
-use super::{Component, DamagedRow, Finding, Flaw, JournalError, Page, PolicyText, RunFilter, RunRow, SystemEntry};
+use super::{
+    Component, DamagedRow, Finding, Flaw, JournalError, Page, PolicyText, RunFilter, RunRow, SystemEntry, schema,
+};
 use crate::saga::RunState;
 use crate::saga::event::Entry;
 use crate::types::{CapabilityId, Digest, Principal, RunId, Salt, Timestamp, salted_digest, sha256};
@@ -101,7 +103,10 @@ pub(super) fn find_by_key(
 }
 
 /// The columns of a run's row, in the order of [`run_row`].
-const ROW: &str = "run, workflow, principal, state, submitted, closed, run_key, epoch, owner, seq, head";
+fn columns(conn: &Connection) -> Result<String, JournalError> {
+    let due = if schema::knows_due(conn).map_err(on_read)? { "due" } else { "NULL" };
+    Ok(format!("run, workflow, principal, state, submitted, closed, run_key, epoch, owner, seq, head, {due}"))
+}
 
 fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
     let time = |number| Timestamp(uint(number));
@@ -117,6 +122,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         owner: parsed(row, 8, |name| if is_name(name) { Ok(name.to_owned()) } else { Err(Unknown("an owner")) })?,
         seq: uint(row.get(9)?),
         head: digest(row, 10)?,
+        due: row.get::<_, Option<i64>>(11)?.map(time),
     })
 }
 
@@ -126,7 +132,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
 struct Unknown(&'static str);
 
 pub(super) fn run(conn: &Connection, run: &RunId) -> Result<Option<RunRow>, JournalError> {
-    conn.prepare_cached(&format!("SELECT {ROW} FROM runs WHERE run = ?"))
+    conn.prepare_cached(&format!("SELECT {} FROM runs WHERE run = ?", columns(conn)?))
         .and_then(|mut statement| statement.query_row([run.as_str()], run_row).optional())
         .map_err(|error| on_row(run.as_str(), error, on_read))
 }
@@ -137,7 +143,7 @@ pub(super) fn runs(
     before: Option<&RunId>,
     limit: usize,
 ) -> Result<Page, JournalError> {
-    let mut sql = format!("SELECT {ROW} FROM runs WHERE 1");
+    let mut sql = format!("SELECT {} FROM runs WHERE 1", columns(conn)?);
     let mut values: Vec<&dyn ToSql> = Vec::new();
     let before = before.map(|run| run.as_str());
     if let Some(run) = &before {
@@ -153,6 +159,14 @@ pub(super) fn runs(
         Some(true) => sql.push_str(" AND closed IS NOT NULL"),
         Some(false) => sql.push_str(" AND closed IS NULL"),
         None => {}
+    }
+    let due = filter.due.map(|due| int(due.0));
+    if let Some(due) = due.as_ref()
+        && schema::knows_due(conn).map_err(on_read)?
+    {
+        // Whatever is no time stays, to be met as damage.
+        sql.push_str(" AND (typeof(due) <> 'integer' OR due <= ?)");
+        values.push(due);
     }
     sql.push_str(" ORDER BY id DESC");
     let mut statement = conn.prepare_cached(&sql).map_err(on_read)?;
@@ -185,8 +199,8 @@ fn in_no_state(conn: &Connection) -> Result<Vec<DamagedRow>, JournalError> {
     let mut gaps: Vec<String> = between.map(|(a, b)| format!("state > '{a}' AND state < '{b}'")).collect();
     gaps.extend(states.first().map(|first| format!("state < '{first}'")));
     gaps.extend(states.last().map(|last| format!("state > '{last}'")));
-    let mut statement =
-        conn.prepare_cached(&format!("SELECT {ROW} FROM runs WHERE {}", gaps.join(" OR "))).map_err(on_read)?;
+    let sql = format!("SELECT {} FROM runs WHERE {}", columns(conn)?, gaps.join(" OR "));
+    let mut statement = conn.prepare_cached(&sql).map_err(on_read)?;
     let mut rows = statement.query([]).map_err(on_read)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next().map_err(on_read)? {

@@ -21,7 +21,7 @@ const APPLICATION: i64 = 0x5244_5253;
 const BACKUP: i64 = 0x5244_5242;
 
 /// One a schema version, oldest first; one that was released is never changed.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE events (
         id INTEGER PRIMARY KEY,
@@ -86,12 +86,20 @@ const MIGRATIONS: [&str; 2] = [
     );
     CREATE INDEX outbox_due ON outbox (due, id) WHERE due IS NOT NULL;
 ",
+    "
+    ALTER TABLE runs ADD COLUMN due INTEGER;
+    DROP INDEX runs_by_state;
+    CREATE INDEX runs_by_state ON runs (state, id, due);
+",
 ];
 
 /// The newest schema version.
 pub(super) const NEWEST: i64 = MIGRATIONS.len() as i64;
 
-/// The oldest schema version that is read as it is: those after it only added tables.
+/// The schema version from which a run's row says when it is due.
+const DUE: i64 = 3;
+
+/// The oldest schema version that is read as it is: those after it only added a table and a column.
 const OLDEST_READABLE: i64 = 1;
 
 /// What a database file is.
@@ -142,6 +150,11 @@ fn switch_log_on(conn: &Connection, busy: Duration) -> Result<(), JournalError> 
 /// A connection that only reads.
 pub(super) fn open_reader(path: &Path, busy: Duration) -> Result<Connection, JournalError> {
     connect(path, busy, OpenFlags::SQLITE_OPEN_READ_ONLY)
+}
+
+/// Whether a run's row says when it is due: a journal that is only read may be older.
+pub(super) fn knows_due(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.prepare_cached("PRAGMA user_version")?.query_row([], |row| Ok(row.get::<_, i64>(0)? >= DUE))
 }
 
 /// Checks, without changing anything, that a file is a journal that this program can read.

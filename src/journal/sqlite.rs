@@ -275,6 +275,12 @@ impl Journal for SqliteJournal {
         }
     }
 
+    fn leave(&self, run: &RunId, epoch: u64) {
+        if let Some(writer) = &self.writer {
+            writer.queue.push(Request::Leave(run.clone(), epoch));
+        }
+    }
+
     fn keep(&self, kept: Kept, at: Timestamp) -> Pending<()> {
         self.enqueue(|answer| Request::Keep(at, kept, answer))
     }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::chain::{self, Chain, Walk};
 use super::error::{on_read, on_row, on_write};
-use super::{Component, Finding, Flaw, HeadAt, JournalError, Kept, Payload, PolicyText, RunRow, SystemEvent};
+use super::{Component, Finding, Flaw, HeadAt, JournalError, Kept, Payload, PolicyText, RunRow, Summary, SystemEvent};
 use crate::saga::event::Event;
 use crate::types::{CanonicalError, Digest, PayloadRef, RunId, Timestamp, sha256};
 
@@ -166,8 +166,8 @@ pub(super) fn going_on(conn: &Connection) -> Result<Vec<RunId>, JournalError> {
 /// Adds a run's row.
 pub(super) fn add_row(conn: &Connection, row: &RunRow) -> Result<(), JournalError> {
     conn.prepare_cached(
-        "INSERT INTO runs (run, workflow, principal, state, submitted, run_key, epoch, owner, seq, head)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO runs (run, workflow, principal, state, submitted, run_key, epoch, owner, seq, head, due)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .and_then(|mut statement| {
         statement.execute(params![
@@ -180,17 +180,26 @@ pub(super) fn add_row(conn: &Connection, row: &RunRow) -> Result<(), JournalErro
             int(row.epoch),
             row.owner,
             int(row.seq),
-            row.head.0
+            row.head.0,
+            row.due.map(|due| int(due.0))
         ])
     })
     .map_err(on_write)?;
     Ok(())
 }
 
-/// Moves a run's row to a new head.
-pub(super) fn move_row(conn: &Connection, run: &RunId, head: &Walk, state: Option<&str>) -> Result<(), JournalError> {
-    conn.prepare_cached("UPDATE runs SET seq = ?, head = ?, state = coalesce(?, state) WHERE run = ?")
-        .and_then(|mut statement| statement.execute(params![int(head.seq), head.hash.0, state, run.as_str()]))
+/// Moves a run's row to a new head. When it is due is not known unless the summary counts all of its events in.
+pub(super) fn move_row(
+    conn: &Connection,
+    run: &RunId,
+    head: &Walk,
+    summary: Option<&Summary>,
+) -> Result<(), JournalError> {
+    let state = summary.map(|summary| summary.state.as_str());
+    let due = summary.filter(|summary| summary.seq == head.seq).and_then(|summary| summary.due);
+    let due = due.map(|due| int(due.0));
+    conn.prepare_cached("UPDATE runs SET seq = ?, head = ?, state = coalesce(?, state), due = ? WHERE run = ?")
+        .and_then(|mut statement| statement.execute(params![int(head.seq), head.hash.0, state, due, run.as_str()]))
         .map_err(on_write)?;
     Ok(())
 }

@@ -294,6 +294,7 @@ impl RunWalk {
                     workflow: submitted.name.clone(),
                     principal: submitted.principal.clone(),
                     state: RunState::Running,
+                    due: None,
                     submitted: at,
                     closed: None,
                     run_key: submitted.run_key.clone(),
@@ -316,7 +317,7 @@ impl RunWalk {
     }
 }
 
-/// The first column that differs; `state` is not derived from the chain here.
+/// The first column that differs; `state` and `due` are not derived from the chain here.
 fn differs(expected: &RunRow, row: &RunRow) -> Option<&'static str> {
     let columns = [
         ("seq", expected.seq == row.seq),

@@ -32,6 +32,7 @@ pub(super) enum Request {
     TakeOver(Box<TakeOver>, Answer<Taken>),
     Keep(Timestamp, Kept, Answer<()>),
     Record(Timestamp, SystemEvent, Answer<()>),
+    Leave(RunId, u64),
     Claim(Claim, Answer<Option<Bytes>>),
     Note(Box<Noted>, Answer<bool>),
     Flush(Answer<()>),
@@ -72,6 +73,7 @@ impl Request {
     pub fn is_urgent(&self) -> bool {
         match self {
             Request::Append(batch, _) => batch.durability == Durability::Sync,
+            Request::Leave(..) => false,
             _ => true,
         }
     }
@@ -95,6 +97,7 @@ impl Request {
             Request::Create(_, answer) => drop(answer.send(Err(error))),
             Request::Append(_, answer) => drop(answer.send(Err(error))),
             Request::TakeOver(_, answer) => drop(answer.send(Err(error))),
+            Request::Leave(..) => {}
             Request::Claim(_, answer) => drop(answer.send(Err(error))),
             Request::Note(_, answer) => drop(answer.send(Err(error))),
             Request::Keep(_, _, answer) | Request::Record(_, _, answer) | Request::Flush(answer) => {
@@ -253,6 +256,11 @@ impl Request {
             Request::TakeOver(take, answer) => settle(answer, apart(tx, |conn| take_over(conn, memory, &take))),
             Request::Keep(at, kept, answer) => settle(answer, apart(tx, |conn| store::keep(conn, at, &kept))),
             Request::Record(at, event, answer) => settle(answer, apart(tx, |conn| store::record(conn, at, event))),
+            Request::Leave(run, epoch) => {
+                memory.book.leave(&run, epoch);
+                memory.heads.forget(&run);
+                (Box::new(|_| {}), Ok(()))
+            }
             Request::Claim(claim, answer) => settle(answer, apart(tx, |conn| outbox::claim(conn, &claim))),
             Request::Note(noted, answer) => {
                 let Noted { id, owner, tried } = *noted;
@@ -318,6 +326,7 @@ fn create_run(conn: &Connection, memory: &mut Memory<'_>, create: &Create) -> Re
             workflow: new.submitted.name.clone(),
             principal: new.submitted.principal.clone(),
             state: new.summary.state,
+            due: new.summary.due,
             submitted: entries.first().map_or(new.at, |entry| entry.at),
             closed: None,
             run_key: new.submitted.run_key.clone(),
@@ -381,8 +390,7 @@ fn append(conn: &Connection, memory: &mut Memory<'_>, batch: &Batch) -> Result<A
         closed.push(run.clone());
     }
     if head.seq != before || batch.summary.is_some() {
-        let state = batch.summary.as_ref().map(|summary| summary.state.as_str());
-        heads.moved(run, Known { epoch: current, head }, state);
+        heads.moved(run, Known { epoch: current, head }, batch.summary.as_ref());
     }
     Ok(appended)
 }

@@ -10,7 +10,7 @@
 //! | [`event`] | the fourteen kinds of events |
 //! | [`state`] | what the events amount to |
 //! | [`fold`] | which event may follow which, and what it changes |
-//! | [`next`] | what is to be done now; when things are tried again; idempotency keys |
+//! | [`next`] | what is to be done now, or when next; when things are tried again; idempotency keys |
 //! | [`claims`] | which step has touched which target, so that undoing in reverse restores |
 //! | [`author`] | who may append to a run |
 //! | [`shown`] | what people see: states of runs and steps, residue |
@@ -30,6 +30,6 @@ mod tests;
 pub use author::{Author, NotAdmitted};
 pub use claims::{Claims, Touch, conflict};
 pub use fold::{Illegal, fold};
-pub use next::{Command, InFlight, KeyUse, key, next, retry_at, undo_retry_at};
+pub use next::{Command, InFlight, KeyUse, due, key, next, retry_at, undo_retry_at};
 pub use shown::{RunState, StepState};
 pub use state::{Phase, State, Status, Step, StepIndex};

@@ -91,6 +91,20 @@ pub fn next(state: &State, now: Timestamp, running: &InFlight) -> Vec<Command> {
     }
 }
 
+/// The earliest moment at which there is something to do without a person, while nothing is in flight; none if there is no such
+/// moment. From it on [`next`] asks for more than to wait.
+pub fn due(state: &State) -> Option<Timestamp> {
+    let mut moment = Timestamp(0);
+    loop {
+        let mut until: Option<Timestamp> = None;
+        for command in next(state, moment, &InFlight::default()) {
+            let Command::WaitUntil(wait) = command else { return Some(moment) };
+            until = Some(until.map_or(wait, |until| until.min(wait)));
+        }
+        moment = until.filter(|until| *until > moment)?;
+    }
+}
+
 fn close(state: &State) -> Vec<Command> {
     state.end().map(Command::Close).into_iter().collect()
 }
@@ -252,7 +266,7 @@ pub fn retry_at(
     let counted = step.counted + 1;
     let forward = state.phase == Phase::Forward;
     (forward && retry_allowed(step, outcome, error, counted))
-        .then(|| due(&step.spec.retry, counted, error, now, jitter))
+        .then(|| again_at(&step.spec.retry, counted, error, now, jitter))
 }
 
 /// When an undo that failed is tried again; none if its attempts are used up.
@@ -260,10 +274,10 @@ pub fn undo_retry_at(step: &Step, error: &Failure, now: Timestamp, jitter: u64) 
     let waits = error.code == code::NOT_SETTLED;
     let counted = if waits { step.undo.counted.saturating_sub(1) } else { step.undo.counted };
     let again = waits || counted < Retry::UNDO.max_attempts;
-    again.then(|| due(&Retry::UNDO, counted.max(1), error, now, jitter))
+    again.then(|| again_at(&Retry::UNDO, counted.max(1), error, now, jitter))
 }
 
-fn due(retry: &Retry, failed: u32, error: &Failure, now: Timestamp, jitter: u64) -> Timestamp {
+fn again_at(retry: &Retry, failed: u32, error: &Failure, now: Timestamp, jitter: u64) -> Timestamp {
     let cap = retry.delay_cap(failed).0;
     let drawn = jitter % (cap + 1);
     let asked = error.retry_after_ms.unwrap_or(0).min(retry.max_interval.0);

@@ -663,6 +663,35 @@ fn passing_the_deadline_rolls_back() {
 }
 
 #[test]
+fn a_paused_run_is_due_when_its_first_request_expires_or_its_deadline_passes_and_at_once_after_a_vote() {
+    for (deadline, first) in [(None, 1_001), (Some(Timestamp(5_000)), 1_001), (Some(Timestamp(500)), 500)] {
+        let mut run = Run::begin(submitted_until(Mode::Sealed, vec![spec("a", &[]), spec("b", &[])], deadline));
+        assert_eq!(due(&run.state), Some(Timestamp(0)));
+        run.decide("a", Action::RequireApproval);
+        run.now = 9;
+        run.decide("b", Action::RequireApproval);
+        assert_eq!((run.state.shown(), due(&run.state)), (RunState::Paused, Some(Timestamp(first))));
+        run.vote("b", "user:b", true).unwrap();
+        assert_eq!((run.state.shown(), due(&run.state)), (RunState::Running, Some(Timestamp(0))));
+    }
+}
+
+#[test]
+fn a_run_that_only_a_person_can_move_is_never_due() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
+    run.done("a");
+    assert_eq!(run.close(), RunState::Completed);
+    assert_eq!(due(&run.state), None);
+    run.push(operator(Verb::Undo, None));
+    assert_eq!(due(&run.state), Some(Timestamp(0)));
+    run.rollback();
+    run.push(undo_result("a", 0, UndoOutcome::ChangedSince));
+    assert_eq!((run.state.shown(), due(&run.state)), (RunState::Stuck, None));
+    run.push(operator(Verb::RepairRetry { component: None }, Some("a")));
+    assert_eq!(due(&run.state), Some(Timestamp(0)));
+}
+
+#[test]
 fn steps_in_a_circle_and_names_that_stand_twice_are_refused() {
     for steps in [
         vec![spec("a", &["b"]), spec("b", &["a"])],

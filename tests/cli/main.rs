@@ -12,6 +12,7 @@ mod documents;
 mod examples;
 mod operator;
 mod recovery;
+mod recovery_of_many;
 mod refusals;
 mod review;
 mod run;

@@ -208,7 +208,7 @@ steps:
     run
 }
 
-fn with_test_capabilities() -> Place {
+pub fn with_test_capabilities() -> Place {
     let place = Place::with_policy(&POLICY.replace("\"io.fs.*\"", "\"io.fs.*\", \"test.*\""));
     place.with_component(&guests::component("plain"));
     place

@@ -40,6 +40,7 @@ fn what_was_changed_is_found_with_its_place() {
         (format!("UPDATE payloads SET bytes = CAST('{{}}' AS BLOB) WHERE digest = ({named})"), &*names),
         ("UPDATE runs SET workflow = 'other' WHERE run = 'RUN'".to_owned(), ""),
         ("UPDATE runs SET state = 'COMPLETED' WHERE run = 'RUN'".to_owned(), ""),
+        ("UPDATE runs SET due = 9 WHERE run = 'RUN'".to_owned(), ""),
     ];
     let whole = Project::new();
     let run = whole.run(3, ROLLED_BACK);
@@ -64,6 +65,21 @@ fn what_was_changed_is_found_with_its_place() {
         let said = whole.ends(5, &["audit", "verify"]);
         assert!(said.stdout.contains(&format!("of chain \"{run}\": ")), "{}", said.stdout);
         assert!(said.stdout.contains("was changed"), "{}", said.stdout);
+    }
+}
+
+#[test]
+fn a_paused_run_whose_row_says_that_it_is_due_at_another_time_is_found() {
+    let project = Project::new();
+    let run = project.run(4, PAUSED);
+    let due: i64 = project.database().query_row("SELECT due FROM runs", [], |row| row.get(0)).unwrap();
+    let said = |exit: i32| project.ends(exit, &["audit", "verify"]).stdout;
+    said(0);
+    for (other, found) in [("due + 1", true), ("0", true), ("NULL", false), (&due.to_string(), false)] {
+        project.tamper(&format!("UPDATE runs SET due = {other}"));
+        let said = said(if found { 5 } else { 0 });
+        let expected = format!("of chain \"{run}\": its row says that it can move at ");
+        assert_eq!(said.contains(&expected), found, "{other}: {said}");
     }
 }
 

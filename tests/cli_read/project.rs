@@ -240,7 +240,7 @@ pub fn begin(journal: &SqliteJournal, run: &RunId, name: &str, owner: &str, stat
         owner: OwnerIdentity { id: owner.to_owned(), boot: "boot".to_owned() },
         payloads: vec![workflow, inputs],
         kept: Kept::default(),
-        summary: Summary { state: RunState::parse(state).unwrap() },
+        summary: Summary { seq: 2, state: RunState::parse(state).unwrap(), due: None },
     })
 }
 

@@ -1,6 +1,6 @@
 use redress::journal::{
-    Append, Durability, HeadAt, Journal, JournalError, Kept, Left, Options, SqliteJournal, Submission, Summary,
-    SystemEvent, TargetNote,
+    Append, Durability, HeadAt, Journal, JournalError, Kept, Left, Options, SqliteJournal, Submission, SystemEvent,
+    TargetNote,
 };
 use redress::saga::RunState;
 use redress::saga::event::{Cause, Event, Owner, RollbackStarted};
@@ -245,7 +245,7 @@ fn a_summary_without_events_changes_only_the_row() {
     let home = Home::new();
     let journal = home.open();
     let run = create(&journal, 1);
-    append(&journal, &run, nothing().with_summary(Summary { state: RunState::Paused })).unwrap();
+    append(&journal, &run, nothing().with_summary(summary(RunState::Paused))).unwrap();
     let row = journal.run(&run).unwrap().unwrap();
     assert_eq!((row.state, row.seq), (RunState::Paused, 2));
     assert_eq!(journal.verify().unwrap().findings, []);
@@ -269,7 +269,7 @@ fn a_runs_head_is_recorded_at_its_start_and_close_in_the_same_commit() {
     let journal = home.open();
     let run = create(&journal, 1);
     assert_eq!(journal.commits(), 1);
-    append(&journal, &run, durable(2_000, closed()).with_summary(Summary { state: RunState::Completed })).unwrap();
+    append(&journal, &run, durable(2_000, closed()).with_summary(summary(RunState::Completed))).unwrap();
     assert_eq!(journal.commits(), 2);
     let row = journal.run(&run).unwrap().unwrap();
     assert_eq!((row.closed, row.state), (Some(Timestamp(2_000)), RunState::Completed));

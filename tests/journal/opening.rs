@@ -136,9 +136,9 @@ fn an_empty_file_becomes_a_journal_only_where_one_may_be_made() {
 fn a_newer_schema_is_an_error_that_says_both_versions() {
     let home = Home::new();
     drop(home.open());
-    home.sql().pragma_update(None, "user_version", 3).unwrap();
+    home.sql().pragma_update(None, "user_version", 4).unwrap();
     for open in ALL {
-        assert_eq!(error(open, &home.path()), JournalError::Newer { path: home.path(), found: 3, known: 2 });
+        assert_eq!(error(open, &home.path()), JournalError::Newer { path: home.path(), found: 4, known: 3 });
     }
 }
 
@@ -146,6 +146,7 @@ fn a_newer_schema_is_an_error_that_says_both_versions() {
 fn a_journal_from_before_the_outbox_is_read_as_it_is_and_brought_up_to_date_by_whoever_writes() {
     let home = Home::new();
     let run = create(&home.open(), 1);
+    home.sql().execute_batch(BEFORE_DUE).unwrap();
     home.sql().execute_batch("DROP TABLE outbox; PRAGMA user_version = 1").unwrap();
     let reader = SqliteJournal::open_read_only(&home.path(), Options::default()).unwrap();
     assert_eq!(reader.entries(&run, 0, 9).unwrap().len(), 2);

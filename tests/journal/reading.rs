@@ -1,4 +1,4 @@
-use redress::journal::{Finding, Flaw, GENESIS, Journal, JournalError, RunFilter, Summary, link};
+use redress::journal::{Finding, Flaw, GENESIS, Journal, JournalError, RunFilter, link};
 use redress::saga::RunState;
 use redress::types::{Digest, RunId, sha256};
 use rusqlite::params;
@@ -168,7 +168,7 @@ fn ten_thousand_runs_are_listed_page_by_page_newest_first() {
         pending.wait().unwrap();
     }
     for n in (0..10_000).step_by(100) {
-        let append = durable(2_000, closed()).with_summary(Summary { state: RunState::Completed });
+        let append = durable(2_000, closed()).with_summary(summary(RunState::Completed));
         drop(journal.append(&run_id(n), append));
     }
     journal.flush().wait().unwrap();
@@ -185,8 +185,9 @@ fn ten_thousand_runs_are_listed_page_by_page_newest_first() {
     };
     let newest_first: Vec<RunId> = (0..10_000).rev().map(run_id).collect();
     assert_eq!(list(&RunFilter::default(), 100), newest_first);
-    let completed = RunFilter { state: Some(RunState::Completed), closed: None };
+    let completed = RunFilter { state: Some(RunState::Completed), ..RunFilter::default() };
     assert_eq!(list(&completed, 7), (0..100).rev().map(|n| run_id(n * 100)).collect::<Vec<_>>());
-    assert_eq!(list(&RunFilter { state: None, closed: Some(false) }, 999).len(), 9_900);
-    assert_eq!(list(&RunFilter { state: Some(RunState::Running), closed: Some(true) }, 9).len(), 0);
+    assert_eq!(list(&RunFilter { closed: Some(false), ..RunFilter::default() }, 999).len(), 9_900);
+    let both = RunFilter { state: Some(RunState::Running), closed: Some(true), ..RunFilter::default() };
+    assert_eq!(list(&both, 9).len(), 0);
 }

@@ -35,6 +35,10 @@ impl Home {
     }
 }
 
+/// Makes a journal one of schema version 2: rows do not say when their runs are due.
+pub const BEFORE_DUE: &str = "DROP INDEX runs_by_state; ALTER TABLE runs DROP COLUMN due;
+    CREATE INDEX runs_by_state ON runs (state); PRAGMA user_version = 2";
+
 pub fn run_id(n: u64) -> RunId {
     RunId::parse(&format!("01920000-0000-7000-8000-{n:012x}")).unwrap()
 }
@@ -92,8 +96,13 @@ pub fn new_run(n: u64) -> NewRun {
         owner: owner("owner-1"),
         payloads: vec![workflow, inputs],
         kept: Kept { components: vec![component("wasm")], policies: vec![policy("default: DENY")] },
-        summary: Summary { state: RunState::Running },
+        summary: summary(RunState::Running),
     }
+}
+
+/// Of a run that is not known to be due.
+pub fn summary(state: RunState) -> Summary {
+    Summary { seq: 2, state, due: None }
 }
 
 pub fn create(journal: &SqliteJournal, n: u64) -> RunId {

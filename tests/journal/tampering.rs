@@ -1,4 +1,4 @@
-use redress::journal::{Finding, Flaw, Journal, SqliteJournal, Summary};
+use redress::journal::{Finding, Flaw, Journal, SqliteJournal};
 use redress::saga::RunState;
 use redress::types::RunId;
 use rusqlite::{Connection, params};
@@ -15,7 +15,7 @@ fn scene() -> (Home, SqliteJournal, Connection, RunId, RunId) {
     append(&journal, &run, durable(3_000, vote("yes"))).unwrap();
     append(&journal, &run, durable(4_000, sealed())).unwrap();
     append(&journal, &other, durable(4_000, sealed())).unwrap();
-    let close = durable(5_000, closed()).with_summary(Summary { state: RunState::Completed });
+    let close = durable(5_000, closed()).with_summary(summary(RunState::Completed));
     append(&journal, &run, close).unwrap();
     let conn = home.sql();
     (home, journal, conn, run, other)
@@ -220,7 +220,7 @@ fn a_chain_that_was_written_anew_is_found_against_its_recorded_heads() {
     let replace = format!(
         "DELETE FROM main.events WHERE chain = '{run}'; DELETE FROM main.runs WHERE run = '{run}';
          INSERT INTO main.events (chain, seq, body, hash) SELECT chain, seq, body, hash FROM forged.events WHERE chain = '{run}';
-         INSERT INTO main.runs SELECT 100, run, workflow, principal, state, submitted, closed, run_key, epoch, owner, seq, head
+         INSERT INTO main.runs SELECT 100, run, workflow, principal, state, submitted, closed, run_key, epoch, owner, seq, head, due
          FROM forged.runs"
     );
     let found = tampered(&journal, &conn, &replace, findings);

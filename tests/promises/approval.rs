@@ -1,4 +1,5 @@
 use redress::engine::EngineError;
+use redress::journal::Journal as _;
 use redress::saga::RunState;
 use redress::saga::event::Verb;
 use redress::types::Timestamp;
@@ -80,6 +81,31 @@ async fn an_expired_request_rolls_back_and_a_late_vote_is_refused() {
     is(&view, RunState::RolledBack);
     assert_eq!(code(&view, "b"), "expired");
     assert!(world.tree().is_empty());
+}
+
+#[tokio::test]
+async fn a_paused_run_is_due_when_its_request_expires_and_its_row_says_so() {
+    let world = World::new(&asking());
+    let run = world.run(RISKY).await.run;
+    let row = || world.journal.run(&run).unwrap().unwrap();
+    let expires = redress::engine::state_of(&*world.journal, &run).unwrap().step(1).unwrap().request().unwrap().expires;
+    assert_eq!((row().state, row().due), (RunState::Paused, Some(expires)));
+    assert_eq!(redress::engine::misrepresented(&*world.journal).unwrap(), []);
+    world.vote(&run, "b", "user:alice", true).unwrap();
+    assert_eq!((row().state, row().due), (RunState::Running, None), "a vote makes it move at once");
+
+    // One that does not suffice leaves it paused, and due as it was.
+    let quorum = asking().replace("    action: ALLOW\n", "    action: REQUIRE_APPROVAL\n    approval: { quorum: 2 }\n");
+    let world = World::new(&quorum);
+    let run = world.run(RISKY).await.run;
+    let row = || world.journal.run(&run).unwrap().unwrap();
+    let (state, due) = (row().state, row().due);
+    assert!(state == RunState::Paused && due.is_some());
+    world.vote(&run, "a", "user:alice", true).unwrap();
+    assert_eq!((row().state, row().due), (state, due));
+    assert_eq!(redress::engine::misrepresented(&*world.journal).unwrap(), []);
+    world.operate(&run, Verb::Cancel, None).unwrap();
+    assert_eq!((row().state, row().due), (RunState::Running, None));
 }
 
 #[tokio::test]

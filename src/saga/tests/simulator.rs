@@ -51,6 +51,7 @@ fn simulate(seed: u64) -> Run {
             run.foreign(operator(Verb::Undo, None), 0);
         }
         run.now += dice.roll(40);
+        run.paused_alike();
         match dice.roll(60) {
             0 => {
                 running.clear();
@@ -107,6 +108,15 @@ impl Run {
         self.state = fold(&self.entries).unwrap();
         self.reordered = false;
         self.owner();
+    }
+
+    /// Whoever reads the journal learns the same of a pause as its owner knows, in whatever order the events stand there.
+    fn paused_alike(&self) {
+        if self.state.shown() == RunState::Paused {
+            let read = fold(&self.entries).unwrap();
+            assert_eq!((read.shown(), due(&read)), (RunState::Paused, due(&self.state)));
+            assert!(due(&read).is_some());
+        }
     }
 
     /// Another process appends, and the owner learns of it when up to `back` of its own events are on their way already:
@@ -290,6 +300,22 @@ proptest! {
                 }
                 Event::Owner(_) => open_undo = None,
                 _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_is_due_exactly_when_there_is_something_to_do(seed in any::<u64>(), sampled in any::<[u16; 8]>()) {
+        let entries = simulate(seed).entries;
+        for len in 1..=entries.len() {
+            let state = fold(&entries[..len]).unwrap();
+            let due = due(&state);
+            let near = due.map_or(vec![], |due| vec![due.0.saturating_sub(1), due.0, due.0 + 1]);
+            let far = [0, state.at.0, u64::from(u32::MAX)];
+            for now in near.into_iter().chain(far).chain(sampled.map(u64::from)) {
+                let commands = next(&state, Timestamp(now), &InFlight::default());
+                let acts = commands.iter().any(|command| !matches!(command, Command::WaitUntil(_)));
+                prop_assert_eq!(acts, due.is_some_and(|due| due.0 <= now), "{:?} at {}: {:?}", due, now, commands);
             }
         }
     }
