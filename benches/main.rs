@@ -21,6 +21,10 @@ mod sandbox;
 mod steps;
 mod world;
 
+/// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     if contestant::asked() {
         return contestant::run();

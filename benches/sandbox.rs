@@ -5,10 +5,9 @@ use std::process::Command;
 use std::sync::{Arc, Barrier};
 use std::time::Instant;
 
-use redress::sandbox::{Call, CallKind, Cancel, Component, Provenance, Sandbox, Watcher};
+use redress::sandbox::{Call, CallKind, Cancel, Component, Durable, Provenance, Sandbox, Watcher};
 use redress::types::{Failure, Grant, Target as Path, TargetState};
 use tokio::runtime::Builder;
-use tokio::sync::oneshot;
 use wasmtime::component::{Component as Bare, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 
@@ -29,14 +28,14 @@ impl Watcher for Nobody {
 
     fn release(&self, _: &Path) {}
 
-    fn intent(&self, _: Option<&[u8]>, _: &Path, _: &TargetState) -> oneshot::Receiver<Result<(), Failure>> {
-        oneshot::channel().1
+    fn intent(&self, _: Option<&[u8]>, _: &Path, _: &TargetState) -> Durable {
+        Box::pin(std::future::pending())
     }
 
     fn before(&self, _: &Path, _: &TargetState) {}
 
-    fn appended(&self, _: &[u8]) -> oneshot::Receiver<Result<(), Failure>> {
-        oneshot::channel().1
+    fn appended(&self, _: &[u8]) -> Durable {
+        Box::pin(std::future::pending())
     }
 }
 

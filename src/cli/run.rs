@@ -24,8 +24,18 @@ pub(super) struct Arguments {
     #[command(flatten)]
     inputs: InputOptions,
     /// Submitting twice under one key is one run
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = parse_run_key)]
     run_key: Option<String>,
+}
+
+/// An empty key is most often a variable that was not set, and would make one run of all that have none.
+fn parse_run_key(text: &str) -> Result<String, &'static str> {
+    match text {
+        "" => Err("a key cannot be empty"),
+        _ if text.len() > 256 => Err("a key has at most 256 bytes"),
+        _ if text.chars().any(char::is_control) => Err("a key has no control characters"),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {

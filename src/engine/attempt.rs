@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use futures_util::FutureExt;
+use futures_util::future::ready;
 
 use super::EngineError;
 use super::decide::{parties, step_at};
-use super::live::{Core, Live};
+use super::live::{Core, Live, Work};
 use crate::document::escape;
 use crate::journal::{Durability, Payload, TargetNote};
 use crate::saga::event::{Event, Intent, Outcome, StepResult, UndoAppended};
 use crate::saga::{KeyUse, Step, StepIndex, Touch, conflict, key, retry_at};
-use crate::sandbox::{Call, CallKind, Cancel, Component, Report, Watcher};
+use crate::sandbox::{Call, CallKind, Component, Durable, Report, Watcher};
 use crate::types::{
     CapabilityId, CapabilityInfo, Digest, Duration, Failure, Grant, PayloadRef, Target, TargetState, Timestamp,
     canonical_bytes, code,
@@ -26,8 +26,6 @@ struct Attempt {
     number: u32,
     key: String,
     component: Digest,
-    /// Where the answers of the journal are awaited: the sandbox asks from a thread of its own.
-    runtime: Handle,
 }
 
 impl Watcher for Attempt {
@@ -42,12 +40,7 @@ impl Watcher for Attempt {
         self.live.lock().claims.release(target.claim_key(), self.index);
     }
 
-    fn intent(
-        &self,
-        undo: Option<&[u8]>,
-        target: &Target,
-        before: &TargetState,
-    ) -> oneshot::Receiver<Result<(), Failure>> {
+    fn intent(&self, undo: Option<&[u8]>, target: &Target, before: &TargetState) -> Durable {
         self.append_durably(undo, |name, undo| {
             Event::Intent(Box::new(Intent {
                 step: name,
@@ -70,7 +63,7 @@ impl Watcher for Attempt {
         }
     }
 
-    fn appended(&self, undo: &[u8]) -> oneshot::Receiver<Result<(), Failure>> {
+    fn appended(&self, undo: &[u8]) -> Durable {
         self.append_durably(Some(undo), |step, undo| {
             let undo = undo.unwrap_or(PayloadRef { digest: crate::types::sha256(b""), len: 0 });
             Event::UndoAppended(UndoAppended { step, attempt: self.number, undo })
@@ -84,33 +77,27 @@ impl Attempt {
         &self,
         undo: Option<&[u8]>,
         event: impl FnOnce(crate::types::StepName, Option<PayloadRef>) -> Event,
-    ) -> oneshot::Receiver<Result<(), Failure>> {
-        let (answer, receiver) = oneshot::channel();
+    ) -> Durable {
+        let live = self.live.clone();
+        let told = move |error: EngineError| {
+            let failure = Failure::new(code::INTERRUPTED, error.to_string());
+            live.fail(error);
+            failure
+        };
         let enqueue = || -> Result<_, EngineError> {
             let mut core = self.live.lock();
             let payload = undo.map(|bytes| Payload::new(bytes.to_vec())).transpose()?;
-            let name = step_at(&core, self.index)?.spec.name;
+            let name = step_at(&core, self.index)?.spec.name.clone();
             let event = event(name, payload.as_ref().map(Payload::reference));
             self.live.append(&mut core, event, payload.into_iter().collect(), Durability::Sync)
         };
         match enqueue() {
             Ok(pending) => {
                 let live = self.live.clone();
-                self.runtime.spawn(async move {
-                    let durable = live.settle(pending).await.map_err(|error| {
-                        let failure = Failure::new(code::INTERRUPTED, error.to_string());
-                        live.fail(error);
-                        failure
-                    });
-                    drop(answer.send(durable));
-                });
+                async move { live.settle(pending).await.map_err(told) }.boxed()
             }
-            Err(error) => {
-                drop(answer.send(Err(Failure::new(code::INTERRUPTED, error.to_string()))));
-                self.live.fail(error);
-            }
+            Err(error) => ready(Err(told(error))).boxed(),
         }
-        receiver
     }
 }
 
@@ -149,26 +136,18 @@ impl Live {
         Ok(Prepared { component, capability, grant: grant.clone(), context })
     }
 
-    /// Runs one attempt of a step to its RESULT.
-    pub(super) async fn attempt(self: Arc<Self>, index: StepIndex, number: u32, cancel: Cancel) {
-        let result = match self.start(index, number) {
-            Ok((call, watcher)) => {
-                tracing::debug!(run = %self.run, step = %watcher.name(), attempt = number, "attempt starts");
-                let report = self.engine.sandbox.call(call, watcher, cancel).await;
-                self.finish(index, number, report)
-            }
-            Err(error) => Err(error),
-        };
-        let mut core = self.lock();
-        core.running.remove(&index);
-        if let Err(error) = result {
-            core.failed.get_or_insert(error);
-        }
-        drop(core);
-        self.wake.notify_one();
+    /// Begins one attempt of a step, which ends with its RESULT.
+    pub(super) fn attempt(self: &Arc<Self>, index: StepIndex, number: u32) -> Result<(), EngineError> {
+        let (call, watcher) = self.prepare_attempt(index, number)?;
+        tracing::debug!(run = %self.run, step = %watcher.name(), attempt = number, "attempt starts");
+        let (running, cancel) = self.begin(index, Work::Attempt);
+        self.engine.sandbox.start(call, watcher, cancel, move |report| {
+            running.end(|live| live.finish(index, number, report));
+        });
+        Ok(())
     }
 
-    fn start(self: &Arc<Self>, index: StepIndex, number: u32) -> Result<(Call, Arc<Attempt>), EngineError> {
+    fn prepare_attempt(self: &Arc<Self>, index: StepIndex, number: u32) -> Result<(Call, Arc<Attempt>), EngineError> {
         let mut core = self.lock();
         let step = step_at(&core, index)?;
         let decision = step.decision.as_ref();
@@ -196,7 +175,7 @@ impl Live {
             context: prepared.context,
         };
         let live = self.clone();
-        let attempt = Attempt { live, index, number, key, component: *digest, runtime: Handle::current() };
+        let attempt = Attempt { live, index, number, key, component: *digest };
         Ok((call, Arc::new(attempt)))
     }
 

@@ -4,6 +4,8 @@
 //! capability's schema, the policy decides it, and the decision is appended. What fails before the policy is asked fails
 //! the step cleanly and is never tried again.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::live::{Core, Live};
@@ -263,10 +265,10 @@ pub(super) fn failed_before(step: &StepName, failure: Failure) -> Event {
     }))
 }
 
-/// A copy of a step, so that the state can be changed while it is looked at.
-pub(super) fn step_at(core: &Core, index: StepIndex) -> Result<Step, EngineError> {
+/// A step as it is now, so that the state can be changed while it is looked at.
+pub(super) fn step_at(core: &Core, index: StepIndex) -> Result<Arc<Step>, EngineError> {
     let missing = || EngineError::Refused { why: format!("the run has no step number {index}") };
-    core.state.step(index).cloned().ok_or_else(missing)
+    core.state.steps.get(index).cloned().ok_or_else(missing)
 }
 
 /// Who acts in a step, and for whom if that is somebody else.

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::stored::StoredInputs;
+use super::told::Told;
 use super::{EngineError, Inner, outbox};
 use crate::journal::{Append, Appended, Author, Durability, JournalError, Payload, Pending, Summary};
 use crate::saga::event::{Entry, Event};
@@ -48,8 +49,8 @@ pub(super) struct Core {
     pub inputs: HashMap<StepIndex, Arc<str>>,
     /// What the steps are given, with templates.
     pub stored: StoredInputs,
-    /// The last event up to which those of other processes were taken in.
-    foreign_seen: u64,
+    /// The events of which those of other processes were taken in.
+    told: Told,
     /// The journal's version when it was looked at last.
     version: Option<u64>,
     /// Why this process cannot drive the run any more.
@@ -63,6 +64,33 @@ impl Core {
     }
 }
 
+/// Something in flight. However it ends, the runner is told; if it only disappears, that is a bug of the host, the run is left,
+/// and nobody waits for it.
+pub(super) struct Running {
+    live: Arc<Live>,
+    step: StepIndex,
+    result: Result<(), EngineError>,
+}
+
+impl Running {
+    /// Ends it with what `last` comes to.
+    pub fn end(mut self, last: impl FnOnce(&Live) -> Result<(), EngineError>) {
+        self.result = last(&self.live);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut core = self.live.lock();
+        core.running.remove(&self.step);
+        if let Err(error) = std::mem::replace(&mut self.result, Ok(())) {
+            core.failed.get_or_insert(error);
+        }
+        drop(core);
+        self.live.wake.notify_one();
+    }
+}
+
 impl Live {
     pub fn new(engine: Arc<Inner>, state: State, stored: StoredInputs) -> Live {
         let claims = Claims::of(&state);
@@ -73,7 +101,7 @@ impl Live {
             wake: Notify::new(),
             careful: tokio::sync::Mutex::new(()),
             core: Mutex::new(Core {
-                foreign_seen: state.seq,
+                told: Told::up_to(state.seq),
                 version: None,
                 state,
                 claims,
@@ -129,7 +157,7 @@ impl Live {
     /// Waits until an append is durable, and takes in what others appended before it.
     pub async fn settle(&self, pending: Pending<Appended>) -> Result<(), EngineError> {
         let appended = pending.await?;
-        self.take_in(&mut self.lock(), &appended.foreign);
+        self.take_in_told(&mut self.lock(), &appended);
         Ok(())
     }
 
@@ -158,7 +186,7 @@ impl Live {
                 let mut core = self.lock();
                 core.state.absorb(&entry).map_err(|illegal| EngineError::Illegal { run: self.run.clone(), illegal })?;
                 self.engine.observer.seen(&core.state, &entry);
-                self.take_in(&mut core, &appended.foreign);
+                self.take_in_told(&mut core, &appended);
                 Ok(true)
             }
             Err(JournalError::HeadMoved { .. }) => {
@@ -177,25 +205,42 @@ impl Live {
             if core.version.replace(version) == Some(version) {
                 return Ok(());
             }
-            core.foreign_seen
+            core.told.without_gap()
         };
         let entries = self.engine.journal.entries(&self.run, after, usize::MAX)?;
         let mut core = self.lock();
         self.take_in(&mut core, &entries);
-        core.foreign_seen = core.foreign_seen.max(entries.last().map_or(0, |last| last.seq));
+        if let Some(last) = entries.last() {
+            core.told.tell(after, last.seq);
+        }
         Ok(())
+    }
+
+    /// Takes in what the answer to an append tells of.
+    fn take_in_told(&self, core: &mut Core, appended: &Appended) {
+        self.take_in(core, &appended.foreign);
+        if let Some((after, last)) = appended.span() {
+            core.told.tell(after, last);
+        }
     }
 
     fn take_in(&self, core: &mut Core, entries: &[Entry]) {
         for entry in entries {
             let others = matches!(entry.event, Event::Vote(_) | Event::Operator(_));
-            if others && entry.seq > core.foreign_seen {
-                core.foreign_seen = entry.seq;
+            if others && !core.told.knows(entry.seq) {
                 core.state.absorb_late(entry);
                 self.engine.observer.seen(&core.state, entry);
                 self.wake.notify_one();
             }
         }
+    }
+
+    /// Something of a step is in flight from now on.
+    pub fn begin(self: &Arc<Self>, step: StepIndex, work: Work) -> (Running, Cancel) {
+        let cancel = Cancel::new();
+        self.lock().running.insert(step, (work, cancel.clone()));
+        let lost = EngineError::Bug { why: format!("what was in flight of step number {step} did not come to an end") };
+        (Running { live: self.clone(), step, result: Err(lost) }, cancel)
     }
 
     /// Remembers why this process cannot go on, and wakes the runner.

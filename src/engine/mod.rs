@@ -28,6 +28,7 @@ mod rollback;
 mod runner;
 mod stored;
 mod submit;
+mod told;
 mod view;
 
 use std::collections::VecDeque;

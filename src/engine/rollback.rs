@@ -16,16 +16,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use futures_util::FutureExt;
+use futures_util::future::ready;
 
 use super::EngineError;
 use super::decide::step_at;
-use super::live::{Core, Live};
+use super::live::{Core, Live, Work};
 use crate::document::escape;
 use crate::journal::{Durability, Payload};
 use crate::saga::event::{Event, TargetRecord, UndoIntent, UndoOutcome, UndoResult};
 use crate::saga::{KeyUse, Status, Step, StepIndex, key, undo_retry_at};
-use crate::sandbox::{Call, CallKind, Cancel, Reach, Report, Watcher, observe_like};
+use crate::sandbox::{Call, CallKind, Cancel, Durable, Reach, Report, Watcher, observe_like};
 use crate::types::{Digest, Failure, Target, TargetState, code};
 
 /// In an undo the gates have nothing to ask: UNDO_INTENT is durable, and only what `execute` changed may be changed.
@@ -38,37 +39,29 @@ impl Watcher for Undoing {
 
     fn release(&self, _: &Target) {}
 
-    fn intent(&self, _: Option<&[u8]>, _: &Target, _: &TargetState) -> oneshot::Receiver<Result<(), Failure>> {
-        answered()
+    fn intent(&self, _: Option<&[u8]>, _: &Target, _: &TargetState) -> Durable {
+        ready(Ok(())).boxed()
     }
 
     fn before(&self, _: &Target, _: &TargetState) {}
 
-    fn appended(&self, _: &[u8]) -> oneshot::Receiver<Result<(), Failure>> {
-        answered()
+    fn appended(&self, _: &[u8]) -> Durable {
+        ready(Ok(())).boxed()
     }
-}
-
-fn answered() -> oneshot::Receiver<Result<(), Failure>> {
-    let (answer, receiver) = oneshot::channel();
-    drop(answer.send(Ok(())));
-    receiver
 }
 
 impl Live {
     /// Undoes a step, up to its UNDO_RESULT.
-    pub(super) async fn undo(self: Arc<Self>, index: StepIndex, attempt: u32, cancel: Cancel) {
-        let result = self.try_undo(index, attempt, cancel).await;
-        let mut core = self.lock();
-        core.running.remove(&index);
-        if let Err(error) = result {
-            core.failed.get_or_insert(error);
-        }
-        drop(core);
-        self.wake.notify_one();
+    pub(super) fn undo(self: &Arc<Self>, index: StepIndex, attempt: u32) {
+        let (running, cancel) = self.begin(index, Work::Undo);
+        let live = self.clone();
+        tokio::spawn(async move {
+            let result = live.undone(index, attempt, cancel).await;
+            running.end(|_| result);
+        });
     }
 
-    async fn try_undo(&self, index: StepIndex, attempt: u32, cancel: Cancel) -> Result<(), EngineError> {
+    async fn undone(&self, index: StepIndex, attempt: u32, cancel: Cancel) -> Result<(), EngineError> {
         // What the undo reads must be there to be read: outputs, records, inputs of declared compensations.
         self.engine.journal.flush().await?;
         let step = step_at(&self.lock(), index)?;
@@ -115,8 +108,8 @@ impl Live {
 
     /// Targets of a step that later steps of the run changed too and whose undo has put back.
     fn remade(&self, core: &Core, step: &Step) -> BTreeSet<Target> {
-        let later = |other: &&Step| other.order > step.order && matches!(other.status, Status::Undone { .. });
-        let later: Vec<&Step> = core.state.steps.iter().filter(later).collect();
+        let later = |other: &&Arc<Step>| other.order > step.order && matches!(other.status, Status::Undone { .. });
+        let later: Vec<&Arc<Step>> = core.state.steps.iter().filter(later).collect();
         let own = step.touched.keys();
         own.filter(|target| later.iter().any(|other| other.touched.contains_key(*target))).cloned().collect()
     }

@@ -7,12 +7,12 @@ use tokio::sync::Notify;
 
 use super::EngineError;
 use super::decide::{failed_before, step_at};
-use super::live::{Live, Work};
+use super::live::Live;
 use crate::document::escape;
 use crate::journal::{Durability, Payload};
 use crate::saga::event::{Event, Evidence, Outcome, RollbackStarted, RunClosed, StepResult};
 use crate::saga::{Command, RunState, StepIndex, next};
-use crate::sandbox::{Cancel, sync_paths};
+use crate::sandbox::sync_paths;
 use crate::types::{Duration, Failure, Timestamp, code};
 
 /// How often a running run looks for votes and verbs of other processes.
@@ -152,16 +152,14 @@ impl Live {
                 if attempt == 1 && !self.confirm(&mut self.lock(), step)? {
                     return Ok(());
                 }
-                let cancel = self.begin(step, Work::Attempt);
-                self.watch(step, tokio::spawn(self.clone().attempt(step, attempt, cancel)));
-                Ok(())
+                self.attempt(step, attempt)
             }
             Command::Settle { step } => {
                 let mut core = self.lock();
                 if self.confirm(&mut core, step)? { self.settle_human(&mut core, step) } else { Ok(()) }
             }
             Command::Expire { step } => {
-                let name = step_at(&self.lock(), step)?.spec.name;
+                let name = step_at(&self.lock(), step)?.spec.name.clone();
                 let failure = Failure::new(code::EXPIRED, "nobody approved it in time");
                 self.append_if_unmoved(failed_before(&name, failure)).await.map(drop)
             }
@@ -171,30 +169,12 @@ impl Live {
                 self.append_lazily(&mut self.lock(), event, Vec::new())
             }
             Command::Undo { step, attempt } => {
-                let cancel = self.begin(step, Work::Undo);
-                self.watch(step, tokio::spawn(self.clone().undo(step, attempt, cancel)));
+                self.undo(step, attempt);
                 Ok(())
             }
             Command::Close(closed) => self.close(closed).await,
             Command::Interrupt { .. } | Command::WaitUntil(_) => Ok(()),
         }
-    }
-
-    /// What is in flight ends by itself, save for a bug of the host: then the run is left, and not waited for.
-    fn watch(self: &Arc<Self>, step: StepIndex, work: tokio::task::JoinHandle<()>) {
-        let live = self.clone();
-        tokio::spawn(async move {
-            if let Err(error) = work.await {
-                live.lock().running.remove(&step);
-                live.fail(EngineError::Bug { why: error.to_string() });
-            }
-        });
-    }
-
-    fn begin(&self, step: StepIndex, work: Work) -> Cancel {
-        let cancel = Cancel::new();
-        self.lock().running.insert(step, (work, cancel.clone()));
-        cancel
     }
 
     fn settle_human(&self, core: &mut super::live::Core, index: StepIndex) -> Result<(), EngineError> {

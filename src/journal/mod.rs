@@ -36,6 +36,7 @@ mod book;
 mod chain;
 mod error;
 mod finding;
+mod heads;
 mod outbox;
 mod owner;
 mod payload;
@@ -334,6 +335,13 @@ pub struct Appended {
 }
 
 impl Appended {
+    /// The events that it tells of: all of the run after the first number, up to the second. None if there are none.
+    pub fn span(&self) -> Option<(u64, u64)> {
+        let all = self.lazy.iter().chain(&self.foreign).chain(&self.entries);
+        let last = all.clone().map(|entry| entry.seq).max()?;
+        Some((last.saturating_sub(all.count() as u64), last))
+    }
+
     /// All of them, in the order of the chain.
     pub fn in_order(self) -> Vec<Entry> {
         let mut all: Vec<Entry> = self.lazy.into_iter().chain(self.foreign).chain(self.entries).collect();
@@ -377,6 +385,11 @@ impl Summary {
         let shown = state.shown();
         let due = if shown == RunState::Paused { due(state) } else { None };
         Summary { seq: state.seq, state: shown, due }
+    }
+
+    /// When the run is due, if `seq` is its last event: what others appended may have made it due earlier.
+    pub(in crate::journal) fn due_after(&self, seq: u64) -> Option<Timestamp> {
+        self.due.filter(|_| self.seq == seq)
     }
 }
 

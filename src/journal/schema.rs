@@ -228,6 +228,8 @@ fn examine(conn: &Connection, path: &Path) -> Result<Content, JournalError> {
         Some(rusqlite::ErrorCode::DatabaseCorrupt) => damaged(error.to_string()),
         _ => wrong(error.to_string()),
     };
+    // As of one moment: another process may be making a journal of it right now.
+    let _moment = conn.unchecked_transaction().map_err(unread)?;
     let version = number("PRAGMA user_version").map_err(unread)?;
     let application = number("PRAGMA application_id").map_err(unread)?;
     let tables = number("SELECT count(*) FROM sqlite_master").map_err(unread)?;

@@ -12,6 +12,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::book::Book;
 use super::chain::Chain;
 use super::error::on_write;
+use super::heads::{Heads, Known};
 use super::outbox::{self, Claim};
 use super::pending::Answer;
 use super::queue::Queue;
@@ -22,7 +23,7 @@ use super::{
     Submission, Summary, Taken, Tried, reader, targets,
 };
 use crate::saga::event::{Entry, Event, Owner};
-use crate::types::{RunId, Timestamp};
+use crate::types::{PayloadRef, RunId, Timestamp};
 
 /// Something that waits to be written, with the way to answer it.
 pub(super) enum Request {
@@ -152,12 +153,14 @@ pub(super) struct Writer {
     queue: Arc<Queue>,
     targets: PathBuf,
     book: Book,
+    heads: Heads,
     crash: CrashPoints,
 }
 
 impl Writer {
     pub fn new(conn: Connection, queue: Arc<Queue>, targets: PathBuf) -> Writer {
-        Writer { conn, queue, targets, book: Book::default(), crash: CrashPoints::from_environment() }
+        let (book, heads) = Default::default();
+        Writer { conn, queue, targets, book, heads, crash: CrashPoints::from_environment() }
     }
 
     /// Writes until the queue is closed and empty. However it ends, nobody is left waiting.
@@ -183,6 +186,7 @@ impl Writer {
             self.queue.die(error.clone());
         } else {
             for run in &closed {
+                self.heads.forget(run);
                 targets::forget(&self.targets, run);
             }
         }
@@ -199,16 +203,17 @@ impl Writer {
     ) -> Result<(), JournalError> {
         let mut requests = requests.into_iter();
         let result = (|| {
-            let mut tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fatal)?;
-            let mut wrote = false;
+            let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fatal)?;
+            let before = tx.total_changes();
+            let mut memory = Memory { book: &mut self.book, heads: &mut self.heads, closed };
+            memory.heads.begin(&tx)?;
             for request in requests.by_ref() {
-                let before = tx.total_changes();
-                let (deliver, result) = request.run(&mut tx, &mut self.book, closed);
+                let (deliver, result) = request.run(&tx, &mut memory);
                 deliveries.push(deliver);
                 result?;
-                wrote |= tx.total_changes() != before;
             }
-            if !wrote {
+            memory.heads.write_rows(&tx)?;
+            if tx.total_changes() == before {
                 return tx.rollback().map_err(fatal);
             }
             self.crash.before();
@@ -227,30 +232,34 @@ fn fatal(error: rusqlite::Error) -> JournalError {
     JournalError::Fatal(error.to_string())
 }
 
+/// What the writer remembers, and the runs that were closed in this transaction.
+struct Memory<'a> {
+    book: &'a mut Book,
+    heads: &'a mut Heads,
+    closed: &'a mut Vec<RunId>,
+}
+
 impl Request {
     /// Runs one request in a savepoint. The second result is an error only if all writing must end.
-    fn run(
-        self,
-        tx: &mut Transaction<'_>,
-        book: &mut Book,
-        closed: &mut Vec<RunId>,
-    ) -> (Delivery, Result<(), JournalError>) {
+    fn run(self, tx: &Transaction<'_>, memory: &mut Memory<'_>) -> (Delivery, Result<(), JournalError>) {
         match self {
-            Request::Create(create, answer) => settle(answer, apart(tx, |conn| create_run(conn, book, &create))),
+            Request::Create(create, answer) => settle(answer, apart(tx, |conn| create_run(conn, memory, &create))),
             Request::Append(batch, answer) => {
-                let result = apart(tx, |conn| append(conn, book, &batch, closed));
+                let result = apart(tx, |conn| append(conn, memory, &batch));
                 if let (Err(error), Author::Owner { epoch, .. }, Durability::Lazy) =
                     (&result, batch.author, batch.durability)
                 {
-                    book.fail(&batch.run, epoch, error.clone());
+                    memory.book.fail(&batch.run, epoch, error.clone());
                 }
                 settle(answer, result)
             }
-            Request::TakeOver(take, answer) => settle(answer, apart(tx, |conn| take_over(conn, book, &take))),
+            Request::TakeOver(take, answer) => settle(answer, apart(tx, |conn| take_over(conn, memory, &take))),
             Request::Keep(at, kept, answer) => settle(answer, apart(tx, |conn| store::keep(conn, at, &kept))),
             Request::Record(at, event, answer) => settle(answer, apart(tx, |conn| store::record(conn, at, event))),
             Request::Leave(run, epoch) => {
-                book.leave(&run, epoch);
+                if memory.book.leave(&run, epoch) {
+                    memory.heads.forget(&run);
+                }
                 (Box::new(|_| {}), Ok(()))
             }
             Request::Claim(claim, answer) => settle(answer, apart(tx, |conn| outbox::claim(conn, &claim))),
@@ -271,26 +280,26 @@ fn settle<T: 'static>(answer: Answer<T>, result: Result<T, JournalError>) -> (De
     (delivery(answer, result), end)
 }
 
-/// Does `work` in a savepoint, and undoes it if it fails.
+/// Does `work` in a savepoint, and undoes it if it fails. Its statements are kept, since there is one for each request.
 fn apart<T>(
-    tx: &mut Transaction<'_>,
+    tx: &Transaction<'_>,
     work: impl FnOnce(&Connection) -> Result<T, JournalError>,
 ) -> Result<T, JournalError> {
-    let mut savepoint = tx.savepoint().map_err(fatal)?;
-    match work(&savepoint) {
-        Ok(done) => savepoint.commit().map_err(fatal).map(|()| done),
-        Err(error) => {
-            savepoint.rollback().and_then(|()| savepoint.finish()).map_err(fatal)?;
-            Err(error)
-        }
+    let say = |sql| tx.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map_err(fatal);
+    say("SAVEPOINT request")?;
+    let done = work(tx);
+    if done.is_err() {
+        say("ROLLBACK TO request")?;
     }
+    say("RELEASE request")?;
+    done
 }
 
 fn entry(head: &super::chain::Walk, event: &Event) -> Entry {
     Entry { seq: head.seq, at: head.at, event: event.clone() }
 }
 
-fn create_run(conn: &Connection, book: &mut Book, create: &Create) -> Result<Submission, JournalError> {
+fn create_run(conn: &Connection, memory: &mut Memory<'_>, create: &Create) -> Result<Submission, JournalError> {
     let Create { new, events } = create;
     let run = &new.submitted.run;
     if let Some(key) = &new.submitted.run_key
@@ -329,32 +338,30 @@ fn create_run(conn: &Connection, book: &mut Book, create: &Create) -> Result<Sub
         },
     )?;
     store::record_head(conn, run, &head, HeadAt::Start)?;
-    book.tell(run, 1, head.seq);
+    memory.book.tell(run, 1, head.seq);
     Ok(Submission::Created { entries })
 }
 
-fn append(
-    conn: &Connection,
-    book: &mut Book,
-    batch: &Batch,
-    closed: &mut Vec<RunId>,
-) -> Result<Appended, JournalError> {
+fn append(conn: &Connection, memory: &mut Memory<'_>, batch: &Batch) -> Result<Appended, JournalError> {
+    let Memory { book, heads, closed } = memory;
     let run = &batch.run;
-    let current = store::epoch(conn, run)?;
+    let Known { epoch: current, mut head } = heads.of(conn, run)?;
     if let Author::Owner { epoch, .. } = batch.author
         && let Some(error) = book.failure(run, epoch)
     {
         return Err(error);
     }
     let chain = Chain::Run(run.clone());
-    let mut head = store::head(conn, &chain)?;
     let before = head.seq;
     batch.author.admit(current, before).map_err(|refused| JournalError::not_admitted(run, refused))?;
     store::add_payloads(conn, run, &batch.payloads)?;
     let mut appended = Appended::default();
     let mut closing = None;
+    let comes_with_it = |reference: &PayloadRef| batch.payloads.iter().any(|own| own.reference() == *reference);
     for event in &batch.events {
-        store::require_payloads(conn, &event.event.payloads())?;
+        let mut payloads = event.event.payloads();
+        payloads.retain(|reference| !comes_with_it(reference));
+        store::require_payloads(conn, &payloads)?;
         store::link(conn, &chain, &mut head, event)?;
         appended.entries.push(entry(&head, &event.event));
         closing = store::closing(&event.event, head.at).or(closing);
@@ -363,9 +370,6 @@ fn append(
         }
     }
     outbox::add(conn, run, &batch.messages)?;
-    if head.seq != before || batch.summary.is_some() {
-        store::move_row(conn, run, &head, batch.summary.as_ref())?;
-    }
     if let Some(closed) = closing {
         store::close_row(conn, run, closed)?;
     }
@@ -386,6 +390,9 @@ fn append(
     if ended {
         closed.push(run.clone());
     }
+    if head.seq != before || batch.summary.is_some() {
+        heads.moved(run, Known { epoch: current, head }, batch.summary.as_ref());
+    }
     Ok(appended)
 }
 
@@ -400,21 +407,20 @@ fn foreign(conn: &Connection, told: u64, before: u64, run: &RunId, own: &[Entry]
     Ok(entries)
 }
 
-fn take_over(conn: &Connection, book: &mut Book, take: &TakeOver) -> Result<Taken, JournalError> {
+fn take_over(conn: &Connection, memory: &mut Memory<'_>, take: &TakeOver) -> Result<Taken, JournalError> {
     let TakeOver { run, expected, owner, event, messages } = take;
-    let current = store::epoch(conn, run)?;
+    let Known { epoch: current, mut head } = memory.heads.of(conn, run)?;
     if current != *expected {
         return Err(JournalError::StaleEpoch { run: run.clone(), epoch: *expected, current });
     }
-    let chain = Chain::Run(run.clone());
-    let mut head = store::head(conn, &chain)?;
-    store::link(conn, &chain, &mut head, event)?;
+    store::link(conn, &Chain::Run(run.clone()), &mut head, event)?;
     let epoch = current + 1;
-    store::move_row(conn, run, &head, None)?;
     store::own_row(conn, run, epoch, &owner.id)?;
     outbox::add(conn, run, messages)?;
-    book.tell(run, epoch, head.seq);
-    Ok(Taken { epoch, entry: entry(&head, &event.event) })
+    memory.book.tell(run, epoch, head.seq);
+    let taken = Taken { epoch, entry: entry(&head, &event.event) };
+    memory.heads.moved(run, Known { epoch, head }, None);
+    Ok(taken)
 }
 
 /// The event by which a process takes a run.

@@ -222,7 +222,7 @@ impl State {
 
     /// Steps that took effect, or may have, and are neither undone nor settled.
     pub fn steps_to_undo(&self) -> impl Iterator<Item = &Step> {
-        self.to_undo.values().filter_map(|index| self.steps.get(*index))
+        self.to_undo.values().filter_map(|index| self.step(*index))
     }
 
     fn settled(&self) -> Vec<Residue> {
@@ -230,7 +230,7 @@ impl State {
             Status::Residue(residue) => Some(residue.clone()),
             _ => None,
         };
-        self.steps.iter().filter_map(residue).collect()
+        self.steps.iter().filter_map(|step| residue(step)).collect()
     }
 
     /// Whether the run is open and nothing in it can move until its client comes back.

@@ -1,6 +1,7 @@
 //! The state of a run: what its events amount to. Changed only by [`fold`](super::fold).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::event::{
     ApprovalRequest, Cause, Decision, Mode, Operator, Owner, Residue, RunClosed, RunSubmitted, StepSpec, Vote,
@@ -229,7 +230,9 @@ pub struct State {
     /// The phase.
     pub phase: Phase,
     /// The steps, in the order in which they were submitted.
-    pub steps: Vec<Step>,
+    ///
+    /// Shared, so that whoever looks at a step while the run goes on, or asks what an event would lead to, copies no others.
+    pub steps: Vec<Arc<Step>>,
     /// Whether no more steps will come.
     pub sealed: bool,
     /// The owner.
@@ -276,7 +279,7 @@ impl State {
 
     /// The step at this index.
     pub fn step(&self, index: StepIndex) -> Option<&Step> {
-        self.steps.get(index)
+        self.steps.get(index).map(|step| &**step)
     }
 
     /// The owner's epoch; 0 before the first.
@@ -286,7 +289,7 @@ impl State {
 
     /// Steps that are not final and whose dependencies have succeeded, in order.
     pub fn ready(&self) -> impl Iterator<Item = (StepIndex, &Step)> {
-        self.ready.iter().filter_map(|index| self.steps.get(*index).map(|step| (*index, step)))
+        self.ready.iter().filter_map(|index| self.steps.get(*index).map(|step| (*index, &**step)))
     }
 
     /// Whether the run takes more steps.

@@ -22,7 +22,6 @@ use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
-use tokio::sync::oneshot;
 
 use super::call::Reach;
 use super::cancel::Cancel;
@@ -32,6 +31,9 @@ use super::grant::Roots;
 use super::names::At;
 use super::observe::observe_at;
 use crate::types::{Access, Effect, EffectKind, EffectStatus, Exchange, Failure, Target, TargetState, code};
+
+/// When something is durable, or why it never will be.
+pub type Durable = BoxFuture<'static, Result<(), Failure>>;
 
 /// What the engine is asked while one attempt runs. All of it is called from the thread that runs the guest.
 pub trait Watcher: Send + Sync {
@@ -48,18 +50,13 @@ pub trait Watcher: Send + Sync {
     /// durable. The effect waits for the answer; an error refuses it and all that follow. `undo` is the record that was
     /// saved in this attempt, none if an earlier attempt's is in force. Not called in an undo, whose UNDO_INTENT is
     /// durable before it begins.
-    fn intent(
-        &self,
-        undo: Option<&[u8]>,
-        target: &Target,
-        before: &TargetState,
-    ) -> oneshot::Receiver<Result<(), Failure>>;
+    fn intent(&self, undo: Option<&[u8]>, target: &Target, before: &TargetState) -> Durable;
 
     /// The state of a further target, just before its first change. Not called in an undo.
     fn before(&self, target: &Target, before: &TargetState);
 
     /// Called for each record that is appended after the first effect; `undo.append` returns when it is answered.
-    fn appended(&self, undo: &[u8]) -> oneshot::Receiver<Result<(), Failure>>;
+    fn appended(&self, undo: &[u8]) -> Durable;
 }
 
 /// What kind of call the attempt is.
@@ -119,7 +116,7 @@ const LEAST_RECORD: u64 = 1 << 10;
 enum Intent {
     NotYet,
     /// It was enqueued; whoever of several effects waits for it may be dropped.
-    Pending(Shared<BoxFuture<'static, Result<(), Failure>>>),
+    Pending(Shared<Durable>),
     Durable,
     Refused(Failure),
 }
@@ -482,9 +479,7 @@ impl Attempt {
                     let Some(((target, before), rest)) = fresh.split_first() else { return Err(journal_gone()) };
                     debug_assert_eq!(targets.first(), Some(target));
                     further = rest;
-                    let receiver = self.watcher.intent(inner.saved.as_deref(), target, before);
-                    let answer = async move { receiver.await.unwrap_or_else(|_| Err(journal_gone())) };
-                    let answer = answer.boxed().shared();
+                    let answer = self.watcher.intent(inner.saved.as_deref(), target, before).shared();
                     inner.intent = Intent::Pending(answer.clone());
                     Some(answer)
                 }
@@ -563,7 +558,7 @@ impl Attempt {
             Mode::Compensate { .. } => return Ok(()),
             Mode::Execute { .. } => {}
         }
-        let receiver = {
+        let durable = {
             let mut inner = self.inner();
             if !matches!(inner.intent, Intent::Durable) {
                 return Err("`undo.append` comes before the first effect: save first, append afterwards".into());
@@ -577,7 +572,7 @@ impl Attempt {
             inner.undo_bytes = total;
             self.watcher.appended(&record)
         };
-        receiver.await.unwrap_or_else(|_| Err(journal_gone())).map_err(|failure| failure.to_string())
+        durable.await.map_err(|failure| failure.to_string())
     }
 
     /// Keeps an eye on a file that was handed to the guest, for [`Attempt::outstanding`].

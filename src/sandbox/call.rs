@@ -9,18 +9,20 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, pending};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
-use super::attempt::{Attempt, Mode, Setup, Watcher};
+use super::attempt::{Attempt, Durable, Mode, Setup, Watcher};
 use super::cancel::Cancel;
 use super::component::Component;
 use super::engine::{Inner, Sandbox};
@@ -121,9 +123,46 @@ impl Report {
     fn clean(failure: Failure) -> Report {
         Report { result: Err(failure), outcome: Outcome::Clean, evidence: Evidence::default(), log: None }
     }
+
+    /// The host itself failed, so that nobody knows what was let out.
+    fn of_bug() -> Report {
+        Report {
+            result: Err(Failure::new(code::TRAP, "the host failed while it ran the component")),
+            outcome: Outcome::Unclear,
+            evidence: Evidence { let_out: true, ..Evidence::default() },
+            log: None,
+        }
+    }
 }
 
 impl Sandbox {
+    /// Runs one call, and hands its report to `then`, on the thread on which it ran. Must be called within a tokio runtime.
+    /// That the call was cancelled or its time is up does not hand anything over earlier: the call is over by then.
+    pub fn start(
+        &self,
+        call: Call,
+        watcher: Arc<dyn Watcher>,
+        cancel: Cancel,
+        then: impl FnOnce(Report) + Send + 'static,
+    ) {
+        let inner = Arc::clone(&self.0);
+        let work = move |permit: OwnedSemaphorePermit| {
+            let ran = catch_unwind(AssertUnwindSafe(|| run(&inner, &call, watcher, cancel)));
+            drop(permit);
+            then(ran.unwrap_or_else(|_| Report::of_bug()));
+        };
+        // Whoever has a place at once goes to its thread at once, past the runtime's other threads.
+        let calls = Arc::clone(&self.0.calls);
+        match Arc::clone(&calls).try_acquire_owned() {
+            Ok(permit) => drop(tokio::task::spawn_blocking(|| work(permit))),
+            Err(_) => drop(tokio::spawn(async {
+                if let Ok(permit) = calls.acquire_owned().await {
+                    tokio::task::spawn_blocking(|| work(permit));
+                }
+            })),
+        }
+    }
+
     /// Runs one call. Must be polled within a tokio runtime. Resolves only when the call is over, also if it was cancelled
     /// or its time is up; dropping the future does not end the call.
     pub fn call(
@@ -132,19 +171,11 @@ impl Sandbox {
         watcher: Arc<dyn Watcher>,
         cancel: Cancel,
     ) -> impl Future<Output = Report> + Send + 'static {
-        let inner = Arc::clone(&self.0);
+        let sandbox = self.clone();
         async move {
-            let permit = Arc::clone(&inner.calls).acquire_owned().await;
-            let work = move || {
-                let _permit = permit;
-                run(&inner, &call, watcher, cancel)
-            };
-            tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Report {
-                result: Err(Failure::new(code::TRAP, format!("the host failed while it ran the component: {error}"))),
-                outcome: Outcome::Unclear,
-                evidence: Evidence { let_out: true, ..Evidence::default() },
-                log: None,
-            })
+            let (answer, report) = oneshot::channel();
+            sandbox.start(call, watcher, cancel, |report| drop(answer.send(report)));
+            report.await.unwrap_or_else(|_| Report::of_bug())
         }
     }
 }
@@ -469,13 +500,13 @@ impl Watcher for Nobody {
 
     fn release(&self, _: &Target) {}
 
-    fn intent(&self, _: Option<&[u8]>, _: &Target, _: &TargetState) -> oneshot::Receiver<Result<(), Failure>> {
-        oneshot::channel().1
+    fn intent(&self, _: Option<&[u8]>, _: &Target, _: &TargetState) -> Durable {
+        pending().boxed()
     }
 
     fn before(&self, _: &Target, _: &TargetState) {}
 
-    fn appended(&self, _: &[u8]) -> oneshot::Receiver<Result<(), Failure>> {
-        oneshot::channel().1
+    fn appended(&self, _: &[u8]) -> Durable {
+        pending().boxed()
     }
 }

@@ -55,7 +55,7 @@ mod stream;
 mod undo;
 mod world;
 
-pub use attempt::Watcher;
+pub use attempt::{Durable, Watcher};
 pub use call::{Call, CallKind, Reach, Report};
 pub use cancel::Cancel;
 pub use component::{Component, LoadError, Provenance};

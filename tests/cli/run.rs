@@ -122,6 +122,9 @@ fn submitting_twice_under_one_key_is_one_run() {
     assert_eq!(first.run(), second.run());
     assert_eq!(place.read("workspace/a"), "changed by somebody");
     assert_eq!(place.count(&first.run(), |event| matches!(event, Event::Intent(_))), 2);
+    for no_key in ["", "two\nlines", &"k".repeat(257)] {
+        place.redress(&["run", "w.yaml", "--run-key", no_key]).exits(2);
+    }
 }
 
 #[test]

@@ -7,7 +7,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use redress::sandbox::{Call, CallKind, Cancel, Component, Provenance, Reach, Report, Sandbox, SandboxConfig, Watcher};
+use futures_util::FutureExt;
+use futures_util::future::ready;
+use redress::sandbox::{
+    Call, CallKind, Cancel, Component, Durable, Provenance, Reach, Report, Sandbox, SandboxConfig, Watcher,
+};
 use redress::types::{Access, DirGrant, Failure, Grant, Target, TargetState};
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -68,12 +72,6 @@ impl Recorder {
     }
 }
 
-fn answered(answer: Result<(), Failure>) -> oneshot::Receiver<Result<(), Failure>> {
-    let (sender, receiver) = oneshot::channel();
-    let _ = sender.send(answer);
-    receiver
-}
-
 impl Watcher for Recorder {
     fn claim(&self, target: &Target, kind: &str) -> Result<(), Failure> {
         self.ask(Asked::Claim(target.to_string(), kind.to_owned()))
@@ -83,12 +81,7 @@ impl Watcher for Recorder {
         let _ = self.ask(Asked::Release(target.to_string()));
     }
 
-    fn intent(
-        &self,
-        undo: Option<&[u8]>,
-        target: &Target,
-        before: &TargetState,
-    ) -> oneshot::Receiver<Result<(), Failure>> {
+    fn intent(&self, undo: Option<&[u8]>, target: &Target, before: &TargetState) -> Durable {
         let (sender, receiver) = oneshot::channel();
         if self.hold {
             *self.held.lock().unwrap() = Some(sender);
@@ -96,15 +89,15 @@ impl Watcher for Recorder {
         let asked =
             Asked::Intent { undo: undo.map(<[u8]>::to_vec), target: target.to_string(), before: before.clone() };
         let answer = self.ask(asked);
-        if self.hold { receiver } else { answered(answer) }
+        if self.hold { async { receiver.await.unwrap() }.boxed() } else { ready(answer).boxed() }
     }
 
     fn before(&self, target: &Target, before: &TargetState) {
         let _ = self.ask(Asked::Before(target.to_string(), before.clone()));
     }
 
-    fn appended(&self, undo: &[u8]) -> oneshot::Receiver<Result<(), Failure>> {
-        answered(self.ask(Asked::Appended(undo.to_vec())))
+    fn appended(&self, undo: &[u8]) -> Durable {
+        ready(self.ask(Asked::Appended(undo.to_vec()))).boxed()
     }
 }
 

@@ -295,7 +295,7 @@ fn world_is_right(scene: &Scene, state: &State, entries: &[Entry]) -> Moved {
     // (Of two steps without an order on one file, one that has not come to that file yet may try to restore it, and is held to
     // what it touched; and what an irreversible step left is in the way of those before it.)
     let irreversible = |step: &Step| step.spec.effect == EffectKind::Irreversible && step.order.is_some();
-    let undisturbed = !strangers && !scene.undo_failed && !state.steps.iter().any(irreversible);
+    let undisturbed = !strangers && !scene.undo_failed && !state.steps.iter().any(|step| irreversible(step));
     if shown == RunState::Stuck && undisturbed {
         let held = entries.iter().any(|entry| {
             matches!(&entry.event, Event::UndoResult(r) if r.error.as_ref().is_some_and(|e| e.code == code::NOT_GRANTED))

@@ -426,7 +426,7 @@ impl Sim {
         }
         let Some(state) = &self.scene.journal.folded else { return Ok(()) };
         // A step whose outcome is unclear has no state to compare with: then nobody may come between.
-        if !state.steps.iter().all(is_settled) || !self.scene.journal.waiting.is_empty() {
+        if !state.steps.iter().all(|step| is_settled(step)) || !self.scene.journal.waiting.is_empty() {
             return Ok(());
         }
         let file = self.scene.dice.index(FILES);

@@ -12,6 +12,7 @@ mod backward;
 mod forward;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -144,12 +145,13 @@ impl State {
     fn find(&self, name: &StepName) -> Result<(StepIndex, &Step), String> {
         self.names
             .get(name)
-            .and_then(|index| self.steps.get(*index).map(|step| (*index, step)))
+            .and_then(|index| self.steps.get(*index).map(|step| (*index, &**step)))
             .ok_or_else(|| format!("the run has no step `{name}`"))
     }
 
     fn step_mut(&mut self, index: StepIndex) -> Result<&mut Step, String> {
-        self.steps.get_mut(index).ok_or_else(|| format!("the run has no step number {index}"))
+        let step = self.steps.get_mut(index).ok_or_else(|| format!("the run has no step number {index}"))?;
+        Ok(Arc::make_mut(step))
     }
 
     fn forward(&self) -> Check {
@@ -168,7 +170,7 @@ impl State {
             ensure(!step.depends_on.contains(&parent), || format!("`{}` names `{name}` twice", step.spec.name))?;
             step.depends_on.push(parent);
         }
-        self.steps.push(step);
+        self.steps.push(Arc::new(step));
         Ok(())
     }
 
@@ -220,7 +222,7 @@ impl State {
         let mut step = Step::new(event.step.clone());
         step.inputs = Some(event.inputs);
         step.declared = event.compensation;
-        step.after = (0..self.steps.len()).filter(|i| self.steps.get(*i).is_some_and(Step::is_final)).collect();
+        step.after = (0..self.steps.len()).filter(|i| self.steps.get(*i).is_some_and(|step| step.is_final())).collect();
         let index = self.steps.len();
         self.push_step(step)?;
         self.names.insert(name.clone(), index);
@@ -248,6 +250,7 @@ impl State {
         }
         for index in self.to_undo.values() {
             if let Some(step) = self.steps.get_mut(*index).filter(|step| step.undo.open.is_some()) {
+                let step = Arc::make_mut(step);
                 step.undo.open = None;
                 step.undo.interrupted = true;
                 let why = if event.adopted {

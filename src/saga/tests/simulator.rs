@@ -2,6 +2,7 @@
 //! only by what `next` says.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
@@ -63,7 +64,7 @@ fn simulate(seed: u64) -> Run {
         if mode == Mode::Open && dice.roll(5) == 0 {
             ask_as_client(&mut run, &mut dice, &mut coming);
         }
-        let failed = |step: &&Step| matches!(step.status, Status::UndoFailed(_));
+        let failed = |step: &&Arc<Step>| matches!(step.status, Status::UndoFailed(_));
         let stuck = run.state.steps.iter().find(failed).map(|step| step.spec.name.to_string());
         if let Some(step) = stuck.filter(|_| dice.roll(5) == 0) {
             let verb = match dice.roll(5) {
@@ -74,7 +75,7 @@ fn simulate(seed: u64) -> Run {
             };
             run.foreign(operator(verb, Some(&step)), dice.roll(4));
         }
-        let asked = |s: &Step| s.request().map(|request| (s.spec.name.to_string(), request.id.clone()));
+        let asked = |s: &Arc<Step>| s.request().map(|request| (s.spec.name.to_string(), request.id.clone()));
         let requests: Vec<(String, String)> = run.state.steps.iter().filter_map(asked).collect();
         for (step, request) in requests {
             if dice.roll(6) == 0 {
