@@ -78,7 +78,8 @@ pub(super) fn adopt(path: &Path, by: &Principal, reason: &str, at: Timestamp) ->
         let chain = Chain::Run(run.clone());
         let mut head = store::head(&tx, &chain)?;
         store::link(&tx, &chain, &mut head, &prepared)?;
-        store::move_row(&tx, run, &head, summary.as_ref())?;
+        let (state, due) = summary.map_or((None, None), |summary| (Some(summary.state), summary.due));
+        store::move_row(&tx, run, &head, state, due)?;
         store::own_row(&tx, run, epoch, &owner)?;
     }
     let event = SystemEvent::Adopted { by: by.clone(), reason: reason.to_owned(), runs: runs.len() as u64 };

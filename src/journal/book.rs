@@ -31,11 +31,13 @@ impl Book {
         self.0.remove(run);
     }
 
-    /// The owner of this epoch appends nothing more.
-    pub fn leave(&mut self, run: &RunId, epoch: u64) {
-        if self.page(run, epoch).is_some() {
-            self.forget(run);
+    /// The owner of this epoch appends nothing more. False if another one came after it.
+    pub fn leave(&mut self, run: &RunId, epoch: u64) -> bool {
+        if self.0.get(run).is_some_and(|page| page.epoch > epoch) {
+            return false;
         }
+        self.forget(run);
+        true
     }
 
     /// Why this owner's appends are refused.
@@ -87,12 +89,12 @@ mod tests {
         let mut book = Book::default();
         book.tell(&run, 1, 2);
         book.fail(&run, 1, JournalError::Closed);
-        book.leave(&run, 1);
+        assert!(book.leave(&run, 1));
         assert_eq!((book.failure(&run, 1), book.0.len()), (None, 0));
         book.tell(&run, 2, 7);
-        book.leave(&run, 1);
+        assert!(!book.leave(&run, 1));
         assert_eq!((book.told(&run, 2), book.0.len()), (Some(7), 1));
-        book.leave(&run, 2);
+        assert!(book.leave(&run, 2));
         assert_eq!(book.0.len(), 0);
     }
 }

@@ -10,7 +10,8 @@ use rusqlite::Connection;
 use super::chain::{Chain, Walk};
 use super::error::on_write;
 use super::{JournalError, Summary, store};
-use crate::types::RunId;
+use crate::saga::RunState;
+use crate::types::{RunId, Timestamp};
 
 /// How many runs are known at most between two transactions.
 const MOST: usize = 4_096;
@@ -29,8 +30,17 @@ pub(super) struct Heads {
     /// What SQLite said when a transaction began last.
     version: Option<i64>,
     known: HashMap<RunId, Known>,
-    /// Runs whose rows are behind, with what their authors said of them last, if anything.
-    behind: BTreeMap<RunId, Option<Summary>>,
+    /// Runs whose rows are behind.
+    behind: BTreeMap<RunId, News>,
+}
+
+/// What a row is to say besides where its chain ends.
+#[derive(Debug, Default)]
+struct News {
+    /// The run's state, if that changed.
+    state: Option<RunState>,
+    /// When the run is due, if that is known.
+    due: Option<Timestamp>,
 }
 
 impl Heads {
@@ -54,25 +64,24 @@ impl Heads {
         Ok(Known { epoch: store::epoch(conn, run)?, head: store::head(conn, &Chain::Run(run.clone()))? })
     }
 
-    /// A request ended well and left a run so; `summary` is what its author says of it. Called last, since nothing takes it back.
+    /// A request ended well and left a run so; `summary` is what its author said of it. Called last, since nothing takes it back.
     pub fn moved(&mut self, run: &RunId, known: Known, summary: Option<&Summary>) {
-        self.known.insert(run.clone(), known);
         let behind = self.behind.entry(run.clone()).or_default();
-        if summary.is_some() {
-            *behind = summary.cloned();
-        }
+        behind.state = summary.map(|summary| summary.state).or(behind.state);
+        behind.due = summary.and_then(|summary| summary.due_after(known.head.seq));
+        self.known.insert(run.clone(), known);
     }
 
-    /// Nothing more will be appended to a run.
+    /// Nothing more will be appended to a run by this process.
     pub fn forget(&mut self, run: &RunId) {
         self.known.remove(run);
     }
 
     /// Moves the rows that are behind. Called before each commit.
     pub fn write_rows(&mut self, conn: &Connection) -> Result<(), JournalError> {
-        for (run, summary) in std::mem::take(&mut self.behind) {
+        for (run, News { state, due }) in std::mem::take(&mut self.behind) {
             let head = self.of(conn, &run)?.head;
-            store::move_row(conn, &run, &head, summary.as_ref())?;
+            store::move_row(conn, &run, &head, state, due)?;
         }
         Ok(())
     }

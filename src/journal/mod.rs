@@ -386,6 +386,11 @@ impl Summary {
         let due = if shown == RunState::Paused { due(state) } else { None };
         Summary { seq: state.seq, state: shown, due }
     }
+
+    /// When the run is due, if `seq` is its last event: what others appended may have made it due earlier.
+    pub(in crate::journal) fn due_after(&self, seq: u64) -> Option<Timestamp> {
+        self.due.filter(|_| self.seq == seq)
+    }
 }
 
 /// See [`Journal::runs`].

@@ -62,12 +62,13 @@ fn walk<E: DeserializeOwned, T>(
         }
     };
     let mut statement = conn
-        .prepare_cached("SELECT seq, body, hash FROM events WHERE chain = ? AND seq > ? ORDER BY seq LIMIT ?")
+        .prepare_cached("SELECT seq, body, hash FROM events WHERE chain = ? AND seq > ? ORDER BY seq")
         .map_err(on_read)?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![chain, int(after_seq), limit]).map_err(on_read)?;
+    // SQLite would prepare a statement with `LIMIT ?` anew each time.
+    let mut rows = statement.query(params![chain, int(after_seq)]).map_err(on_read)?;
     let mut found = Vec::new();
-    while let Some(row) = rows.next().map_err(on_read)? {
+    while found.len() < limit {
+        let Some(row) = rows.next().map_err(on_read)? else { break };
         let seq = uint(row.get(0).map_err(on_read)?);
         let (body, hash) = (bytes(row, 1).map_err(on_read)?, bytes(row, 2).map_err(on_read)?);
         let next = walk.seq + 1;

@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::chain::{self, Chain, Walk};
 use super::error::{on_read, on_row, on_write};
-use super::{Component, Finding, Flaw, HeadAt, JournalError, Kept, Payload, PolicyText, RunRow, Summary, SystemEvent};
+use super::{Component, Finding, Flaw, HeadAt, JournalError, Kept, Payload, PolicyText, RunRow, SystemEvent};
+use crate::saga::RunState;
 use crate::saga::event::Event;
 use crate::types::{CanonicalError, Digest, PayloadRef, RunId, Timestamp, sha256};
 
@@ -188,16 +189,15 @@ pub(super) fn add_row(conn: &Connection, row: &RunRow) -> Result<(), JournalErro
     Ok(())
 }
 
-/// Moves a run's row to a new head. When it is due is not known unless the summary counts all of its events in.
+/// Moves a run's row to a new head. Its state stays if there is none; when it is due is not known if that is none.
 pub(super) fn move_row(
     conn: &Connection,
     run: &RunId,
     head: &Walk,
-    summary: Option<&Summary>,
+    state: Option<RunState>,
+    due: Option<Timestamp>,
 ) -> Result<(), JournalError> {
-    let state = summary.map(|summary| summary.state.as_str());
-    let due = summary.filter(|summary| summary.seq == head.seq).and_then(|summary| summary.due);
-    let due = due.map(|due| int(due.0));
+    let (state, due) = (state.map(RunState::as_str), due.map(|due| int(due.0)));
     conn.prepare_cached("UPDATE runs SET seq = ?, head = ?, state = coalesce(?, state), due = ? WHERE run = ?")
         .and_then(|mut statement| statement.execute(params![int(head.seq), head.hash.0, state, due, run.as_str()]))
         .map_err(on_write)?;

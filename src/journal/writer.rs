@@ -257,8 +257,9 @@ impl Request {
             Request::Keep(at, kept, answer) => settle(answer, apart(tx, |conn| store::keep(conn, at, &kept))),
             Request::Record(at, event, answer) => settle(answer, apart(tx, |conn| store::record(conn, at, event))),
             Request::Leave(run, epoch) => {
-                memory.book.leave(&run, epoch);
-                memory.heads.forget(&run);
+                if memory.book.leave(&run, epoch) {
+                    memory.heads.forget(&run);
+                }
                 (Box::new(|_| {}), Ok(()))
             }
             Request::Claim(claim, answer) => settle(answer, apart(tx, |conn| outbox::claim(conn, &claim))),
