@@ -12,6 +12,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 use super::book::Book;
 use super::chain::Chain;
 use super::error::on_write;
+use super::mark::Mark;
 use super::outbox::{self, Claim};
 use super::pending::Answer;
 use super::queue::Queue;
@@ -146,6 +147,9 @@ impl CrashPoints {
 
 pub(super) struct Writer {
     conn: Connection,
+    /// The database file, for errors.
+    path: PathBuf,
+    mark: Mark,
     queue: Arc<Queue>,
     targets: PathBuf,
     book: Book,
@@ -153,8 +157,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn new(conn: Connection, queue: Arc<Queue>, targets: PathBuf) -> Writer {
-        Writer { conn, queue, targets, book: Book::default(), crash: CrashPoints::from_environment() }
+    pub fn new(conn: Connection, path: PathBuf, mark: Mark, queue: Arc<Queue>, targets: PathBuf) -> Writer {
+        Writer { conn, path, mark, queue, targets, book: Book::default(), crash: CrashPoints::from_environment() }
     }
 
     /// Writes until the queue is closed and empty. However it ends, nobody is left waiting.
@@ -208,11 +212,14 @@ impl Writer {
             if !wrote {
                 return tx.rollback().map_err(fatal);
             }
+            let last = store::last(&tx)?;
             self.crash.before();
             tx.commit().map_err(fatal)?;
+            self.mark.note(last);
             self.crash.after();
             Ok(())
-        })();
+        })()
+        .map_err(|error: JournalError| error.of(&self.path));
         if let Err(error) = &result {
             requests.for_each(|request| request.refuse(error.clone()));
         }
@@ -220,8 +227,13 @@ impl Writer {
     }
 }
 
+/// An error where a transaction begins, ends or is taken back: no table is named there, so only the file can be damaged.
 fn fatal(error: rusqlite::Error) -> JournalError {
-    JournalError::Fatal(error.to_string())
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    match error.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => on_write(error),
+        _ => JournalError::Fatal(error.to_string()),
+    }
 }
 
 impl Request {
@@ -272,10 +284,11 @@ fn apart<T>(
     let mut savepoint = tx.savepoint().map_err(fatal)?;
     match work(&savepoint) {
         Ok(done) => savepoint.commit().map_err(fatal).map(|()| done),
-        Err(error) => {
-            savepoint.rollback().and_then(|()| savepoint.finish()).map_err(fatal)?;
-            Err(error)
-        }
+        Err(error) => match savepoint.rollback().and_then(|()| savepoint.finish()) {
+            // What ends all writing is told by what came first.
+            Err(then) if !error.is_fatal() => Err(fatal(then)),
+            _ => Err(error),
+        },
     }
 }
 
@@ -332,7 +345,7 @@ fn append(
     closed: &mut Vec<RunId>,
 ) -> Result<Appended, JournalError> {
     let run = &batch.run;
-    let current = store::epoch(conn, run)?;
+    let row = store::position(conn, run)?;
     if let Author::Owner { epoch, .. } = batch.author
         && let Some(error) = book.failure(run, epoch)
     {
@@ -340,8 +353,9 @@ fn append(
     }
     let chain = Chain::Run(run.clone());
     let mut head = store::head(conn, &chain)?;
+    row.agrees_with(&chain, &head)?;
     let before = head.seq;
-    batch.author.admit(current, before).map_err(|refused| JournalError::not_admitted(run, refused))?;
+    batch.author.admit(row.epoch, before).map_err(|refused| JournalError::not_admitted(run, refused))?;
     store::add_payloads(conn, run, &batch.payloads)?;
     let mut appended = Appended::default();
     let mut closing = None;
@@ -394,12 +408,14 @@ fn foreign(conn: &Connection, told: u64, before: u64, run: &RunId, own: &[Entry]
 
 fn take_over(conn: &Connection, book: &mut Book, take: &TakeOver) -> Result<Taken, JournalError> {
     let TakeOver { run, expected, owner, event, messages } = take;
-    let current = store::epoch(conn, run)?;
+    let row = store::position(conn, run)?;
+    let current = row.epoch;
     if current != *expected {
         return Err(JournalError::StaleEpoch { run: run.clone(), epoch: *expected, current });
     }
     let chain = Chain::Run(run.clone());
     let mut head = store::head(conn, &chain)?;
+    row.agrees_with(&chain, &head)?;
     store::link(conn, &chain, &mut head, event)?;
     let epoch = current + 1;
     store::move_row(conn, run, &head, None)?;

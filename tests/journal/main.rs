@@ -5,6 +5,7 @@
 
 mod append;
 mod backup;
+mod damage;
 mod opening;
 mod outbox;
 mod processes;
