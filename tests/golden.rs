@@ -151,6 +151,15 @@ fn a_golden_journal_that_is_written_to_still_says_what_it_said() {
     let after = told(&copy);
     assert_eq!(after["shown"][0]["state"], "KILLED");
     let before = read(&fs::read_to_string(folder().join("paused_1.json")).unwrap());
-    assert_eq!(after["shown"][0]["steps"][0], before["shown"][0]["steps"][0]);
+    // The machine has been started again since, and what the step wrote is not on this one: who takes the run says so, and leaves
+    // the rest as it was told.
+    let step = |told: &Value| {
+        let mut step = told["shown"][0]["steps"][0].clone();
+        for of_now in ["state", "error", "targets"] {
+            step.as_object_mut().unwrap().remove(of_now).unwrap();
+        }
+        step
+    };
+    assert_eq!(step(&after), step(&before));
     assert_eq!(after["verified"]["whole"], true);
 }

@@ -134,7 +134,11 @@ impl Context {
     /// The journal, for reading. It is never made.
     pub(super) fn journal_to_read(&self) -> Result<SqliteJournal, CliError> {
         let path = self.existing_journal()?;
-        Ok(SqliteJournal::open_read_only(path, Options::default())?)
+        let journal = SqliteJournal::open_read_only(path, Options::default())?;
+        if let Some(error) = journal.lost_end() {
+            self.output.note(CliError::from(error.clone()).text().trim_end());
+        }
+        Ok(journal)
     }
 
     /// The journal, for writing.
@@ -149,8 +153,9 @@ impl Context {
     pub(super) fn existing_journal(&self) -> Result<&Path, CliError> {
         let settings = self.settings()?;
         let path = settings.journal()?;
-        // An empty file is what a process leaves that died while it made the journal.
-        if path.metadata().is_ok_and(|file| !file.is_file() || file.len() > 0) {
+        // An empty file is what a process leaves that died while it made the journal; of one that was emptied the journal tells.
+        let made = path.metadata().is_ok_and(|file| !file.is_file() || file.len() > 0);
+        if made || SqliteJournal::check_path(path).is_err() {
             return Ok(path);
         }
         let from = match &settings.file {

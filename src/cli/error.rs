@@ -153,11 +153,12 @@ impl From<JournalError> for CliError {
             JournalError::NotFound { .. } | JournalError::Empty { .. } => CliError::usage("no-journal", message),
             JournalError::UnknownRun { .. } => CliError::usage("no-such-run", message),
             JournalError::Backup { .. } | JournalError::StrangeLog { .. } => CliError::usage("backup", message),
+            JournalError::NotABackup { .. } => CliError::usage("no-backup", message),
             JournalError::Exists { .. } => CliError::usage("exists", message),
             JournalError::Network { .. } => CliError::usage("network-filesystem", message),
             JournalError::Newer { .. } => CliError::engine("newer-journal", message),
             JournalError::LowSpace { .. } => CliError::engine("low-space", message),
-            JournalError::Damaged { .. } | JournalError::NotAJournal { .. } => {
+            JournalError::Damaged { .. } | JournalError::NotAJournal { .. } | JournalError::Shortened { .. } => {
                 CliError::engine("damaged-journal", message)
             }
             JournalError::Unreadable(_) | JournalError::Changed { .. } | JournalError::DamagedRow { .. } => {

@@ -93,7 +93,7 @@ fn system(journal: &SqliteJournal, context: &Context) -> Result<Exit, CliError> 
 fn told_of_system(event: &SystemEvent) -> String {
     match event {
         SystemEvent::PolicyLoaded { digest, name } => format!("{} {digest}", quoted(name)),
-        SystemEvent::ComponentAdded { digest, ids } => {
+        SystemEvent::ComponentAdded { digest, ids, .. } => {
             let ids: Vec<&str> = ids.iter().map(CapabilityId::as_str).collect();
             format!("{digest} with {}", ids.join(", "))
         }

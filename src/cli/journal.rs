@@ -9,7 +9,7 @@ use super::Exit;
 use super::context::{Context, shown_path};
 use super::error::CliError;
 use crate::document::escape;
-use crate::journal::{Options, SqliteJournal};
+use crate::journal::SqliteJournal;
 use crate::types::RunId;
 
 /// The verbs.
@@ -17,7 +17,7 @@ use crate::types::RunId;
 pub(super) enum Verb {
     /// Copy the journal into a new file, while others go on writing
     Backup(Backup),
-    /// Make a backup that was put in the journal's place the journal
+    /// Make a backup that was put in the journal's place the journal, or go on with one that has lost its end
     Adopt(Adopt),
 }
 
@@ -61,8 +61,7 @@ struct Written {
 }
 
 fn backup(arguments: &Backup, context: &Context) -> Result<Exit, CliError> {
-    let path = context.existing_journal()?;
-    let journal = SqliteJournal::open_read_only(path, Options::default())?;
+    let (journal, path) = (context.journal_to_read()?, context.existing_journal()?);
     journal.backup(&arguments.file)?;
     let written = Written {
         schema: 1,

@@ -10,7 +10,8 @@
 //!    that was tried before, counts as done and not as checked.
 //!
 //! A declared compensation that was interrupted is called again. If that call fails, but let nothing out, and everything that the
-//! step touched is known, a file and as before, then the one before had done its work, and the step is undone.
+//! step touched is known, a file and as before, then the one before had done its work, and the step is undone. So it is if what the step
+//! did was lost with the machine: there may be nothing left that its undo could work on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,7 +26,7 @@ use super::live::{Core, Live, Work};
 use crate::document::escape;
 use crate::journal::{Durability, Payload};
 use crate::saga::event::{Event, TargetRecord, UndoIntent, UndoOutcome, UndoResult};
-use crate::saga::{KeyUse, Status, Step, StepIndex, key, undo_retry_at};
+use crate::saga::{KeyUse, State, Status, Step, StepIndex, key, undo_retry_at};
 use crate::sandbox::{Call, CallKind, Cancel, Durable, Reach, Report, Watcher, observe_like};
 use crate::types::{Digest, Failure, Target, TargetState, code};
 
@@ -68,8 +69,11 @@ impl Live {
         let before: BTreeMap<Target, TargetState> =
             step.touched.iter().map(|(target, touched)| (target.clone(), touched.before.clone())).collect();
         let comparable = step.undo.attempts == 0 && step.after_states_known();
-        let remade = self.remade(&self.lock(), &step);
-        if let Some(failure) = comparable.then(|| changed_since(&step, &remade)).flatten() {
+        let (state, remade) = {
+            let core = self.lock();
+            (core.state.clone(), self.remade(&core, &step))
+        };
+        if let Some(failure) = comparable.then(|| changed_since(&state, &step, &remade)).flatten() {
             return self.refuse_undo(&step, UndoOutcome::ChangedSince, failure);
         }
         let (call, digest) = match self.prepare_undo(index, &step, attempt, &before) {
@@ -100,9 +104,10 @@ impl Live {
         };
         self.settle(pending).await?;
         let report = self.engine.sandbox.call(call, Arc::new(Undoing), cancel).await;
-        // What an undo put back must be on disk before the journal can say so.
-        let paths: Vec<String> = before.keys().filter_map(|target| target.host_path().map(str::to_owned)).collect();
-        self.sync(paths).await?;
+        // What an undo put back must be on disk before the journal can say so, also where it changed more than is known of the step.
+        let changed = report.evidence.targets.iter().map(|record| &record.target);
+        let paths: BTreeSet<&str> = before.keys().chain(changed).filter_map(Target::host_path).collect();
+        self.sync(paths.into_iter().map(str::to_owned).collect()).await?;
         self.finish_undo(index, attempt, report, &before)
     }
 
@@ -191,13 +196,13 @@ impl Live {
         let log = report.log.filter(|log| !log.is_empty()).map(Payload::new).transpose()?;
         let remade = !self.remade(&core, &step).is_empty();
         let (outcome, checked, error) = match report.result {
-            Err(error) if !report.evidence.let_out && found_done(&step, before, remade) => {
+            Err(error) if !report.evidence.let_out && found_done(&core.state, &step, before, remade) => {
                 let told = escape(&error.to_string());
                 tracing::warn!(run = %self.run, step = %step.spec.name, "undo, attempt {attempt} found it done: {told}");
                 (UndoOutcome::Undone, true, None)
             }
             Err(error) => (UndoOutcome::Failed, false, Some(error)),
-            Ok(_) => match verify(before, remade) {
+            Ok(_) => match verify(&core.state, &step, before, remade) {
                 Ok(checked) => {
                     let known = |record: &TargetRecord| {
                         record.target.host_path().is_none() || before.contains_key(&record.target)
@@ -240,13 +245,13 @@ fn is_alike(now: &TargetState, then: &TargetState) -> bool {
 }
 
 /// Whether somebody changed a target after the step, apart from this run's own undos; the failure names it.
-fn changed_since(step: &Step, remade: &BTreeSet<Target>) -> Option<Failure> {
+fn changed_since(state: &State, step: &Step, remade: &BTreeSet<Target>) -> Option<Failure> {
     step.touched.iter().find_map(|(target, touched)| {
         let (path, after) = (target.host_path()?, touched.after.as_ref()?);
         let now = observe_like(path, after);
         // A directory that was moved here has an identity, and may hold what it held before.
         let made = touched.before == TargetState::Absent && matches!(after, TargetState::Directory { inode: None, .. });
-        let same = now == *after || (remade.contains(target) && is_alike(&now, after));
+        let same = state.is_as_left(step, target, &now) || (remade.contains(target) && is_alike(&now, after));
         let what = if !same {
             format!("it was left as: {after}; it is now: {now}")
         } else if made {
@@ -269,16 +274,18 @@ fn stranger_in(step: &Step, directory: &str) -> Option<String> {
     entries.flatten().map(|entry| entry.path()).find(|path| !own(path)).map(|path| path.display().to_string())
 }
 
-/// Whether a declared compensation was interrupted, and everything that its step touched is known, a file, and as before.
-fn found_done(step: &Step, before: &BTreeMap<Target, TargetState>, remade: bool) -> bool {
+/// Whether an undo may have found nothing to do, and everything that its step touched is known, a file, and as before: a declared
+/// compensation that was interrupted, or the undo of what was lost with the machine.
+fn found_done(state: &State, step: &Step, before: &BTreeMap<Target, TargetState>, remade: bool) -> bool {
     let declared = step.compensation.is_some() && step.undo.interrupted;
+    let lost = step.touched.values().any(|touched| touched.lost);
     let files = before.keys().all(|target| target.host_path().is_some());
-    declared && files && step.targets_known && verify(before, remade) == Ok(true)
+    (declared || lost) && files && step.targets_known && verify(state, step, before, remade) == Ok(true)
 }
 
 /// Whether all files are as before; true if at least one could be compared, and all that there are were. Of what requests
 /// changed, only the component can say.
-fn verify(before: &BTreeMap<Target, TargetState>, remade: bool) -> Result<bool, Failure> {
+fn verify(state: &State, step: &Step, before: &BTreeMap<Target, TargetState>, remade: bool) -> Result<bool, Failure> {
     let (mut files, mut compared) = (0, 0);
     for (target, before) in before {
         let Some(path) = target.host_path() else { continue };
@@ -287,6 +294,7 @@ fn verify(before: &BTreeMap<Target, TargetState>, remade: bool) -> Result<bool, 
         match comparison(before, &now, remade) {
             Comparison::Same => compared += 1,
             Comparison::Unknown => {}
+            Comparison::Different if state.is_restored(step, target, &now) => compared += 1,
             Comparison::Different => {
                 return Err(Failure::new(
                     code::NOT_RESTORED,

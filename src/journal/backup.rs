@@ -1,7 +1,8 @@
 //! A copy of the journal as of one moment, and how a copy becomes a journal again.
 //!
 //! A backup is made while others write, and holds everything up to one commit. It says of itself that it is one: it is read
-//! like a journal and never written, because whoever went on from it would repeat what has happened since. Adopting it is an
+//! like a journal and never written, because whoever went on from it would repeat what has happened since. So would whoever went
+//! on from a journal that has lost its end, which is adopted in the same way. Adopting is an
 //! operator's decision, recorded in the system chain with its reason. In the same commit every run that was going on gets a new
 //! owner, dead from the start: attempts that were open become unclear for good and are not executed again, and undos that were
 //! open wait for a person. No message says so: whoever adopts is given the runs, and each is recovered only by name.
@@ -14,6 +15,7 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::{on_file, on_read, on_write};
+use super::mark::Mark;
 use super::store::{self, Prepared};
 use super::{Chain, JournalError, Summary, SystemEvent, place, reader, schema};
 use crate::saga::event::{Entry, Event, Owner, UNKNOWN_BOOT};
@@ -66,11 +68,12 @@ fn publish(draft: &Path, to: &Path) -> Result<(), JournalError> {
 /// Makes the backup at `path` a journal.
 pub(super) fn adopt(path: &Path, by: &Principal, reason: &str, at: Timestamp) -> Result<Adopted, JournalError> {
     let mut conn = schema::open_backup(path)?;
+    let mark = Mark::open(path)?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(on_write)?;
     let runs = store::going_on(&tx)?;
     for run in &runs {
         let owner = uuid::Uuid::now_v7().to_string();
-        let epoch = store::epoch(&tx, run)? + 1;
+        let epoch = store::position(&tx, run)?.epoch + 1;
         let event = Event::Owner(Owner { adopted: true, ..Owner::new(epoch, owner.as_str(), UNKNOWN_BOOT) });
         let summary = summary_after(&tx, run, &event, at);
         let kind = event.kind();
@@ -85,7 +88,10 @@ pub(super) fn adopt(path: &Path, by: &Principal, reason: &str, at: Timestamp) ->
     let event = SystemEvent::Adopted { by: by.clone(), reason: reason.to_owned(), runs: runs.len() as u64 };
     store::record(&tx, at, event)?;
     schema::mark_as_journal(&tx).map_err(on_write)?;
+    let last = store::last(&tx)?;
     tx.commit().map_err(on_write)?;
+    // What was known of the journal that it replaces is not true of this one.
+    mark.put(last).map_err(on_file("mark", path))?;
     Ok(Adopted { runs })
 }
 

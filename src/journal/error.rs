@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -32,13 +32,23 @@ pub enum JournalError {
         /// How that was seen.
         what: String,
     },
-    /// The database does not pass its own check.
+    /// The database does not pass a check, or what was read of it cannot be.
     #[error("the journal `{}` is damaged: {what}", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// What the check found first.
+        /// What was found first.
         what: String,
+    },
+    /// The database is whole, and ends before what was written last: its log is lost, or an older copy is in its place.
+    #[error("the journal `{}` has lost its end: {known} events were written, and {found} are there", path.display())]
+    Shortened {
+        /// The file.
+        path: PathBuf,
+        /// How many events are there.
+        found: u64,
+        /// How many are known to have been written.
+        known: u64,
     },
     /// Written by a newer version of this program.
     #[error("the journal `{}` has schema version {found}, and this program reads versions up to {known}", path.display())]
@@ -84,6 +94,12 @@ pub enum JournalError {
     /// A backup was to be written.
     #[error("`{}` is a backup of a journal: it is read and not written", path.display())]
     Backup {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What was to be adopted is no backup.
+    #[error("`{}` is a journal already: there is nothing to adopt", path.display())]
+    NotABackup {
         /// The file.
         path: PathBuf,
     },
@@ -207,12 +223,20 @@ impl JournalError {
                 "name the journal with `--journal FILE`, or begin with `redress run`"
             }
             JournalError::NotAJournal { .. } => {
-                "name another file with `--journal FILE`; nothing was changed in this one"
+                "name another file with `--journal FILE`; nothing was changed in this one. If it was the journal, it is damaged"
             }
-            JournalError::Damaged { .. } => "restore the journal from a backup; keep the damaged file as evidence",
+            JournalError::Damaged { .. } => {
+                "keep it as evidence: move it away with the files beside it whose names begin with its own, put the last \
+                 backup in its place, and `redress journal adopt --reason REASON`"
+            }
+            JournalError::Shortened { .. } => {
+                "put the file beside it back that ends in `-wal`; if that is lost, `redress journal adopt --reason REASON` \
+                 goes on without what was in it"
+            }
             JournalError::Newer { .. } => "use the version of `redress` that wrote the journal, or a newer one",
             JournalError::Network { .. } => "keep the journal on a local disk",
             JournalError::LowSpace { .. } => "free some space: running and rolling back go on, new runs wait",
+            JournalError::Read(_) => "look whether the disk is full or failing, and try again",
             JournalError::Fatal(_) => {
                 "mend what the message names, start again, and `redress recover` finishes the runs"
             }
@@ -232,7 +256,40 @@ impl JournalError {
 
     /// Whether the process should end: nothing can be written any more.
     pub fn is_fatal(&self) -> bool {
-        matches!(self, JournalError::Fatal(_) | JournalError::Closed)
+        matches!(self, JournalError::Fatal(_) | JournalError::Damaged { .. } | JournalError::Closed)
+    }
+
+    /// The same, told of the file `path` if it is told of none.
+    pub(super) fn of(mut self, file: &Path) -> JournalError {
+        if let JournalError::Damaged { path, .. } = &mut self
+            && path.as_os_str().is_empty()
+        {
+            file.clone_into(path);
+        }
+        self
+    }
+}
+
+/// What an error says that can only come of what is in the file.
+pub(super) fn damage(error: &rusqlite::Error) -> Option<String> {
+    use rusqlite::Error::{SqlInputError, SqliteFailure};
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase, Unknown};
+    Some(match error {
+        // The statements are always the same ones: if one cannot be understood, its table is not what it should be.
+        SqlInputError { msg, .. } => msg.clone(),
+        SqliteFailure(code, message) if matches!(code.code, DatabaseCorrupt | NotADatabase | Unknown) => {
+            message.clone().unwrap_or_else(|| code.to_string())
+        }
+        error if is_of_value(error) => format!("a row has a value that is never written: {error}"),
+        _ => return None,
+    })
+}
+
+/// An error of the database: damage to its file, of which whoever knows it tells with [`JournalError::of`], or something else.
+fn sort(error: rusqlite::Error, otherwise: impl FnOnce(String) -> JournalError) -> JournalError {
+    match damage(&error) {
+        Some(what) => JournalError::Damaged { path: PathBuf::new(), what },
+        None => otherwise(error.to_string()),
     }
 }
 
@@ -241,13 +298,13 @@ pub(super) fn on_write(error: rusqlite::Error) -> JournalError {
     use rusqlite::ErrorCode::{ConstraintViolation, TooBig};
     match error.sqlite_error_code() {
         Some(ConstraintViolation | TooBig) => JournalError::Refused(error.to_string()),
-        _ => JournalError::Fatal(error.to_string()),
+        _ => sort(error, JournalError::Fatal),
     }
 }
 
 /// An error of the database while something is read.
 pub(super) fn on_read(error: rusqlite::Error) -> JournalError {
-    JournalError::Read(error.to_string())
+    sort(error, JournalError::Read)
 }
 
 /// An error while one row of the table of runs is read: a value that cannot be what it should be concerns that row only.
@@ -256,13 +313,16 @@ pub(super) fn on_row(
     error: rusqlite::Error,
     otherwise: impl FnOnce(rusqlite::Error) -> JournalError,
 ) -> JournalError {
-    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
-    match error {
-        FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..) => {
-            JournalError::DamagedRow { run: run.to_owned(), what: error.to_string() }
-        }
-        error => otherwise(error),
+    if is_of_value(&error) {
+        return JournalError::DamagedRow { run: run.to_owned(), what: error.to_string() };
     }
+    otherwise(error)
+}
+
+/// Whether an error is that a value in a row is not of its form.
+pub(super) fn is_of_value(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..))
 }
 
 /// An error of the system with a file.

@@ -7,7 +7,7 @@ use crate::types::Digest;
 /// One place of the journal that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The chain: a run's id, `system`, or `database` for the file itself.
+    /// The chain: a run's id, `system`, `database` for the file itself, or `schema` for its tables.
     pub chain: String,
     /// The event's place in its chain; 0 for the chain as a whole.
     pub seq: u64,
@@ -73,6 +73,17 @@ pub enum Flaw {
     /// The bytes of the component or policy that it names are missing or were changed.
     #[error("the kept bytes of `{0}` are missing or were changed")]
     KeptChanged(Digest),
+    /// What stands beside the kept bytes of a component or policy is not what was recorded of it.
+    #[error("the kept `{column}` of `{digest}` is not the one that was recorded")]
+    KeptDiffers {
+        /// The component or policy.
+        digest: Digest,
+        /// What differs.
+        column: &'static str,
+    },
+    /// A component or policy is kept that no event names.
+    #[error("it does not name `{0}`, which is kept")]
+    Unnamed(Digest),
     /// A run begins with `RUN_SUBMITTED`, and only begins with it.
     #[error("a run begins with `RUN_SUBMITTED`, once")]
     Start,
@@ -91,6 +102,17 @@ pub enum Flaw {
     /// A chain that is neither the system's nor a run's.
     #[error("there is no such kind of chain")]
     Chain,
+    /// Tables, indexes, views or triggers are not those of a journal.
+    #[error("{0}")]
+    Parts(String),
+    /// The database ends before what was written last.
+    #[error("it has lost its end: {known} events were written, and {found} are there")]
+    End {
+        /// How many events are there.
+        found: u64,
+        /// How many are known to have been written.
+        known: u64,
+    },
     /// What the database's own check says.
     #[error("{0}")]
     Database(String),

@@ -61,7 +61,11 @@ impl Heads {
         if let Some(known) = self.known.get(run) {
             return Ok(known.clone());
         }
-        Ok(Known { epoch: store::epoch(conn, run)?, head: store::head(conn, &Chain::Run(run.clone()))? })
+        let row = store::position(conn, run)?;
+        let chain = Chain::Run(run.clone());
+        let head = store::head(conn, &chain)?;
+        row.agrees_with(&chain, &head)?;
+        Ok(Known { epoch: row.epoch, head })
     }
 
     /// A request ended well and left a run so; `summary` is what its author said of it. Called last, since nothing takes it back.

@@ -27,7 +27,8 @@
 //! # What lies where
 //!
 //! Beside the database file: `owners/`, one locked file a living process; `targets/`, states of targets that were noted
-//! without a sync; nothing else in them is touched. In it: `events` (chains), `payloads` (salted, apart), `runs` (an index for
+//! without a sync; nothing else in them is touched; and a file that ends in `-mark`, which says how far was written, so that a log
+//! that is lost is missed. In it: `events` (chains), `payloads` (salted, apart), `runs` (an index for
 //! listing, derived from the chains), `components` and `policies` (whatever runs refer to), `outbox` (messages for people, and
 //! what came of them).
 
@@ -37,6 +38,7 @@ mod chain;
 mod error;
 mod finding;
 mod heads;
+mod mark;
 mod outbox;
 mod owner;
 mod payload;

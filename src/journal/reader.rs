@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use serde::de::DeserializeOwned;
 
 use super::chain::{SYSTEM, Walk};
-use super::error::{on_read, on_row};
+use super::error::{is_of_value, on_read, on_row};
 use super::owner::is_name;
 use super::store::{int, uint};
 use super::{
@@ -69,7 +69,7 @@ fn walk<E: DeserializeOwned, T>(
     let mut found = Vec::new();
     while found.len() < limit {
         let Some(row) = rows.next().map_err(on_read)? else { break };
-        let seq = uint(row.get(0).map_err(on_read)?);
+        let seq = row.get_ref(0).map_err(on_read)?.as_i64().map_or(0, uint);
         let (body, hash) = (bytes(row, 1).map_err(on_read)?, bytes(row, 2).map_err(on_read)?);
         let next = walk.seq + 1;
         let (at, event) = walk.pass(seq, body, hash).map_err(|flaw| unreadable(next, flaw))?;
@@ -79,7 +79,27 @@ fn walk<E: DeserializeOwned, T>(
 }
 
 pub(super) fn entries(conn: &Connection, run: &RunId, after: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
-    walk(conn, run.as_str(), after, limit, |seq, at, event| Entry { seq, at, event })
+    // The chain and its row are read as of one moment.
+    let _moment = if conn.is_autocommit() { Some(conn.unchecked_transaction().map_err(on_read)?) } else { None };
+    let entries = walk(conn, run.as_str(), after, limit, |seq, at, event| Entry { seq, at, event })?;
+    let last = entries.last().map_or(after, |entry| entry.seq);
+    if entries.len() < limit && row_seq(conn, run)?.is_some_and(|seq| seq > last) {
+        // What cannot be found by its place is not there, and a chain without its end looks like a whole one.
+        let missing = Finding { chain: run.to_string(), seq: last + 1, what: Flaw::Missing };
+        return Err(JournalError::Unreadable(missing));
+    }
+    Ok(entries)
+}
+
+/// The last event of a run as its row says it, if that can be read.
+fn row_seq(conn: &Connection, run: &RunId) -> Result<Option<u64>, JournalError> {
+    conn.prepare_cached("SELECT seq FROM runs WHERE run = ?")
+        .and_then(|mut statement| {
+            let seq = |row: &Row<'_>| Ok(row.get_ref(0)?.as_i64().ok().map(uint));
+            statement.query_row([run.as_str()], seq).optional()
+        })
+        .map(Option::flatten)
+        .map_err(on_read)
 }
 
 pub(super) fn system_entries(conn: &Connection, after: u64, limit: usize) -> Result<Vec<SystemEntry>, JournalError> {
@@ -242,6 +262,11 @@ pub(super) fn stored_payload(conn: &Connection, wanted: &Digest) -> rusqlite::Re
     Ok(if whole { Stored::Whole(Bytes::copy_from_slice(found)) } else { Stored::Changed })
 }
 
+/// An error while something kept is read: a value that cannot be what it should be concerns that row only.
+fn on_kept(digest: Digest, error: rusqlite::Error) -> JournalError {
+    if is_of_value(&error) { JournalError::Changed { digest } } else { on_read(error) }
+}
+
 pub(super) fn component(conn: &Connection, wanted: &Digest) -> Result<Option<Component>, JournalError> {
     let found = conn
         .prepare_cached("SELECT ids, bytes, describe FROM components WHERE digest = ? AND bytes IS NOT NULL")
@@ -253,7 +278,7 @@ pub(super) fn component(conn: &Connection, wanted: &Digest) -> Result<Option<Com
             };
             statement.query_row([wanted.0], make).optional()
         })
-        .map_err(on_read)?;
+        .map_err(|error| on_kept(*wanted, error))?;
     match found {
         Some(component) if sha256(&component.bytes) != *wanted => Err(JournalError::Changed { digest: *wanted }),
         found => Ok(found),
@@ -267,7 +292,7 @@ pub(super) fn policy(conn: &Connection, wanted: &Digest) -> Result<Option<Policy
             let make = |row: &Row<'_>| Ok(PolicyText { digest: *wanted, name: row.get(0)?, text: row.get(1)? });
             statement.query_row([wanted.0], make).optional()
         })
-        .map_err(on_read)?;
+        .map_err(|error| on_kept(*wanted, error))?;
     match found {
         Some(policy) if sha256(policy.text.as_bytes()) != *wanted => Err(JournalError::Changed { digest: *wanted }),
         found => Ok(found),

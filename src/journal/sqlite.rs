@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use super::backup::{self, Adopted};
 use super::error::{on_read, on_write};
+use super::mark::{self, Mark};
 use super::outbox::{self, Claim};
 use super::queue::Queue;
 use super::store::{Prepared, uint};
@@ -47,8 +48,10 @@ pub struct SqliteJournal {
     options: Options,
     readers: Mutex<Vec<Connection>>,
     /// Only to be asked for `data_version`, which counts for each connection on its own.
-    watch: Mutex<Connection>,
+    watch: Mutex<Option<Connection>>,
     writer: Option<WriterHandle>,
+    /// What is said of a journal that is read and has lost its end.
+    lost_end: Option<JournalError>,
 }
 
 struct WriterHandle {
@@ -58,16 +61,18 @@ struct WriterHandle {
 }
 
 impl SqliteJournal {
-    /// Refuses a path at which no journal can lie because something else than a regular file is there. Nothing is opened or made.
+    /// Refuses a path at which no journal can lie because something else than a regular file is there, or because one was there
+    /// and is gone. Nothing is opened or made.
     pub fn check_path(path: &Path) -> Result<(), JournalError> {
-        place::refuse_irregular(path)
+        place::refuse_irregular(path)?;
+        schema::refuse_emptied(path)
     }
 
     /// Opens the journal at `path` for writing, and makes it, its folder and the folders beside it if they are missing.
     ///
     /// The folder is made for this user only; one that is there already stays as it is. The file is always closed to others.
     pub fn create_or_open(path: &Path, options: Options) -> Result<SqliteJournal, JournalError> {
-        place::refuse_irregular(path)?;
+        SqliteJournal::check_path(path)?;
         place::make_folder(&place::folder(path))?;
         place::refuse_network(&place::folder(path))?;
         place::make_file(path)?;
@@ -82,18 +87,19 @@ impl SqliteJournal {
     }
 
     /// Opens the journal at `path` for reading. It never makes one and never changes one; whatever would write is answered
-    /// with [`JournalError::ReadOnly`].
+    /// with [`JournalError::ReadOnly`]. One that has lost its end is read as far as it goes: see [`SqliteJournal::lost_end`].
     pub fn open_read_only(path: &Path, options: Options) -> Result<SqliteJournal, JournalError> {
         must_exist(path)?;
         place::refuse_network(&place::folder(path))?;
         let watch = schema::open_reader(path, options.busy_timeout.as_std())?;
-        schema::check(&watch, path)?;
-        Ok(SqliteJournal::around(path, options, watch, None))
+        let lost_end = schema::check(&watch, path)?;
+        Ok(SqliteJournal::around(path, options, watch, None, lost_end))
     }
 
     fn open_for_writing(path: &Path, options: Options, create: bool) -> Result<SqliteJournal, JournalError> {
         let mut conn = schema::open_writer(path, options.busy_timeout.as_std(), create)?;
         place::close_to_others(path)?;
+        let mark = Mark::open(path)?;
         let folder = place::folder(path);
         for beside in [owners(&folder), noted(&folder)] {
             place::make_folder(&beside)?;
@@ -109,25 +115,37 @@ impl SqliteJournal {
         };
         conn.commit_hook(Some(count)).map_err(on_write)?;
         let queue = Arc::new(Queue::default());
-        let writer = Writer::new(conn, Arc::clone(&queue), noted(&folder));
+        let writer = Writer::new(conn, path.to_owned(), mark, Arc::clone(&queue), noted(&folder));
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.work())
             .map_err(|error| JournalError::Fatal(format!("no thread to write with: {error}")))?;
         let watch = schema::open_reader(path, options.busy_timeout.as_std())?;
         let writer = WriterHandle { queue, commits, thread: Some(thread) };
-        Ok(SqliteJournal::around(path, options, watch, Some(writer)))
+        Ok(SqliteJournal::around(path, options, watch, Some(writer), None))
     }
 
-    fn around(path: &Path, options: Options, watch: Connection, writer: Option<WriterHandle>) -> SqliteJournal {
+    fn around(
+        path: &Path,
+        options: Options,
+        watch: Connection,
+        writer: Option<WriterHandle>,
+        lost_end: Option<JournalError>,
+    ) -> SqliteJournal {
         SqliteJournal {
             path: path.to_owned(),
             folder: place::folder(path),
             options,
             readers: Mutex::default(),
-            watch: Mutex::new(watch),
+            watch: Mutex::new(Some(watch)),
             writer,
+            lost_end,
         }
+    }
+
+    /// What is to be said of a journal that was opened for reading and ends before what was written last.
+    pub fn lost_end(&self) -> Option<&JournalError> {
+        self.lost_end.as_ref()
     }
 
     /// The database file.
@@ -153,22 +171,24 @@ impl SqliteJournal {
     /// Checks every chain, every payload, the table of runs and what the system chain recorded, as of one moment. See
     /// [`Verified`]. Memory does not grow with the journal.
     pub fn verify(&self) -> Result<Verified, JournalError> {
+        let known = mark::known(&self.path);
         let mut conn = schema::open_reader(&self.path, self.options.busy_timeout.as_std())?;
-        verify::verify(&mut conn)
+        verify::verify(&mut conn, known).map_err(|error| error.of(&self.path))
     }
 
     /// Writes a backup to `to`, where nothing may be: everything up to the last commit, in one file for this user only. Others
     /// go on writing meanwhile. Durable when it returns.
     pub fn backup(&self, to: &Path) -> Result<(), JournalError> {
         let conn = schema::open_reader(&self.path, self.options.busy_timeout.as_std())?;
-        backup::write(&conn, to)
+        backup::write(&conn, to).map_err(|error| error.of(&self.path))
     }
 
-    /// Makes the backup at `path` a journal, on the word of `by`; see [`backup`]. Durable when it returns.
+    /// Makes the backup at `path` a journal, on the word of `by`; see [`backup`]. Also a journal that has lost its end. Durable when
+    /// it returns.
     pub fn adopt(path: &Path, by: &Principal, reason: &str, at: Timestamp) -> Result<Adopted, JournalError> {
         must_exist(path)?;
         place::refuse_network(&place::folder(path))?;
-        backup::adopt(path, by, reason, at)
+        backup::adopt(path, by, reason, at).map_err(|error| error.of(path))
     }
 
     fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T, JournalError>) -> Result<T, JournalError> {
@@ -177,7 +197,7 @@ impl SqliteJournal {
             Some(conn) => conn,
             None => schema::open_reader(&self.path, self.options.busy_timeout.as_std())?,
         };
-        let result = work(&conn);
+        let result = work(&conn).map_err(|error| error.of(&self.path));
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
         result
     }
@@ -210,6 +230,9 @@ fn must_exist(path: &Path) -> Result<(), JournalError> {
 
 impl Drop for SqliteJournal {
     fn drop(&mut self) {
+        // Whoever closes last takes the log in, if it can write: so those go first that cannot.
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        drop(self.watch.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(writer) = &mut self.writer {
             writer.queue.close();
             drop(writer.thread.take().map(JoinHandle::join));
@@ -317,7 +340,9 @@ impl Journal for SqliteJournal {
 
     fn version(&self) -> Result<u64, JournalError> {
         let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        watch.query_row("PRAGMA data_version", [], |row| row.get(0)).map(uint).map_err(on_read)
+        let watch = watch.as_ref().ok_or(JournalError::Closed)?;
+        let version = watch.query_row("PRAGMA data_version", [], |row| row.get(0)).map(uint);
+        version.map_err(|error| on_read(error).of(&self.path))
     }
 
     fn run(&self, run: &RunId) -> Result<Option<RunRow>, JournalError> {

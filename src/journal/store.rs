@@ -1,14 +1,17 @@
 //! The statements that write, each inside the savepoint of its request.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use std::cmp::Ordering;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
 
 use super::chain::{self, Chain, Walk};
 use super::error::{on_read, on_row, on_write};
+use super::reader::bytes;
 use super::{Component, Finding, Flaw, HeadAt, JournalError, Kept, Payload, PolicyText, RunRow, SystemEvent};
 use crate::saga::RunState;
 use crate::saga::event::Event;
-use crate::types::{CanonicalError, Digest, PayloadRef, RunId, Timestamp, sha256};
+use crate::types::{CanonicalError, CapabilityId, Digest, PayloadRef, RunId, Timestamp, sha256};
 
 /// A number for the database, which keeps 63 bits of it.
 pub(super) fn int(number: u64) -> i64 {
@@ -41,15 +44,15 @@ pub(super) fn head(conn: &Connection, chain: &Chain) -> Result<Walk, JournalErro
     let last = conn
         .prepare_cached("SELECT seq, hash, body FROM events WHERE chain = ? ORDER BY seq DESC LIMIT 1")
         .and_then(|mut statement| {
-            statement
-                .query_row([chain.as_str()], |row| {
-                    Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, Vec<u8>>(2)?))
-                })
-                .optional()
+            // What somebody gave another type cannot be read below, and ends this chain only.
+            let stored = |row: &Row<'_>| {
+                let seq = row.get_ref(0)?.as_i64().map_or(0, uint);
+                Ok((seq, bytes(row, 1)?.to_vec(), bytes(row, 2)?.to_vec()))
+            };
+            statement.query_row([chain.as_str()], stored).optional()
         })
         .map_err(on_write)?;
     let Some((seq, hash, body)) = last else { return Ok(Walk::begin(chain.as_str())) };
-    let seq = uint(seq);
     let unreadable = |what| JournalError::Unreadable(Finding { chain: chain.as_str().to_owned(), seq, what });
     let hash = Digest(hash.try_into().map_err(|_| unreadable(Flaw::Hash))?);
     let (at, _) = chain::decode::<serde_json::Value>(chain.as_str(), seq, &body).map_err(unreadable)?;
@@ -117,17 +120,23 @@ pub(super) fn require_payloads(conn: &Connection, payloads: &[PayloadRef]) -> Re
     Ok(())
 }
 
+/// The ids of a component as they are kept.
+pub(super) fn joined(ids: &[CapabilityId]) -> String {
+    let names: Vec<&str> = ids.iter().map(CapabilityId::as_str).collect();
+    names.join(" ")
+}
+
 /// Keeps what is not kept yet, and says so in the system chain.
 pub(super) fn keep(conn: &Connection, at: Timestamp, kept: &Kept) -> Result<(), JournalError> {
     for Component { digest, ids, bytes, describe } in &kept.components {
         if sha256(bytes) != *digest {
             return Err(JournalError::WrongDigest { digest: *digest });
         }
-        let names: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
         let sql = "INSERT INTO components (digest, ids, bytes, describe) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
-        let values = params![digest.0, names.join(" "), bytes.as_ref(), describe];
+        let values = params![digest.0, joined(ids), bytes.as_ref(), describe];
         if conn.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map_err(on_write)? == 1 {
-            record(conn, at, SystemEvent::ComponentAdded { digest: *digest, ids: ids.clone() })?;
+            let describe = Some(sha256(describe.as_bytes()));
+            record(conn, at, SystemEvent::ComponentAdded { digest: *digest, ids: ids.clone(), describe })?;
         }
     }
     for PolicyText { digest, name, text } in &kept.policies {
@@ -143,13 +152,44 @@ pub(super) fn keep(conn: &Connection, at: Timestamp, kept: &Kept) -> Result<(), 
     Ok(())
 }
 
-/// The epoch of a run's owner.
-pub(super) fn epoch(conn: &Connection, run: &RunId) -> Result<u64, JournalError> {
-    conn.prepare_cached("SELECT epoch FROM runs WHERE run = ?")
-        .and_then(|mut statement| statement.query_row([run.as_str()], |row| row.get(0)).optional())
+/// Where a run is, as its row says it.
+pub(super) struct Position {
+    /// The epoch of its owner.
+    pub epoch: u64,
+    seq: u64,
+    head: Digest,
+}
+
+impl Position {
+    /// Refuses to go on from the end of a chain that is not the one that the row knows: events would be lost behind it.
+    pub fn agrees_with(&self, chain: &Chain, head: &Walk) -> Result<(), JournalError> {
+        let (seq, what) = match self.seq.cmp(&head.seq) {
+            // What stands after the end that the row knows is read before anybody builds on it.
+            Ordering::Less => return Ok(()),
+            Ordering::Equal if self.head == head.hash => return Ok(()),
+            Ordering::Equal => (0, Flaw::Row("head")),
+            Ordering::Greater => (head.seq + 1, Flaw::Missing),
+        };
+        Err(JournalError::Unreadable(Finding { chain: chain.as_str().to_owned(), seq, what }))
+    }
+}
+
+/// Where a run is.
+pub(super) fn position(conn: &Connection, run: &RunId) -> Result<Position, JournalError> {
+    let position =
+        |row: &Row<'_>| Ok(Position { epoch: uint(row.get(0)?), seq: uint(row.get(1)?), head: Digest(row.get(2)?) });
+    conn.prepare_cached("SELECT epoch, seq, head FROM runs WHERE run = ?")
+        .and_then(|mut statement| statement.query_row([run.as_str()], position).optional())
         .map_err(|error| on_row(run.as_str(), error, on_write))?
-        .map(uint)
         .ok_or_else(|| JournalError::UnknownRun { run: run.clone() })
+}
+
+/// The number of the event that was written last; 0 if there is none.
+pub(super) fn last(conn: &Connection) -> Result<u64, JournalError> {
+    conn.prepare_cached("SELECT max(id) FROM events")
+        .and_then(|mut statement| statement.query_row([], |row| row.get::<_, Option<i64>>(0)))
+        .map(|last| last.map_or(0, uint))
+        .map_err(on_write)
 }
 
 /// The runs that are not closed, oldest first.

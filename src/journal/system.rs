@@ -30,6 +30,9 @@ pub enum SystemEvent {
         digest: Digest,
         /// The capabilities that it provides.
         ids: Vec<CapabilityId>,
+        /// The digest of what it says of itself; none in journals from before that was recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        describe: Option<Digest>,
     },
     /// A run began or was closed: where its chain was then.
     RunHead {

@@ -2,11 +2,15 @@
 //!
 //! In this order, in one read transaction, so that writing may go on meanwhile:
 //!
-//! 1. the database's own full check, which compares tables and indexes;
-//! 2. the system chain from its first event, its heads noted in a temporary table on disk, and the kept bytes that it names;
-//! 3. every other chain from its first event: place, order, hash, time, form, payloads, the heads that the system chain
+//! 1. the database's own full check, which compares tables and indexes, and whether it ends where writing ended;
+//! 2. its tables, indexes, views and triggers against those that a journal is made with;
+//! 3. the system chain from its first event, its heads noted in a temporary table on disk, and the components and policies that it
+//!    names: bytes, names and descriptions;
+//! 4. every other chain from its first event: place, order, hash, time, form, payloads, the heads that the system chain
 //!    recorded for it, and its row in the table of runs;
-//! 4. what is left over: recorded heads and rows without their events.
+//! 5. what is left over: recorded heads and rows without their events, and what is kept and no event names.
+//!
+//! Where the database itself is damaged, the rest is looked at as far as it can be read.
 //!
 //! Bytes that were erased are a finding like bytes that were changed: the format has a mark for it, and no verb sets it.
 //!
@@ -19,11 +23,11 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::de::DeserializeOwned;
 
-use super::chain::{SYSTEM, Walk};
-use super::error::on_read;
+use super::chain::{GENESIS, SYSTEM, Walk};
+use super::error::{damage, on_read};
 use super::reader::{self, bytes};
-use super::store::{closing, int, uint};
-use super::{Finding, Flaw, JournalError, RunRow, SystemEvent};
+use super::store::{closing, int, joined, uint};
+use super::{Finding, Flaw, JournalError, RunRow, SystemEvent, schema};
 use crate::saga::RunState;
 use crate::saga::event::Event;
 use crate::types::{Digest, PayloadRef, RunId, Timestamp, sha256};
@@ -43,23 +47,37 @@ pub struct Verified {
     pub findings: Vec<Finding>,
 }
 
-pub(super) fn verify(conn: &mut Connection) -> Result<Verified, JournalError> {
+/// Verifies what `conn` reads; `known` events are known to have been written.
+pub(super) fn verify(conn: &mut Connection, known: u64) -> Result<Verified, JournalError> {
     let tx = conn.transaction().map_err(on_read)?;
-    let mut verifier = Verifier { conn: &tx, verified: Verified::default(), first: BTreeMap::new() };
-    verifier.database().map_err(on_read)?;
-    verifier.system().map_err(on_read)?;
-    verifier.runs().map_err(on_read)?;
-    verifier.left_over().map_err(on_read)?;
+    tx.execute_batch(
+        "CREATE TEMP TABLE heads (run TEXT, seq INTEGER, hash BLOB, at INTEGER, PRIMARY KEY (run, seq));
+         CREATE TEMP TABLE named (digest BLOB PRIMARY KEY);",
+    )
+    .map_err(on_read)?;
+    let mut verifier = Verifier { conn: &tx, known, verified: Verified::default(), first: BTreeMap::new() };
+    for part in [Verifier::database, Verifier::parts, Verifier::system, Verifier::runs, Verifier::left_over] {
+        if let Err(error) = part(&mut verifier) {
+            let damage = damage(&error).ok_or_else(|| on_read(error))?;
+            verifier.found(DATABASE, (0, Flaw::Database(damage)));
+        }
+    }
     let Verifier { mut verified, first, .. } = verifier;
     verified.findings = first.into_iter().map(|(chain, (seq, what))| Finding { chain, seq, what }).collect();
     Ok(verified)
 }
+
+/// What stands for a chain where the file itself is meant, and its tables.
+const DATABASE: &str = "database";
+const SCHEMA: &str = "schema";
 
 /// The first thing that is wrong with a chain, and where.
 type Fault = (u64, Flaw);
 
 struct Verifier<'conn> {
     conn: &'conn Connection,
+    /// How many events are known to have been written.
+    known: u64,
     verified: Verified,
     /// The first bad place of each chain.
     first: BTreeMap<String, Fault>,
@@ -124,16 +142,27 @@ impl Verifier<'_> {
     fn database(&mut self) -> rusqlite::Result<()> {
         let said: String = self.conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
         if said != "ok" {
-            self.found("database", (0, Flaw::Database(said)));
+            self.found(DATABASE, (0, Flaw::Database(said)));
+        }
+        let last: Option<i64> = self.conn.query_row("SELECT max(id) FROM events", [], |row| row.get(0))?;
+        let found = last.map_or(0, uint);
+        if found < self.known && !schema::is_backup(self.conn)? {
+            self.found(DATABASE, (0, Flaw::End { found, known: self.known }));
+        }
+        Ok(())
+    }
+
+    fn parts(&mut self) -> rusqlite::Result<()> {
+        let strange = schema::strange_parts(self.conn, schema::version(self.conn)?)?;
+        if !strange.is_empty() {
+            let all: Vec<String> = strange.iter().map(ToString::to_string).collect();
+            self.found(SCHEMA, (0, Flaw::Parts(all.join("; "))));
         }
         Ok(())
     }
 
     fn system(&mut self) -> rusqlite::Result<()> {
         let conn = self.conn;
-        conn.execute_batch(
-            "CREATE TEMP TABLE heads (run TEXT, seq INTEGER, hash BLOB, at INTEGER, PRIMARY KEY (run, seq))",
-        )?;
         let mut statement =
             conn.prepare("SELECT id, seq, body, hash FROM events WHERE chain = 'system' ORDER BY seq")?;
         let mut rows = statement.query([])?;
@@ -241,7 +270,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Finds recorded heads and rows whose events are not there.
+    /// Finds recorded heads and rows whose events are not there, and what is kept although no event says so.
     fn left_over(&mut self) -> rusqlite::Result<()> {
         let conn = self.conn;
         let mut statement = conn.prepare(
@@ -254,13 +283,24 @@ impl Verifier<'_> {
             let run = String::from_utf8_lossy(bytes(row, 0)?).into_owned();
             self.found(&run, (uint(row.get(1)?), Flaw::Missing));
         }
+        if self.first.contains_key(SYSTEM) {
+            return Ok(());
+        }
+        let mut statement = conn.prepare(
+            "SELECT digest FROM (SELECT digest FROM components UNION ALL SELECT digest FROM policies)
+             WHERE digest NOT IN (SELECT digest FROM temp.named) LIMIT 1",
+        )?;
+        if let Some(row) = statement.query([])?.next()? {
+            let digest = bytes(row, 0)?.try_into().map_or(GENESIS, Digest);
+            self.found(SYSTEM, (0, Flaw::Unnamed(digest)));
+        }
         Ok(())
     }
 }
 
-/// Notes a head, or looks at the kept bytes that the event names.
+/// Notes a head, or looks at what is kept because of the event.
 fn system_event(conn: &Connection, seq: u64, event: SystemEvent) -> rusqlite::Result<Option<Fault>> {
-    let (sql, digest) = match event {
+    let (digest, flaw) = match event {
         SystemEvent::RunHead { run, seq: head, hash, .. } => {
             conn.prepare_cached("INSERT OR REPLACE INTO temp.heads VALUES (?, ?, ?, ?)")?.execute(params![
                 run.as_str(),
@@ -271,16 +311,53 @@ fn system_event(conn: &Connection, seq: u64, event: SystemEvent) -> rusqlite::Re
             return Ok(None);
         }
         SystemEvent::Refused { .. } | SystemEvent::Adopted { .. } => return Ok(None),
-        SystemEvent::ComponentAdded { digest, .. } => ("SELECT bytes FROM components WHERE digest = ?", digest),
-        SystemEvent::PolicyLoaded { digest, .. } => ("SELECT text FROM policies WHERE digest = ?", digest),
+        SystemEvent::ComponentAdded { digest, ids, describe } => {
+            (digest, kept_component(conn, &digest, &joined(&ids), describe.as_ref())?)
+        }
+        SystemEvent::PolicyLoaded { digest, name } => (digest, kept_policy(conn, &digest, &name)?),
     };
-    let mut statement = conn.prepare_cached(sql)?;
+    conn.prepare_cached("INSERT OR IGNORE INTO temp.named VALUES (?)")?.execute([digest.0])?;
+    Ok(flaw.map(|flaw| (seq, flaw)))
+}
+
+/// Compares a kept component with what was recorded when it was added.
+fn kept_component(
+    conn: &Connection,
+    digest: &Digest,
+    ids: &str,
+    describe: Option<&Digest>,
+) -> rusqlite::Result<Option<Flaw>> {
+    let mut statement = conn.prepare_cached("SELECT bytes, ids, describe FROM components WHERE digest = ?")?;
     let mut rows = statement.query([digest.0])?;
-    let whole = match rows.next()? {
-        Some(row) => row.get_ref(0)? != ValueRef::Null && sha256(bytes(row, 0)?) == digest,
-        None => false,
+    let Some(row) = rows.next()?.filter(|row| is_whole(row, digest)) else {
+        return Ok(Some(Flaw::KeptChanged(*digest)));
     };
-    Ok((!whole).then_some((seq, Flaw::KeptChanged(digest))))
+    let same = [
+        ("ids", bytes(row, 1)? == ids.as_bytes()),
+        ("describe", describe.is_none_or(|said| bytes(row, 2).is_ok_and(|text| sha256(text) == *said))),
+    ];
+    Ok(differing(*digest, same))
+}
+
+/// Compares a kept policy with what was recorded when it was loaded.
+fn kept_policy(conn: &Connection, digest: &Digest, name: &str) -> rusqlite::Result<Option<Flaw>> {
+    let mut statement = conn.prepare_cached("SELECT text, name FROM policies WHERE digest = ?")?;
+    let mut rows = statement.query([digest.0])?;
+    let Some(row) = rows.next()?.filter(|row| is_whole(row, digest)) else {
+        return Ok(Some(Flaw::KeptChanged(*digest)));
+    };
+    Ok(differing(*digest, [("name", bytes(row, 1)? == name.as_bytes())]))
+}
+
+/// Whether the first column has the bytes of a digest.
+fn is_whole(row: &Row<'_>, digest: &Digest) -> bool {
+    let stored = row.get_ref(0).is_ok_and(|value| value != ValueRef::Null);
+    stored && bytes(row, 0).is_ok_and(|bytes| sha256(bytes) == *digest)
+}
+
+fn differing<const N: usize>(digest: Digest, columns: [(&'static str, bool); N]) -> Option<Flaw> {
+    let other = columns.into_iter().find(|(_, same)| !same);
+    other.map(|(column, _)| Flaw::KeptDiffers { digest, column })
 }
 
 impl RunWalk {

@@ -13,6 +13,7 @@ use super::book::Book;
 use super::chain::Chain;
 use super::error::on_write;
 use super::heads::{Heads, Known};
+use super::mark::Mark;
 use super::outbox::{self, Claim};
 use super::pending::Answer;
 use super::queue::Queue;
@@ -150,6 +151,9 @@ impl CrashPoints {
 
 pub(super) struct Writer {
     conn: Connection,
+    /// The database file, for errors.
+    path: PathBuf,
+    mark: Mark,
     queue: Arc<Queue>,
     targets: PathBuf,
     book: Book,
@@ -158,9 +162,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub fn new(conn: Connection, queue: Arc<Queue>, targets: PathBuf) -> Writer {
+    pub fn new(conn: Connection, path: PathBuf, mark: Mark, queue: Arc<Queue>, targets: PathBuf) -> Writer {
         let (book, heads) = Default::default();
-        Writer { conn, queue, targets, book, heads, crash: CrashPoints::from_environment() }
+        Writer { conn, path, mark, queue, targets, book, heads, crash: CrashPoints::from_environment() }
     }
 
     /// Writes until the queue is closed and empty. However it ends, nobody is left waiting.
@@ -216,11 +220,14 @@ impl Writer {
             if tx.total_changes() == before {
                 return tx.rollback().map_err(fatal);
             }
+            let last = store::last(&tx)?;
             self.crash.before();
             tx.commit().map_err(fatal)?;
+            self.mark.note(last);
             self.crash.after();
             Ok(())
-        })();
+        })()
+        .map_err(|error: JournalError| error.of(&self.path));
         if let Err(error) = &result {
             requests.for_each(|request| request.refuse(error.clone()));
         }
@@ -228,8 +235,13 @@ impl Writer {
     }
 }
 
+/// An error where a transaction begins, ends or is taken back: no table is named there, so only the file can be damaged.
 fn fatal(error: rusqlite::Error) -> JournalError {
-    JournalError::Fatal(error.to_string())
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    match error.sqlite_error_code() {
+        Some(DatabaseCorrupt | NotADatabase) => on_write(error),
+        _ => JournalError::Fatal(error.to_string()),
+    }
 }
 
 /// What the writer remembers, and the runs that were closed in this transaction.
@@ -287,12 +299,14 @@ fn apart<T>(
 ) -> Result<T, JournalError> {
     let say = |sql| tx.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map_err(fatal);
     say("SAVEPOINT request")?;
-    let done = work(tx);
-    if done.is_err() {
-        say("ROLLBACK TO request")?;
+    match work(tx) {
+        Ok(done) => say("RELEASE request").map(|_| done),
+        Err(error) => match say("ROLLBACK TO request").and_then(|_| say("RELEASE request")) {
+            // What ends all writing is told by what came first.
+            Err(then) if !error.is_fatal() => Err(then),
+            _ => Err(error),
+        },
     }
-    say("RELEASE request")?;
-    done
 }
 
 fn entry(head: &super::chain::Walk, event: &Event) -> Entry {

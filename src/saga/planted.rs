@@ -18,11 +18,13 @@ pub enum Bug {
     UndoOrder,
     /// Steps without an order between them may touch the same target.
     ConflictCheck,
+    /// What was lost with the machine is not taken into account.
+    LostWrites,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 7] = [
+    pub const ALL: [Bug; 8] = [
         Bug::IntentOrder,
         Bug::Fence,
         Bug::RecordInForce,
@@ -30,6 +32,7 @@ impl Bug {
         Bug::ApprovalConsumption,
         Bug::UndoOrder,
         Bug::ConflictCheck,
+        Bug::LostWrites,
     ];
 }
 

@@ -56,6 +56,8 @@ pub struct Touched {
     pub before: TargetState,
     /// After the last attempt that was not clean; none if such an attempt has no RESULT.
     pub after: Option<TargetState>,
+    /// Whether what was done to it may have been lost with the machine.
+    pub lost: bool,
 }
 
 /// One attempt that has an INTENT and no RESULT.
@@ -328,6 +330,51 @@ impl State {
         let others = others.filter(|step| !matches!(step.status, Status::Undone { .. }));
         let targets = others.flat_map(|step| step.touched.keys());
         targets.filter(|target| own.is_none_or(|own| !own.contains_key(target))).cloned().collect()
+    }
+
+    /// How each target should be found if everything that the run did to it is on disk: as the last step left it that touched it
+    /// and is not undone. Without those of which that is not known, or whose undo was begun.
+    pub fn left(&self) -> Vec<(StepIndex, &Target, &TargetState)> {
+        let mut last: BTreeMap<&Target, StepIndex> = BTreeMap::new();
+        for index in self.to_undo.values() {
+            let touched = self.steps.get(*index).into_iter().flat_map(|step| step.touched.keys());
+            last.extend(touched.map(|target| (target, *index)));
+        }
+        let left = |(target, index): (_, StepIndex)| {
+            let step = self.steps.get(index).filter(|step| step.open.is_none() && step.undo.attempts == 0)?;
+            Some((index, target, step.touched.get(target)?.after.as_ref()?))
+        };
+        last.into_iter().filter_map(left).collect()
+    }
+
+    /// Whether whoever takes the run over after the machine went down tells of a target that is found as `now`, and not as this
+    /// step [left](State::left) it: always if the step had succeeded and the run goes forward, since nothing may go on from it;
+    /// else if what is there was there before, so that the write was lost. Anything else is found where undoing compares.
+    pub fn tells_of_loss(&self, index: StepIndex, target: &Target, now: &TargetState) -> bool {
+        let succeeded = self.steps.get(index).is_some_and(|step| step.status == Status::Succeeded);
+        (self.phase == Phase::Forward && succeeded) || self.was_before(target, now)
+    }
+
+    /// Whether a target that is found as `now` is as this step left it, as far as that is known: or as it was before, if that write
+    /// may have been lost with the machine.
+    pub fn is_as_left(&self, step: &Step, target: &Target, now: &TargetState) -> bool {
+        step.touched.get(target).is_none_or(|touched| {
+            let as_left = touched.after.as_ref().is_none_or(|after| after == now);
+            as_left || (touched.lost && self.was_before(target, now))
+        })
+    }
+
+    /// Whether a target that is found as `now` is as it was before this step: or as before an earlier one that is undone after it, if
+    /// what both did may have been lost with the machine.
+    pub fn is_restored(&self, step: &Step, target: &Target, now: &TargetState) -> bool {
+        let touched = step.touched.get(target);
+        touched.is_some_and(|touched| touched.before == *now || (touched.lost && self.was_before(target, now)))
+    }
+
+    /// Whether a target was found in this state by a step that touched it and is not undone.
+    pub(in crate::saga) fn was_before(&self, target: &Target, now: &TargetState) -> bool {
+        let steps = self.to_undo.values().filter_map(|index| self.steps.get(*index));
+        { steps }.any(|step| step.touched.get(target).is_some_and(|touched| touched.before == *now))
     }
 
     /// Whether a step comes before another for sure.

@@ -781,7 +781,11 @@ fn a_target_that_was_lost_with_the_machine_makes_its_step_unclear_and_turns_the_
     run.push(owner(touched.before.clone()));
     assert!(matches!(run.state.steps[0].status, Status::Unclear(_)));
     // As before the step: nothing stands in the way of its undo.
-    assert_eq!(run.state.steps[0].touched[&target].after, Some(touched.before));
+    let state = &run.state;
+    let as_left = |now: &TargetState| state.is_as_left(&state.steps[0], &target, now);
+    assert!(as_left(&touched.before) && as_left(&touched.after.clone().unwrap()));
+    assert!(!as_left(&TargetState::Link { to: "somebody's".into() }));
+    assert!(state.is_restored(&state.steps[0], &target, &touched.before));
     assert!(matches!(run.next()[..], [Command::StartRollback(Cause::StepUnclear { .. })]), "{:?}", run.next());
     // A second step may have been due, and does not run.
     assert!(run.try_push(run.decision("b", Action::Allow)).is_ok());

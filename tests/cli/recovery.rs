@@ -5,11 +5,11 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStderr, Stdio};
 
 use redress::document::Source;
-use redress::engine::{Driven, Engine, Run, Submit, Submitted, SystemClock};
-use redress::journal::{Journal as _, RunFilter};
+use redress::engine::{Clock as _, Driven, Engine, Run, SimClock, Stop, Submit, Submitted, SystemClock};
+use redress::journal::{Journal as _, Left, Options, OwnerIdentity, RunFilter, SqliteJournal};
 use redress::saga::RunState;
 use redress::saga::event::Event;
-use redress::types::{Duration, Principal, RunId};
+use redress::types::{Duration, Principal, RunId, Timestamp};
 use redress::workflow::Workflow;
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
@@ -266,6 +266,76 @@ steps:
     assert_eq!(place.count(&run, |event| matches!(event, Event::Owner(_))), 2);
     assert_eq!(place.count(&run, |event| matches!(event, Event::Intent(_))), 2);
     assert_eq!(place.read("workspace/a"), "begin\nend\n");
+}
+
+/// What the end of the machine does to a run of which only the process was killed: what was noted without a sync is gone, and
+/// whoever takes it over comes from another boot.
+fn as_if_the_machine_had_gone_down(place: &Place, run: &RunId) {
+    std::fs::remove_file(place.path(format!(".redress/targets/{run}.jsonl"))).unwrap();
+    let journal = SqliteJournal::open_existing(&place.path(".redress/journal.db"), Options::default()).unwrap();
+    let row = journal.run(run).unwrap().unwrap();
+    let other = OwnerIdentity { id: "0-other".into(), boot: "another boot".into() };
+    journal.take_over(run, row.epoch, &other, Left::default(), Vec::new(), Timestamp(1)).wait().unwrap();
+}
+
+#[test]
+fn an_undo_after_the_machine_went_down_restores_what_nobody_noted_and_spares_what_an_unordered_step_changed() {
+    let place = with_test_capabilities();
+    for name in ["first", "second", "shared"] {
+        place.write(format!("workspace/{name}"), "old");
+    }
+    place.write(
+        "w.yaml",
+        "name: w
+steps:
+  - { name: begin, capability: io.fs.exists, inputs: { path: /workspace } }
+  - { name: other, capability: io.fs.write_file, depends_on: [begin], inputs: { path: /workspace/shared, content: theirs } }
+  - { name: then, capability: io.fs.write_file, depends_on: [other], inputs: { path: /workspace/go, content: go } }
+  - name: dies
+    capability: test.presume
+    depends_on: [begin]
+    inputs: { first: /workspace/first, second: /workspace/second, presumed: /workspace/shared, was: old, after: /workspace/go, until: /workspace/never }
+",
+    );
+    let mut owner = place.command(&["run", "w.yaml"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while std::fs::read(place.path("workspace/second")).unwrap() != b"new" {
+        assert!(owner.try_wait().unwrap().is_none(), "it ended before it began");
+        std::thread::yield_now();
+    }
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    let run = place.journal().runs(&RunFilter::default(), None, 1).unwrap().rows[0].run.clone();
+    as_if_the_machine_had_gone_down(&place, &run);
+
+    let recover = || {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            // The undo is tried five times, and a clock that leaps does not wait in between.
+            let engine = place.engine(SimClock::leaping(SystemClock.now()));
+            let driven = engine.take(&run).await.unwrap().drive(&Stop::default()).await.unwrap();
+            assert!(matches!(driven, Driven::Rest(_)), "{driven:?}");
+        });
+        place.redress(&["show", run.as_str(), "--json"]).exits(0).json()
+    };
+    let view = recover();
+    let step = |view: &serde_json::Value, name: &str| {
+        let steps = view["steps"].as_array().unwrap();
+        let step = steps.iter().find(|step| step["name"] == name).unwrap();
+        (step["state"].as_str().unwrap().to_owned(), step["error"]["code"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(view["state"], "STUCK", "{view}");
+    assert_eq!(step(&view, "dies"), ("UNDO_FAILED".into(), "not-granted".into()), "{view}");
+    // It is undone last, and the host found that nobody had changed it since.
+    assert_eq!(step(&view, "other"), ("UNDONE".into(), String::new()), "{view}");
+    // The note of the second file was lost: only the component knew of it.
+    for name in ["first", "second", "shared"] {
+        assert_eq!(place.read(format!("workspace/{name}")), "old", "{name}");
+    }
+    // Now that the other step is undone, nothing stands in the way any more.
+    let repair = ["repair", run.as_str(), "dies", "retry", "--reason", "r", "--as", "user:op", "--json"];
+    let view = place.redress(&repair).exits(3).json();
+    assert_eq!(step(&view, "dies").0, "UNDONE", "{view}");
+    assert!(!place.path("workspace/go").exists());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 #![cfg(feature = "host")]
 
 mod audit;
+mod damage;
 mod documents;
 mod project;
 mod runs;

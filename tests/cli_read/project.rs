@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use redress::journal::{
@@ -103,6 +103,10 @@ impl Project {
         fs::write(self.path(name), text).unwrap();
     }
 
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        command_in(self.0.path(), arguments)
+    }
+
     pub fn redress(&self, arguments: &[&str]) -> Said {
         run_in(self.0.path(), arguments)
     }
@@ -146,15 +150,23 @@ impl Project {
 }
 
 pub fn run_in(folder: &Path, arguments: &[&str]) -> Said {
-    let output = Command::new(env!("CARGO_BIN_EXE_redress"))
-        .args(arguments)
-        .current_dir(folder)
-        .env_clear()
-        .env("NO_COLOR", "1")
-        .output()
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    command_in(folder, arguments).output().unwrap().into()
+}
+
+fn command_in(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_redress"));
+    command.args(arguments).current_dir(folder).env_clear().env("NO_COLOR", "1");
+    command
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Said {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let Output { status, stdout, stderr } = output;
+        let (stdout, stderr) = (text(stdout), text(stderr));
+        let code = status.code().unwrap_or_else(|| panic!("{status}: {stdout}\n{stderr}"));
+        Said { code, stdout, stderr }
+    }
 }
 
 pub const COMPLETED: &str = r#"

@@ -113,7 +113,7 @@ impl Load {
 
     fn trace(&self, arguments: &[&str], crash: Option<Point>) -> Traced {
         let traced = trace(BINARY, arguments, &self.place.path(""), crash);
-        let Traced { calls, killed_at, code, text } = &traced;
+        let Traced { calls, killed_at, code, text, .. } = &traced;
         let command = arguments.join(" ");
         let mut log = self.log.lock().unwrap();
         let _ = writeln!(log, "$ redress {command} [{code:?}, {calls} calls, killed at {killed_at:?}]\n{text}");

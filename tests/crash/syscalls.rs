@@ -128,6 +128,45 @@ const ONCE: Workflow = Workflow {
     or_rolled_back: true,
 };
 
+/// Of two undos the first removes a file, and the second, which is declared, moves one into another folder.
+const UNDOS: &str = "name: undos
+steps:
+  - { name: over, capability: io.fs.write_file, inputs: { path: /work/bin, content: over } }
+  - name: away
+    capability: io.fs.write_file
+    inputs: { path: /work/away, content: away }
+    compensation: { capability: io.fs.move, inputs: { from: /work/away, to: /work/old/moved } }
+  - { name: made, capability: io.fs.write_file, inputs: { path: /work/made, content: made } }
+  - { name: last, capability: test.fail, inputs: {} }
+";
+
+#[test]
+fn what_an_undo_put_back_is_on_disk_before_anything_is_journaled_after_it() {
+    let place = Place::new(UNDOS);
+    let Traced { code, log, text, .. } = trace(BINARY, &["run", "workflow.yaml"], &place.path(""), None);
+    assert_eq!(code, Some(3), "{text}");
+    let work = place.path("work").canonicalize().unwrap();
+    let (work, old, bin) =
+        [work.clone(), work.join("old"), work.join("bin")].map(|path| path.display().to_string()).into();
+    let is_journal = |of: &[String]| of.iter().any(|path| path.ends_with("journal.db-wal"));
+    // What comes after the first file is removed is done by undos.
+    let begin = log.iter().position(|(name, of)| name.starts_with("unlink") && of.contains(&work)).unwrap();
+    let mut synced = 0;
+    for (at, (name, of)) in log.iter().enumerate().skip(begin) {
+        let changes =
+            ["unlink", "rename", "write", "pwrite", "ftruncate"].iter().any(|change| name.starts_with(change));
+        for path in of.iter().filter(|path| changes && [&work, &old, &bin].contains(path)) {
+            let rest = log[at..].iter();
+            let mut until_journal = rest.take_while(|(name, of)| !(name.contains("write") && is_journal(of)));
+            let sync =
+                until_journal.any(|(name, of)| name.starts_with("f") && name.ends_with("sync") && of.contains(path));
+            assert!(sync, "call {at}, {name} of {path}, was not synced before the journal went on: {:#?}", &log[at..]);
+            synced += 1;
+        }
+    }
+    assert!(synced >= 4, "{synced}: {:#?}", &log[begin..]);
+}
+
 #[test]
 fn a_run_that_succeeds_comes_to_the_same_end_after_a_crash_at_any_system_call() {
     sweep(&SUCCESS);
@@ -183,7 +222,8 @@ fn play(workflow: &Workflow, crashes: &[Point]) -> Result<Played, String> {
             return Err(format!("it never comes to rest\n{log}"));
         }
         let arguments: Vec<&str> = command.iter().map(String::as_str).collect();
-        let Traced { calls: made, killed_at: at, code, text } = trace(BINARY, &arguments, &place.path(""), next);
+        let traced = trace(BINARY, &arguments, &place.path(""), next);
+        let Traced { calls: made, killed_at: at, code, text, .. } = traced;
         log += &format!("$ redress {} [{code:?}, {made} calls, killed at {at:?}]\n{text}", command.join(" "));
         calls[killed_at.len()] += made;
         if let (Some(point), Some(at)) = (next, at) {

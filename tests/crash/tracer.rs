@@ -49,6 +49,8 @@ pub struct Traced {
     pub killed_at: Option<String>,
     /// Its exit code; 137 if a signal ended it.
     pub code: Option<i32>,
+    /// Its calls that change files, in order: the name of each, and the files and folders that it was given open.
+    pub log: Vec<(String, Vec<String>)>,
     /// What it wrote to stdout and stderr.
     pub text: String,
 }
@@ -67,10 +69,16 @@ pub fn trace(program: &str, arguments: &[&str], dir: &Path, crash: Option<Point>
         .unwrap();
     let Output { status, stdout, stderr } = output;
     let text = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-    let line = fs::read_to_string(report.path()).unwrap();
-    let (calls, at) = line.trim().split_once(' ').unwrap_or_else(|| panic!("the tracer failed: {text}"));
+    let report = fs::read_to_string(report.path()).unwrap();
+    let mut lines = report.lines();
+    let first = lines.next().and_then(|line| line.split_once(' '));
+    let (calls, at) = first.unwrap_or_else(|| panic!("the tracer failed: {text}"));
     let killed_at = (at != "-").then(|| at.to_owned());
-    Traced { calls: calls.parse().unwrap(), killed_at, code: status.code(), text }
+    let call = |line: &str| {
+        let mut words = line.split(' ').map(str::to_owned);
+        (words.next().unwrap_or_default(), words.collect())
+    };
+    Traced { calls: calls.parse().unwrap(), killed_at, code: status.code(), log: lines.map(call).collect(), text }
 }
 
 /// It is a package of its own: its features would make every dependency of this one be built once more.
@@ -108,6 +116,8 @@ fn a_traced_program_dies_right_before_or_right_after_the_call_that_was_chosen() 
         }
     }
     let (shell, file) = at(Side::Before, 5);
+    let log: Vec<(&str, bool)> = shell.log.iter().map(|(name, of)| (name.as_str(), of[0].ends_with("/file"))).collect();
+    assert_eq!(log, [("openat", false), ("write", true), ("openat", false), ("write", true)]);
     assert_eq!((shell.killed_at, shell.calls, shell.code), (None, 4, Some(0)));
     assert_eq!(file.as_deref(), both);
 }

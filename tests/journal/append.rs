@@ -68,6 +68,7 @@ fn a_failing_append_leaves_its_neighbours_in_the_same_commit() {
     assert_eq!(kinds(&journal, &one), ["RUN_SUBMITTED", "OWNER", "SEALED"]);
     assert_eq!(kinds(&journal, &two), ["RUN_SUBMITTED", "OWNER"]);
     assert_eq!(kinds(&journal, &three), ["RUN_SUBMITTED", "OWNER", "SEALED"]);
+    home.sql().execute_batch("DROP TRIGGER refuse").unwrap();
     assert_eq!(journal.verify().unwrap().findings, []);
 }
 
@@ -391,6 +392,7 @@ fn a_transaction_that_the_database_ended_is_fatal_for_all_who_shared_it() {
     assert!(pending.wait().unwrap_err().is_fatal());
     assert!(lazy_one.wait().unwrap_err().is_fatal());
     assert_eq!(journal.head(&one).unwrap(), Some(2));
+    home.sql().execute_batch("DROP TRIGGER refuse").unwrap();
     assert_eq!(home.open().verify().unwrap().findings, []);
 }
 

@@ -66,8 +66,6 @@ fn a_backup_is_not_written_before_somebody_adopts_it_with_a_reason() {
     assert_eq!(journal.verify().unwrap().findings, []);
     // It is no backup any more.
     drop(journal);
-    assert!(matches!(
-        SqliteJournal::adopt(&to, &user(), "again", Timestamp(100)),
-        Err(JournalError::NotAJournal { .. })
-    ));
+    let again = SqliteJournal::adopt(&to, &user(), "again", Timestamp(100));
+    assert_eq!(again, Err(JournalError::NotABackup { path: to }));
 }

@@ -5,6 +5,7 @@
 
 mod append;
 mod backup;
+mod damage;
 mod due;
 mod opening;
 mod outbox;

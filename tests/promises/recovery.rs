@@ -1,8 +1,9 @@
 use redress::engine::EngineError;
 use redress::journal::{Journal, Left};
 use redress::saga::RunState;
+use redress::saga::event::Verb;
 
-use crate::world::{ALLOW, World, is, step};
+use crate::world::{ALLOW, World, code, is, step};
 
 #[tokio::test]
 async fn a_run_is_never_taken_from_an_owner_that_lives() {
@@ -148,4 +149,80 @@ async fn a_file_that_somebody_changed_while_the_machine_was_down_is_left_alone()
     world.write("a", "theirs");
     is(&world.resume(&run).await, RunState::Stuck);
     assert_eq!((world.read("a").as_deref(), world.read("b")), (Some("theirs"), None));
+}
+
+/// The first step is undone last, and the undo of the last one fails as long as `flag` is there.
+const TURNS_BACK: &str = r#"
+name: turns-back
+steps:
+  - { name: a, capability: io.fs.write_file, inputs: { path: /work/a, content: new } }
+  - { name: again, capability: io.fs.append_file, inputs: { path: /work/a, content: er } }
+  - { name: made, capability: io.fs.write_file, inputs: { path: /work/made, content: made } }
+  - { name: b, capability: test.failing_undo, inputs: { path: /work/b, content: x, flag: /work/flag } }
+  - { name: last, capability: test.fail, inputs: {} }
+"#;
+
+/// A run that is rolling back when the machine goes down: nothing of it is undone yet but its last step, whose undo waits for an
+/// operator. Then `lose` does to the files what the end of the machine does.
+async fn rolling_back_when_the_machine_went_down(lose: impl FnOnce(&World)) -> (World, redress::engine::RunView) {
+    let world = World::new(ALLOW);
+    world.write("a", "a");
+    world.write("flag", "");
+    let view = world.run(TURNS_BACK).await;
+    is(&view, RunState::Stuck);
+    let states = ["a", "again", "made"].map(|name| step(&view, name).state.as_str().to_owned());
+    assert_eq!(states, ["SUCCEEDED"; 3], "they wait for the undo of what builds on them");
+    let row = world.journal.run(&view.run).unwrap().unwrap();
+    let other = redress::journal::OwnerIdentity { id: "0-other".into(), boot: "another boot".into() };
+    let at = redress::types::Timestamp(1);
+    world.journal.take_over(&view.run, row.epoch, &other, Left::default(), Vec::new(), at).wait().unwrap();
+    lose(&world);
+    std::fs::remove_file(world.path("flag")).unwrap();
+    world.operate(&view.run, Verb::RepairRetry { component: None }, Some("b")).unwrap();
+    let world = world.restart(ALLOW);
+    let view = world.resume(&view.run).await;
+    (world, view)
+}
+
+#[tokio::test]
+async fn writes_that_were_lost_while_a_run_rolled_back_are_no_change_by_somebody_else() {
+    // All of them: then nothing is left that cutting off what was appended could work on. Or the last one, or none of one file.
+    for (a, made) in [("a", None), ("new", None), ("newer", None), ("a", Some("made"))] {
+        let (world, view) = rolling_back_when_the_machine_went_down(|world| {
+            world.write("a", a);
+            if made.is_none() {
+                std::fs::remove_file(world.path("made")).unwrap();
+            }
+        })
+        .await;
+        is(&view, RunState::RolledBack);
+        for name in ["a", "again", "made", "b"] {
+            assert_eq!((step(&view, name).state.as_str(), step(&view, name).checked), ("UNDONE", true), "{a}: {name}");
+        }
+        assert_eq!((world.read("a").as_deref(), world.read("made"), world.read("b")), (Some("a"), None, None));
+    }
+}
+
+#[tokio::test]
+async fn what_somebody_wrote_while_the_machine_was_down_is_left_alone_by_a_run_that_rolls_back() {
+    let (world, view) = rolling_back_when_the_machine_went_down(|world| world.write("made", "theirs")).await;
+    is(&view, RunState::Stuck);
+    assert_eq!((step(&view, "made").state.as_str(), code(&view, "made").as_str()), ("UNDO_FAILED", "changed_since"));
+    assert_eq!((world.read("made").as_deref(), world.read("b")), (Some("theirs"), None));
+}
+
+#[tokio::test]
+async fn a_run_that_was_not_restarted_takes_what_is_as_before_for_a_change_by_somebody_else() {
+    let world = World::new(ALLOW);
+    world.write("a", "a");
+    world.write("flag", "");
+    let view = world.run(TURNS_BACK).await;
+    // Nothing was lost in between: somebody put it back, and may have a reason.
+    world.write("a", "a");
+    std::fs::remove_file(world.path("flag")).unwrap();
+    world.operate(&view.run, Verb::RepairRetry { component: None }, Some("b")).unwrap();
+    let world = world.restart(ALLOW);
+    let view = world.resume(&view.run).await;
+    is(&view, RunState::Stuck);
+    assert_eq!(code(&view, "again"), "changed_since");
 }

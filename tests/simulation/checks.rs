@@ -265,6 +265,13 @@ fn decided_again(scene: &Scene, entries: &[Entry], state: &State) -> Moved {
     Ok(())
 }
 
+/// Whether an undo was kept from changing what its step is not known to have touched.
+pub fn was_held(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| {
+        matches!(&entry.event, Event::UndoResult(r) if r.error.as_ref().is_some_and(|e| e.code == code::NOT_GRANTED))
+    })
+}
+
 /// I4 and *never over later work*.
 fn world_is_right(scene: &Scene, state: &State, entries: &[Entry]) -> Moved {
     let world = &scene.world;
@@ -284,6 +291,9 @@ fn world_is_right(scene: &Scene, state: &State, entries: &[Entry]) -> Moved {
                 )
             })?;
         }
+        ensure(shown != RunState::Completed || !world.lost[file], || {
+            format!("COMPLETED, and what was written to file {file} was lost with the machine")
+        })?;
         let checked = state.steps.iter().all(|step| !matches!(step.status, Status::Undone { checked: false }));
         if shown == RunState::RolledBack && checked && !strangers {
             ensure(world.files[file] == world.initial[file], || {
@@ -295,12 +305,10 @@ fn world_is_right(scene: &Scene, state: &State, entries: &[Entry]) -> Moved {
     // (Of two steps without an order on one file, one that has not come to that file yet may try to restore it, and is held to
     // what it touched; and what an irreversible step left is in the way of those before it.)
     let irreversible = |step: &Step| step.spec.effect == EffectKind::Irreversible && step.order.is_some();
-    let undisturbed = !strangers && !scene.undo_failed && !state.steps.iter().any(|step| irreversible(step));
+    let undisturbed =
+        !strangers && !scene.undo_failed && !scene.torn && !state.steps.iter().any(|step| irreversible(step));
     if shown == RunState::Stuck && undisturbed {
-        let held = entries.iter().any(|entry| {
-            matches!(&entry.event, Event::UndoResult(r) if r.error.as_ref().is_some_and(|e| e.code == code::NOT_GRANTED))
-        });
-        ensure(held, || "reverse order: nobody interfered, no undo failed, and the run is STUCK".into())?;
+        ensure(was_held(entries), || "reverse order: nobody interfered, no undo failed, and the run is STUCK".into())?;
     }
     let all_clean = state.steps.iter().all(|step| step.order.is_none());
     if all_clean && !strangers {

@@ -55,8 +55,10 @@ macro_rules! faults {
 faults! {
     /// The process dies; what was not committed is lost, also a commit that was under way.
     Crash "crash",
-    /// The machine goes down: also what was written and not synced is lost.
+    /// The machine goes down: also what was noted and not synced is lost.
     MachineDies "machine-dies",
+    /// The machine goes down, and with it what was written to files and not synced.
+    LostWrites "lost-writes",
     /// A commit fails, and the process stops.
     CommitError "commit-error",
     /// A process is taken for dead, and goes on.

@@ -41,6 +41,8 @@ pub struct Scene {
     pub undo_failed: bool,
     /// Whether an undo changed a file that its step is not known to have touched.
     pub strayed: bool,
+    /// Whether the machine went down and left a file as it was between two effects.
+    pub torn: bool,
     pub story: Option<String>,
     requests: u64,
 }
@@ -66,6 +68,7 @@ impl Scene {
             quiet: false,
             undo_failed: false,
             strayed: false,
+            torn: false,
             story: None,
             requests: 0,
         }
@@ -122,6 +125,8 @@ pub struct Undoing {
     planned: bool,
     /// It changed a file that the step is not known to have touched.
     strayed: bool,
+    /// The files that it changed.
+    changed: BTreeSet<usize>,
     before: BTreeMap<Target, TargetState>,
     others: Vec<Target>,
     again: bool,
@@ -270,6 +275,7 @@ impl Process {
                     todo: Vec::new(),
                     planned: false,
                     strayed: false,
+                    changed: BTreeSet::new(),
                     before,
                     others: self.state.targets_of_others(step),
                     again: at.undo.attempts > 0 || !at.after_states_known(),
@@ -277,7 +283,12 @@ impl Process {
                 };
                 self.tasks.insert(step, Task::Undo(task));
             }
-            Command::Close(closed) => self.append_carefully(scene, Event::RunClosed(closed)),
+            Command::Close(closed) => {
+                // W4: before the end is told, all of it is on disk.
+                let touched = self.state.steps.iter().flat_map(|step| step.touched.keys());
+                touched.for_each(|target| scene.world.sync(file_of(target)));
+                self.append_carefully(scene, Event::RunClosed(closed));
+            }
             Command::WaitUntil(_) => {}
         }
         Ok(())
@@ -557,7 +568,7 @@ impl Process {
         step.touched.iter().find_map(|(target, touched)| {
             let now = state(scene.world.files[file_of(target)]);
             let after = touched.after.as_ref()?;
-            (now != *after).then(|| format!("{target} was left as {after}, and is {now}"))
+            (!self.state.is_as_left(step, target, &now)).then(|| format!("{target} was left as {after}, and is {now}"))
         })
     }
 
@@ -572,6 +583,9 @@ impl Process {
         let failed = undo.cancelled || scene.strikes(Fault::UndoFails, 6);
         scene.undo_failed |= failed;
         if failed || undo.todo.is_empty() {
+            // What an undo put back is on disk before that is told.
+            let files: Vec<usize> = undo.before.keys().map(file_of).chain(undo.changed.iter().copied()).collect();
+            files.into_iter().for_each(|file| scene.world.sync(file));
             let failure = failed.then(|| match (undo.cancelled, scene.dice.once_in(4)) {
                 (true, _) => Failure::new(code::INTERRUPTED, "interrupted"),
                 (false, true) => Failure::new(code::NOT_SETTLED, "not yet"),
@@ -609,6 +623,7 @@ impl Process {
             let durable = scene.journal.durable.len();
             scene.tell(|| format!("  file {file} becomes {to:?} by the undo of {index}"));
             scene.world.change(By::Undo { step: index, attempt: undo.attempt }, file, to, durable);
+            undo.changed.insert(file);
         }
         self.tasks.insert(index, Task::Undo(undo));
         Ok(())
@@ -617,7 +632,9 @@ impl Process {
     fn verified(&self, scene: &Scene, step: &Step, undo: &Undoing) -> Event {
         let held = step.targets_known || (undo.attempt == 1 && !undo.strayed);
         let compared = undo.before.iter().filter(|(_, before)| !matches!(before, TargetState::Unknown { .. }));
-        let wrong = { compared }.find(|(target, before)| state(scene.world.files[file_of(target)]) != **before);
+        let is_wrong =
+            |target: &Target| !self.state.is_restored(step, target, &state(scene.world.files[file_of(target)]));
+        let wrong = { compared }.find(|(target, _)| is_wrong(target));
         let held = held && undo.before.values().all(|before| !matches!(before, TargetState::Unknown { .. }));
         match wrong {
             Some((target, before)) => {

@@ -3,21 +3,29 @@
 use std::fmt::Write as _;
 
 use redress::saga::event::{
-    Entry, Event, Mode, Operator, Owner, RunSubmitted, Sealed, StepSpec, StepSubmitted, TargetNote, Verb, Vote,
+    Entry, Event, LostTarget, Mode, Operator, Owner, RunSubmitted, Sealed, StepSpec, StepSubmitted, TargetNote, Verb,
+    Vote,
 };
-use redress::saga::{Author, Phase, RunState, Status, fold};
-use redress::types::{CapabilityId, Duration, EffectKind, Retry, Risk, RunId, StepName, Timestamp};
+use redress::saga::{Author, Phase, RunState, State, Status, Step, StepIndex, fold};
+use redress::types::{
+    CapabilityId, Duration, EffectKind, Retry, Risk, RunId, StepName, Target, TargetState, Timestamp,
+};
 
 use crate::checks;
 use crate::config::{Config, Dice, Fault};
 use crate::process::{Moved, Process, RISK, Scene, is_settled, principal};
-use crate::world::{Content, FILES, Script, World};
+use crate::world::{Content, FILES, Script, World, file_of, state, target};
 
 /// How a simulated run ended.
 #[derive(Clone, Debug)]
 pub struct End {
     pub state: RunState,
     pub files: [Content; FILES],
+    pub initial: [Content; FILES],
+    /// Whether a file was left as it was between two effects.
+    pub torn: bool,
+    /// Whether an undo was kept from changing what its step had not touched.
+    pub held: bool,
     pub moves: u64,
 }
 
@@ -144,7 +152,9 @@ impl Sim {
             return Err(format!("I3: the run stays {}", shown.as_str()));
         }
         checks::at_rest(&self.scene, &state)?;
-        Ok(End { state: shown, files: self.scene.world.files, moves: self.moves })
+        let (World { files, initial, .. }, torn) = (&self.scene.world, self.scene.torn);
+        let held = checks::was_held(&self.scene.journal.durable);
+        Ok(End { state: shown, files: *files, initial: *initial, torn, held, moves: self.moves })
     }
 
     fn any_move(&mut self) -> Moved {
@@ -161,10 +171,7 @@ impl Sim {
                 return self.die(false);
             }
             if self.scene.strikes(Fault::MachineDies, 60) {
-                self.scene.journal.noted.clear();
-                self.scene.journal.boots += 1;
-                self.zombies.clear();
-                return self.die(false);
+                return self.machine_dies();
             }
             if self.scene.strikes(Fault::LostOwner, 50) && self.owner.is_some() {
                 return self.lose();
@@ -288,6 +295,29 @@ impl Sim {
         Ok(())
     }
 
+    /// The machine goes down: all processes die, and what was not synced is lost or not, for each file apart.
+    fn machine_dies(&mut self) -> Moved {
+        self.scene.journal.noted.clear();
+        self.scene.journal.boots += 1;
+        self.zombies.clear();
+        self.die(false)?;
+        if !self.scene.strikes(Fault::LostWrites, 1) {
+            return Ok(());
+        }
+        for file in self.scene.world.lose(&mut self.scene.dice) {
+            let now = state(self.scene.world.files[file]);
+            self.scene.tell(|| format!("  file {file} is {now} again"));
+            // What lies between two effects of one step is a state that nobody has seen.
+            let known = |step: &Step| {
+                let touched = step.touched.get(&target(file));
+                touched
+                    .is_none_or(|touched| touched.before == now || touched.after.as_ref().is_none_or(|it| *it == now))
+            };
+            self.scene.torn |= !self.scene.journal.folded.as_ref().is_some_and(|run| run.steps.iter().all(known));
+        }
+        Ok(())
+    }
+
     /// The process is taken for dead and goes on: what of it has an INTENT is stopped, what has none tries to get one.
     fn lose(&mut self) -> Moved {
         if let Some(zombie) = self.owner.take() {
@@ -326,12 +356,27 @@ impl Sim {
         let open = |note: &&TargetNote| state.has_open_attempt(&note.step, note.attempt);
         let noted: Vec<TargetNote> = self.scene.journal.noted.iter().filter(open).cloned().collect();
         let boot = format!("b{}", self.scene.journal.boots);
-        let owner = Owner { noted, ..Owner::new(epoch, format!("p{epoch}"), boot) };
+        let lost = self.lost(&state, &boot);
+        let owner = Owner { noted, lost, ..Owner::new(epoch, format!("p{epoch}"), boot) };
         self.scene.journal.push(Timestamp(self.scene.now), Event::Owner(owner))?;
         let state = fold(&self.scene.journal.durable).map_err(|illegal| illegal.to_string())?;
         self.scene.tell(|| format!("process {epoch} takes the run"));
         self.owner = Some(Process::new(state, epoch));
         Ok(())
+    }
+
+    /// What is to be told of files that are not as their steps left them.
+    fn lost(&self, run: &State, boot: &str) -> Vec<LostTarget> {
+        if run.phase == Phase::Closed || run.owner.as_ref().is_some_and(|owner| owner.boot == boot) {
+            return Vec::new();
+        }
+        let lost = |(index, target, after): (StepIndex, &Target, &TargetState)| {
+            let now = state(self.scene.world.files[file_of(target)]);
+            let told = now != *after && run.tells_of_loss(index, target, &now);
+            let step = run.steps[index].spec.name.clone();
+            told.then(|| LostTarget { step, target: target.clone(), now })
+        };
+        run.left().into_iter().filter_map(lost).collect()
     }
 
     /// Another process appends, if it is legal.

@@ -37,22 +37,59 @@ pub struct World {
     pub ours: [Content; FILES],
     /// What somebody else left in a file, if it is another thing than the run left: no undo may replace it.
     pub theirs: [Option<Content>; FILES],
+    /// Whether a file is not as the run left it last, because the machine went down before that was on disk.
+    pub lost: [bool; FILES],
+    /// What a file was since it was synced last, oldest first: after the machine went down it may be any of them.
+    unsynced: [Vec<Content>; FILES],
 }
 
 impl World {
     pub fn new(dice: &mut Dice) -> World {
         let files = std::array::from_fn(|file| dice.once_in(2).then_some(1_000 + file as u64));
-        World { files, initial: files, ledger: Vec::new(), ours: files, theirs: [None; FILES] }
+        World {
+            files,
+            initial: files,
+            ledger: Vec::new(),
+            ours: files,
+            theirs: [None; FILES],
+            lost: [false; FILES],
+            unsynced: files.map(|content| vec![content]),
+        }
     }
 
     pub fn change(&mut self, by: By, file: usize, to: Content, durable: usize) {
         self.files[file] = to;
+        self.unsynced[file].push(to);
+        self.lost[file] = false;
         match by {
-            By::Stranger => self.theirs[file] = (to != self.ours[file]).then_some(to),
+            By::Stranger => {
+                self.theirs[file] = (to != self.ours[file]).then_some(to);
+                self.sync(file);
+            }
             By::Execute { .. } => (self.ours[file], self.theirs[file]) = (to, None),
             By::Undo { .. } => self.ours[file] = to,
         }
         self.ledger.push(Change { by, file, durable });
+    }
+
+    /// A file is on disk as it is.
+    pub fn sync(&mut self, file: usize) {
+        self.unsynced[file] = vec![self.files[file]];
+    }
+
+    /// The machine goes down: of each file the writes from some point on are lost. The files that are not as they were.
+    pub fn lose(&mut self, dice: &mut Dice) -> Vec<usize> {
+        let mut lost = Vec::new();
+        for file in 0..FILES {
+            let kept = self.unsynced[file][dice.index(self.unsynced[file].len())];
+            if kept != self.files[file] {
+                lost.push(file);
+                self.lost[file] = true;
+                (self.files[file], self.ours[file]) = (kept, kept);
+            }
+            self.sync(file);
+        }
+        lost
     }
 }
 

@@ -143,7 +143,8 @@ pub struct Owner {
     /// What was noted of the further targets of the attempts that are over now: they have no RESULT to say it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub noted: Vec<TargetNote>,
-    /// Targets of steps that had succeeded, and that are not as their step left them since the machine went down.
+    /// Targets that are not as their steps left them since the machine went down: of steps that had succeeded while the run goes
+    /// forward, and of any other if the target is as it was before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub lost: Vec<LostTarget>,
     /// Whether the run comes from a backup that was adopted: what was open in it may have gone on elsewhere.

@@ -270,10 +270,10 @@ pub(super) fn count_in(
             false => TargetState::Unknown { error: "an attempt that died with the machine may have changed it".into() },
         };
         match step.touched.get_mut(&target) {
-            Some(touched) => touched.after = after,
+            Some(touched) => (touched.after, touched.lost) = (after, false),
             None => {
                 let before = first();
-                step.touched.insert(target, Touched { before, after });
+                step.touched.insert(target, Touched { before, after, lost: false });
             }
         }
     }

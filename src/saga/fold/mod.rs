@@ -17,6 +17,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::event::{Entry, Event, LostTarget, Mode, Owner, StepSubmitted, UNKNOWN_BOOT};
+use super::planted::{self, Bug};
 use super::state::{MAX_DEATHS, Phase, State, Status, Step, StepIndex};
 use crate::types::{Failure, Retry, StepName, code};
 use forward::count_in;
@@ -246,7 +247,12 @@ impl State {
         }
         for index in std::mem::take(&mut self.open) {
             self.die(index, event)?;
-            self.step_mut(index)?.targets_known &= same_boot && !event.adopted;
+            if !same_boot || event.adopted {
+                let step = self.step_mut(index)?;
+                step.targets_known = false;
+                // It may have changed what earlier attempts did.
+                step.touched.values_mut().for_each(|touched| touched.after = None);
+            }
         }
         for index in self.to_undo.values() {
             if let Some(step) = self.steps.get_mut(*index).filter(|step| step.undo.open.is_some()) {
@@ -270,29 +276,43 @@ impl State {
     }
 
     fn may_be_lost(&self, lost: &LostTarget) -> Check {
-        self.forward()?;
+        ensure(self.phase != Phase::Closed, || "the run has ended, and its files are on disk".into())?;
         let (_, step) = self.find(&lost.step)?;
-        ensure(step.status == Status::Succeeded, || format!("`{}` has not succeeded", lost.step))?;
         let touched = step.touched.get(&lost.target);
         let left = touched.ok_or_else(|| format!("`{}` did not touch `{}`", lost.step, lost.target))?;
         ensure(left.after.as_ref().is_some_and(|after| *after != lost.now), || {
             format!("`{}` is as `{}` left it", lost.target, lost.step)
-        })
+        })?;
+        let succeeded = self.phase == Phase::Forward && step.status == Status::Succeeded;
+        let compared = step.undo.attempts == 0 && self.was_before(&lost.target, &lost.now);
+        ensure(succeeded || compared, || format!("`{}` cannot have lost it", lost.step))
     }
 
-    /// A step had succeeded, and the machine went down before what it did was on disk, or somebody else was there since: the run
-    /// turns back. A target that is as it was before counts as left so; any other will be found to be changed since.
+    /// The machine went down before what a step did was on disk, or somebody else was there since. If the run was going on from
+    /// the step, it turns back. Where the target is as it was before the step, or before an earlier one, nothing stands in the way of
+    /// undoing them: that brings it back to what it is. Any other state will be found to be a change since.
     fn lose(&mut self, lost: &LostTarget) -> Check {
-        let (index, _) = self.find(&lost.step)?;
+        if planted::is(Bug::LostWrites) {
+            return Ok(());
+        }
+        let (index, step) = self.find(&lost.step)?;
+        let turns_back = self.phase == Phase::Forward && step.status == Status::Succeeded;
+        let was_before = self.was_before(&lost.target, &lost.now);
+        if was_before {
+            let touching = self.to_undo.values().copied().collect::<Vec<_>>();
+            for other in touching {
+                if let Some(touched) = self.step_mut(other)?.touched.get_mut(&lost.target) {
+                    touched.lost = true;
+                }
+            }
+        }
         let step = self.step_mut(index)?;
+        if !turns_back {
+            return Ok(());
+        }
         let why =
             format!("the machine went down, and `{}` is not as the step left it: it is now {}", lost.target, lost.now);
         let failure = Failure::new(code::HOST_DIED, why);
-        if let Some(touched) = step.touched.get_mut(&lost.target)
-            && touched.before == lost.now
-        {
-            touched.after = Some(lost.now.clone());
-        }
         step.unclear = Some(failure.clone());
         step.status = Status::Unclear(failure);
         self.failed.get_or_insert(index);

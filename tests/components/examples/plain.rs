@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use redress_guest::serde_json::{Value, json};
-use redress_guest::{Call, Capability, Effect, Failure, context};
+use redress_guest::{Call, Capability, Effect, Failure, context, undo};
 use test_guests::{Input, append_line, capability, nothing, prepare, pure, retryable, reversible, save, write};
 
 fn capabilities() -> Vec<Capability> {
@@ -15,6 +15,7 @@ fn capabilities() -> Vec<Capability> {
         reversible("test.count_idem", count),
         reversible("test.slow", slow),
         reversible("test.until", until),
+        Capability { idempotent: false, ..reversible("test.presume", presume) },
         capability("test.irreversible", Effect::Irreversible, only_write, nothing),
         reversible("test.write", save_and_write),
         pure("test.echo", |call| Ok(Input::of(&call.input).0)),
@@ -67,6 +68,26 @@ fn until(call: &Call) -> Result<Value, Failure> {
     }
     append_line(input.text("path"), "end")?;
     Ok(json!({ "path": input.text("path") }))
+}
+
+/// `{first, second, presumed, was, after, until}`: waits until the file `after` is there; saves how the first two files are, and that
+/// the file `presumed` was `was`; writes `new` into the first two, and waits until the file `until` is there.
+fn presume(call: &Call) -> Result<Value, Failure> {
+    let input = Input::of(&call.input);
+    let wait = |name| {
+        while !fs::exists(input.text(name)).unwrap_or(false) {
+            sleep(Duration::from_millis(5));
+        }
+    };
+    wait("after");
+    let mut files = vec![json!([input.text("presumed"), input.text("was").as_bytes()])];
+    files.extend(["first", "second"].map(|name| json!([input.text(name), fs::read(input.text(name)).ok()])));
+    undo::save(json!(files).to_string().as_bytes()).map_err(|reason| Failure::new("undo-refused", reason))?;
+    for name in ["first", "second"] {
+        write(input.text(name), "new")?;
+    }
+    wait("until");
+    Ok(json!({}))
 }
 
 /// `{path, content}`

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use nix::libc;
+use nix::unistd::Pid;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
@@ -80,4 +81,28 @@ pub fn stop_for_the_tracer() -> Result<(), Failure> {
 pub fn name(call: u64) -> &'static str {
     let mut all = CALLS.iter().copied().chain(OPENS.iter().map(|(call, name, _)| (*call, *name)));
     all.find(|(number, _)| u64::try_from(*number) == Ok(call)).map_or("?", |(_, name)| name)
+}
+
+/// Which of the first three arguments of a call are descriptors.
+pub fn descriptors(name: &str) -> [bool; 3] {
+    match name {
+        "renameat" | "renameat2" | "linkat" | "copy_file_range" | "splice" => [true, false, true],
+        "symlinkat" => [false, true, false],
+        "sendfile" => [true, true, false],
+        "sync" | "msync" => [false; 3],
+        "open" | "creat" | "truncate" | "rename" | "unlink" | "rmdir" | "mkdir" | "link" | "symlink" | "mknod"
+        | "chmod" | "chown" | "utime" | "utimes" => [false; 3],
+        _ => [true, false, false],
+    }
+}
+
+/// What a descriptor of a thread leads to.
+pub fn path(thread: Pid, descriptor: u64) -> String {
+    // The system takes 32 bits of it.
+    let number = descriptor as u32 as i32;
+    let link = match number {
+        libc::AT_FDCWD => format!("/proc/{thread}/cwd"),
+        number => format!("/proc/{thread}/fd/{number}"),
+    };
+    std::fs::read_link(link).map_or_else(|_| "?".to_owned(), |path| path.to_string_lossy().into_owned())
 }

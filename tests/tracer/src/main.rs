@@ -5,8 +5,9 @@
 //! at its end; it has been carried out, and the program never learns of it. What other threads are in the middle of may still happen
 //! or not, as in any crash. What it started dies with it.
 //!
-//! `REPORT` is a file that gets one line: how many calls were counted, and the name of the call at which the program was killed. The
-//! tracer ends with the program's exit code, or with 137 if a signal ended it.
+//! `REPORT` is a file. Its first line says how many calls were counted, and the name of the call at which the program was killed. One line
+//! for each counted call follows: its name, and the files and folders that it was given open. The tracer ends with the program's exit code,
+//! or with 137 if a signal ended it.
 //!
 //! A system call filter makes the counted calls, and no others, stop for the tracer: that leaves the program nearly as fast as it is, and
 //! sees the calls however they are made. A process that is traced by this one waits for a line before it filters itself and becomes the
@@ -71,9 +72,10 @@ fn trace(report: OsString, mut arguments: impl Iterator<Item = OsString>) -> Res
         _ if point == "never" => Point::Never,
         _ => return Err(format!("`{point}` is no point").into()),
     };
-    let mut tracing = Tracing { leader: start(arguments)?, point, calls: 0, until_end: None, killed_at: None };
+    let leader = start(arguments)?;
+    let mut tracing = Tracing { leader, point, calls: 0, log: String::new(), until_end: None, killed_at: None };
     let code = tracing.follow()?;
-    fs::write(report, format!("{} {}\n", tracing.calls, tracing.killed_at.unwrap_or("-")))?;
+    fs::write(report, format!("{} {}\n{}", tracing.calls, tracing.killed_at.unwrap_or("-"), tracing.log))?;
     Ok(ExitCode::from(code))
 }
 
@@ -98,6 +100,8 @@ struct Tracing {
     leader: Pid,
     point: Point,
     calls: u64,
+    /// One line a call.
+    log: String,
     /// The thread whose call is to end before the program dies, and the call.
     until_end: Option<(Pid, &'static str)>,
     killed_at: Option<&'static str>,
@@ -125,11 +129,19 @@ impl Tracing {
             return there(ptrace::cont(thread, None));
         }
         self.calls += 1;
+        let Ok(registers) = ptrace::getregs(thread) else { return Ok(()) };
+        let name = calls::name(registers.orig_rax);
+        let descriptors = [registers.rdi, registers.rsi, registers.rdx];
+        self.log.push_str(name);
+        for number in
+            descriptors.into_iter().zip(calls::descriptors(name)).filter_map(|(number, is)| is.then_some(number))
+        {
+            self.log.push_str(&format!(" {}", calls::path(thread, number)));
+        }
+        self.log.push('\n');
         if self.point != Point::Before(self.calls) && self.point != Point::After(self.calls) {
             return there(ptrace::cont(thread, None));
         }
-        let Ok(registers) = ptrace::getregs(thread) else { return Ok(()) };
-        let name = calls::name(registers.orig_rax);
         if self.point == Point::Before(self.calls) {
             return self.kill(thread, name);
         }
