@@ -20,6 +20,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::Output;
 
 use redress::journal::{Ended, Journal, MessageRow, Messages, RunFilter};
+use redress::saga::RunState;
 use rusqlite::Connection;
 
 use binary::{Answer, POLICY, Place, SETTINGS};
@@ -136,16 +137,16 @@ fn a_run_that_rolls_back_tells_nobody_and_one_that_is_stuck_does() {
     assert!(!String::from_utf8_lossy(&received[0].body).contains("/workspace"), "a failure's text may say too much");
 }
 
-/// Kills the binary before and after each commit in turn: making the run, putting the message into the outbox with its
-/// event, claiming it, noting what came back. Whatever was killed, the message arrives, under one id.
-#[test]
-fn a_message_survives_the_death_of_the_process_at_every_commit() {
+/// Kills the binary before and after each commit of one verb in turn, and lets the next processes recover and deliver. Whatever
+/// was killed: if the run `tells`, its one message arrives, under one id; else there is none.
+fn told_whoever_dies(prepare: impl Fn(&Place), verb: &[&str], tells: &str) {
     let (mut stored_only, mut sent_only) = (0, 0);
     for when in ["BEFORE", "AFTER"] {
         for commit in 1.. {
             let receiver = Receiver::answering(&[]);
             let place = place(&receiver.url());
-            let first = output(&place, &["run", "workflow.yaml"], Some((when, commit)));
+            prepare(&place);
+            let first = output(&place, verb, Some((when, commit)));
             if !killed(&first) {
                 assert_eq!(receiver.received().len(), 1);
                 break;
@@ -155,11 +156,12 @@ fn a_message_survives_the_death_of_the_process_at_every_commit() {
             redress(&place, &["recover"]);
             redress(&place, &["webhook", "deliver", "--wait"]);
             let runs = place.journal().runs(&RunFilter::default(), None, 9).unwrap().rows;
-            if runs.is_empty() {
+            // Killed before it had said what it was about to do, it has not done it.
+            if runs.is_empty() || runs[0].state == RunState::Completed {
                 assert_eq!((receiver.received(), messages(&place)), (vec![], vec![]), "{here}");
                 continue;
             }
-            assert_eq!(runs[0].state.as_str(), "PAUSED", "{here}");
+            assert_eq!(runs[0].state.as_str(), tells, "{here}");
             let id = one_id(&receiver.received());
             let [row] = messages(&place).try_into().unwrap();
             assert_eq!((row.id, row.ended), (id, Some(Ended::Delivered)), "{here}");
@@ -171,16 +173,36 @@ fn a_message_survives_the_death_of_the_process_at_every_commit() {
     assert!(sent_only > 0, "it was never killed between sending and noting the answer");
 }
 
+/// The commits: making the run, putting the message into the outbox with its event, claiming it, noting what came back.
+#[test]
+fn a_message_survives_the_death_of_the_process_at_every_commit() {
+    told_whoever_dies(|_| {}, &["run", "workflow.yaml"], "PAUSED");
+}
+
+/// The commits: the beginning of the rollback, of the undo, its failure with the message, claiming that, noting what came back.
+#[test]
+fn that_a_run_is_stuck_is_told_though_the_process_dies_at_any_commit() {
+    let changed_since = |place: &Place| {
+        let write = ["call", "io.fs.write_file", "--input", "path=/workspace/c", "--input", "content=c"];
+        redress(place, &write).exits(0);
+        fs::write(place.path("workspace/c"), "somebody's work").unwrap();
+    };
+    told_whoever_dies(changed_since, &["undo", "latest", "--reason", "a mistake"], "STUCK");
+}
+
 #[test]
 fn a_receiver_that_is_down_for_three_tries_is_told_though_the_sender_is_killed_in_each() {
     for when in ["BEFORE", "AFTER"] {
-        for commit in 1..=3 {
+        // Claiming the message, and noting what came of it.
+        for commit in 1..=2 {
+            let here = format!("killed {when} commit {commit}");
             let receiver = Receiver::answering(&[503, HANG_UP, 500]);
             let place = place(&receiver.url());
             redress(&place, &["run", "workflow.yaml"]).exits(4);
             for _ in 0..3 {
                 let_time_pass(&place);
-                output(&place, &["webhook", "deliver"], Some((when, commit)));
+                let sender = output(&place, &["webhook", "deliver"], Some((when, commit)));
+                assert!(killed(&sender), "{here}: {sender:?}");
             }
             let_time_pass(&place);
             while messages(&place)[0].ended.is_none() {
@@ -189,7 +211,7 @@ fn a_receiver_that_is_down_for_three_tries_is_told_though_the_sender_is_killed_i
             }
             let received = receiver.received();
             one_id(&received);
-            assert!(received.len() >= 4, "killed {when} commit {commit}");
+            assert!(received.len() >= 4, "{here}");
         }
     }
 }

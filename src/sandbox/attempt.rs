@@ -113,6 +113,17 @@ pub(super) struct Admitted {
 /// What an appended record counts at least: each is an event of the journal, also an empty one.
 const LEAST_RECORD: u64 = 1 << 10;
 
+/// What the host knows of why a guest may fail, the strongest first.
+#[derive(Debug, Default)]
+pub(super) struct Reasons {
+    /// Why an effect was refused. An attempt with one has failed.
+    pub(super) refusal: Option<Failure>,
+    /// Why a read was refused: explains an error of the guest, without being one by itself.
+    pub(super) hint: Option<Failure>,
+    /// Why the latest request could not be sent, where the guest was not told.
+    pub(super) cause: Option<String>,
+}
+
 enum Intent {
     NotYet,
     /// It was enqueued; whoever of several effects waits for it may be dropped.
@@ -144,8 +155,7 @@ struct Inner {
     /// What was let out and not answered yet: effects, and requests that are none.
     in_flight: BTreeMap<u64, Effect>,
     last_number: u64,
-    refusal: Option<Failure>,
-    hint: Option<Failure>,
+    reasons: Reasons,
     handles: Vec<Weak<File>>,
     /// Held by each request that is on its way.
     requests: Arc<()>,
@@ -182,8 +192,7 @@ impl Attempt {
             claimed: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             last_number: 0,
-            refusal: None,
-            hint: None,
+            reasons: Reasons::default(),
             handles: Vec::new(),
             requests: Arc::new(()),
         };
@@ -509,13 +518,18 @@ impl Attempt {
 
     /// Remembers why an effect was refused whose target could not even be named.
     pub(super) fn note_refusal(&self, failure: Failure) -> Refusal {
-        self.inner().refusal.get_or_insert(failure);
+        self.inner().reasons.refusal.get_or_insert(failure);
         Refusal::NotPermitted
     }
 
     /// Remembers what explains an error of the guest, without being one by itself: a read that was refused.
     pub(super) fn note_hint(&self, failure: Failure) {
-        self.inner().hint.get_or_insert(failure);
+        self.inner().reasons.hint.get_or_insert(failure);
+    }
+
+    /// Remembers why the latest request could not be sent; none when the next one begins.
+    pub(super) fn note_cause(&self, cause: Option<String>) {
+        self.inner().reasons.cause = cause;
     }
 
     pub(super) fn opened_to_read(&self, place: &str) {
@@ -543,7 +557,7 @@ impl Attempt {
         let len = record.len() as u64;
         if len > self.undo_limit {
             let message = format!("the undo record has {len} bytes; the limit `undo` is {}", self.undo_limit);
-            inner.refusal.get_or_insert(Failure::new(code::UNDO_TOO_LARGE, message.clone()));
+            inner.reasons.refusal.get_or_insert(Failure::new(code::UNDO_TOO_LARGE, message.clone()));
             return Err(message);
         }
         inner.undo_bytes = len;
@@ -566,7 +580,7 @@ impl Attempt {
             let total = inner.undo_bytes.saturating_add((record.len() as u64).max(LEAST_RECORD));
             if total > self.undo_limit {
                 let message = format!("the undo records have {total} bytes; the limit `undo` is {}", self.undo_limit);
-                inner.hint.get_or_insert(Failure::new(code::UNDO_TOO_LARGE, message.clone()));
+                inner.reasons.hint.get_or_insert(Failure::new(code::UNDO_TOO_LARGE, message.clone()));
                 return Err(message);
             }
             inner.undo_bytes = total;
@@ -604,7 +618,7 @@ impl Attempt {
 
     /// Ends the attempt: its evidence is taken out, what explains a failure is handed over, and claims on what was not
     /// touched are released.
-    pub(super) fn finish(&self) -> (Ledger, Option<Failure>, Option<Failure>) {
+    pub(super) fn finish(&self) -> (Ledger, Reasons) {
         let mut inner = self.inner();
         for (_, effect) in std::mem::take(&mut inner.in_flight) {
             if inner.ledger.touched(&effect.target) {
@@ -615,10 +629,10 @@ impl Attempt {
         }
         let ledger = std::mem::replace(&mut inner.ledger, Ledger::new(0));
         let untouched: Vec<Target> = inner.claimed.keys().filter(|target| !ledger.touched(target)).cloned().collect();
-        let (refusal, hint) = (inner.refusal.take(), inner.hint.take());
+        let reasons = std::mem::take(&mut inner.reasons);
         drop(inner);
         self.unclaim(&untouched);
-        (ledger, refusal, hint)
+        (ledger, reasons)
     }
 }
 

@@ -22,7 +22,7 @@ use wasmtime::{Engine, Store, Trap, UpdateDeadline};
 use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::WasiHttpCtx;
 
-use super::attempt::{Attempt, Durable, Mode, Setup, Watcher};
+use super::attempt::{Attempt, Durable, Mode, Reasons, Setup, Watcher};
 use super::cancel::Cancel;
 use super::component::Component;
 use super::engine::{Inner, Sandbox};
@@ -255,15 +255,15 @@ fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) ->
             Ok(provider.call_compensate(store, &request).await?.map(|()| None))
         }
     });
-    let (ledger, refusal, hint) = attempt.finish();
+    let (ledger, reasons) = attempt.finish();
     let result = match ended.result {
-        Ok(Ok(output)) => match refusal {
+        Ok(Ok(output)) => match reasons.refusal {
             Some(refusal) => Err(refusal),
             None if ledger.unanswered() => Err(unanswered()),
             None => output.map(|output| accepted(call, &output)).transpose(),
         },
-        Ok(Err(said)) => Err(explained(from_guest(said), refusal, hint)),
-        Err(failure) => Err(explained(failure, refusal, None)),
+        Ok(Err(said)) => Err(explained(from_guest(said), reasons)),
+        Err(failure) => Err(explained(failure, Reasons { refusal: reasons.refusal, ..Reasons::default() })),
     };
     let outcome = match (&result, ledger.let_out()) {
         (Ok(_), _) => Outcome::Succeeded,

@@ -1,7 +1,8 @@
 //! Why a call failed, in the words of the host.
 //!
 //! A trap becomes the limit that was passed, where it was one. A failure that the guest returned is its own, save that it
-//! cannot use the codes that only the host gives; and if the host refused it an effect, that reason comes first.
+//! cannot use the codes that only the host gives; if the host refused it an effect, that reason comes first; and if the host
+//! knows more of why a request could not be sent than it has told the guest, that stands in place of the guest's words.
 
 use std::collections::BTreeMap;
 
@@ -10,17 +11,20 @@ use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::FieldMapError;
 
-use super::attempt::Stopped;
+use super::attempt::{Reasons, Stopped};
 use super::limits::Refused;
 use super::undo::bindings::exports::redress::capability::provider;
 use crate::types::{Failure, Limits, MAX_MESSAGE, code, cut};
 
 /// The host's reason comes first where there is one; what the guest or the engine said stands in the details.
-pub(super) fn explained(failure: Failure, refusal: Option<Failure>, hint: Option<Failure>) -> Failure {
+pub(super) fn explained(failure: Failure, reasons: Reasons) -> Failure {
     let by_limit = !matches!(failure.code.as_str(), code::TRAP | code::EXITED) && code::HOST.contains(&&*failure.code);
-    let reason = match (refusal, hint) {
-        (Some(refusal), _) if !by_limit => refusal,
-        (None, Some(hint)) if !failure.retryable => hint,
+    let reason = match reasons {
+        Reasons { refusal: Some(refusal), .. } if !by_limit => refusal,
+        Reasons { refusal: None, hint: Some(hint), .. } if !failure.retryable => hint,
+        Reasons { refusal: None, cause: Some(cause), .. } => {
+            Failure { message: cut(cause, MAX_MESSAGE), ..failure.clone() }
+        }
         _ => return failure,
     };
     let details = match failure.details {

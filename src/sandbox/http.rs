@@ -46,6 +46,7 @@ use super::attempt::{Admitted, Answer, Attempt, Refusal};
 use super::explain::limit;
 use super::net::{Connection, Net};
 use super::secret::{self, Secret};
+use super::tls::{TlsError, TlsErrorKind};
 use crate::types::{
     AddressClass, Digest, Exchange, Failure, Grant, HttpMethod, Limits, Opened, Permission, SecretGrant, Target,
     UrlParts, code, opened,
@@ -138,6 +139,7 @@ impl Sending {
             self.attempt.note_refusal(limit("requests", self.limits().requests));
             return Err(Error::HttpRequestDenied);
         }
+        self.attempt.note_cause(None);
         let (mut parts, body) = request.into_parts();
         let asked = self.ask(&parts)?;
         address_to(&asked, &mut parts)?;
@@ -296,13 +298,14 @@ impl Sending {
         let within = options.connect_timeout.map_or(CONNECT, |wanted| wanted.min(CONNECT));
         let until = tokio::time::Instant::now() + within;
         let mut failed = Error::ConnectionRefused;
+        let mut without_tls = None;
         for address in addresses {
             let dialled = tokio::time::timeout_at(until, self.net.dial(*address)).await;
             failed = match dialled {
                 Ok(Ok(stream)) if asked.scheme_is_https => {
                     match tokio::time::timeout_at(until, self.net.secure(&asked.host, stream)).await {
                         Ok(Ok(connection)) => return Ok((*address, connection)),
-                        Ok(Err(error)) => Error::Tls(error),
+                        Ok(Err(error)) => told_of(without_tls.insert(error)),
                         Err(_) => Error::ConnectionTimeout,
                     }
                 }
@@ -312,7 +315,10 @@ impl Sending {
             };
             self.not_sent(asked, address.to_string());
         }
-        Err(failed)
+        // Of several addresses, one at which somebody answered tells more than those at which nobody did.
+        let Some(error) = without_tls else { return Err(failed) };
+        self.attempt.note_cause(Some(format!("`{}` was not sent: {error}", asked.target)));
+        Err(told_of(&error))
     }
 
     /// A request came to nobody: that stands in the evidence, and nothing was let out.
@@ -487,6 +493,15 @@ fn closed(address: IpAddr, opened: Opened) -> Option<AddressClass> {
 
 fn within(deadline: tokio::time::Instant, wanted: Option<Duration>) -> tokio::time::Instant {
     wanted.and_then(|wanted| Instant::now().checked_add(wanted)).map_or(deadline, |until| deadline.min(until.into()))
+}
+
+/// What the guest is told of failed TLS.
+fn told_of(error: &TlsError) -> Error {
+    match error.kind {
+        TlsErrorKind::Certificate => Error::TlsCertificateError,
+        TlsErrorKind::Refused(alert) => Error::TlsAlertReceived { alert_id: Some(alert), alert_message: None },
+        TlsErrorKind::Protocol => Error::TlsProtocolError,
+    }
 }
 
 fn stopped() -> Error {

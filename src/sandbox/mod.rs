@@ -22,7 +22,7 @@
 //! | `call`, `explain` | one call from start to report, and why it failed |
 //! | `attempt`, `evidence` | the gate's decisions, and what it saw |
 //! | `fs`, `fs_effects`, `names`, `open`, `stream` | the filesystem gate |
-//! | `http`, `net`, `secret` | the HTTP gate: what is sent, over which connection, with which secrets |
+//! | `http`, `net`, `tls`, `secret` | the HTTP gate: what is sent, over which connection, with which secrets |
 //! | `undo` | the two interfaces that a component imports from us |
 //! | `limits`, `stdio` | what bounds a call |
 //! | `observe` | states of targets on disk |
@@ -52,6 +52,7 @@ mod sections;
 mod state;
 mod stdio;
 mod stream;
+mod tls;
 mod undo;
 mod world;
 
@@ -65,4 +66,5 @@ pub use observe::{observe, observe_like, sync_paths};
 pub use private::PrivateFolder;
 pub use secret::read_secret;
 pub use sections::{Section, Sections, sections};
+pub use tls::TlsError;
 pub use world::ImportKind;

@@ -18,6 +18,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::limits::leaves_room;
+use super::tls::TlsError;
 
 /// Looks names up.
 pub trait Resolver: Send + Sync {
@@ -126,9 +127,10 @@ impl Net {
     }
 
     /// TLS over an open connection, if its certificate is for `host`.
-    pub async fn secure(&self, host: &str, stream: TcpStream) -> io::Result<Connection> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| io::Error::other(error.to_string()))?;
-        Ok(Box::new(self.tls.connect(name, stream).await?))
+    pub async fn secure(&self, host: &str, stream: TcpStream) -> Result<Connection, TlsError> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| TlsError::no_name(host, error))?;
+        let connected = self.tls.connect(name, stream).await;
+        Ok(Box::new(connected.map_err(|error| TlsError::new(host, &error))?))
     }
 }
 

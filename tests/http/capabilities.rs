@@ -30,8 +30,8 @@ impl Resolver for Here {
     }
 }
 
-static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
-static SANDBOX: LazyLock<Sandbox> = LazyLock::new(|| {
+pub static AUTHORITY: LazyLock<Authority> = LazyLock::new(Authority::new);
+pub static SANDBOX: LazyLock<Sandbox> = LazyLock::new(|| {
     let cache = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("http-cache");
     let extra_ca = Some(AUTHORITY.pem().as_bytes().to_vec());
     Sandbox::new(SandboxConfig { cache_dir: Some(cache), resolver: Some(Arc::new(Here)), extra_ca }).unwrap()
@@ -50,11 +50,11 @@ fn world(server: &Server) -> World {
     World::within(SANDBOX.clone(), &policy(server, ""))
 }
 
-fn workflow(steps: &[Value]) -> String {
+pub fn workflow(steps: &[Value]) -> String {
     json!({ "name": "test", "steps": steps }).to_string()
 }
 
-fn a_step(name: &str, capability: &str, inputs: Value) -> Value {
+pub fn a_step(name: &str, capability: &str, inputs: Value) -> Value {
     json!({ "name": name, "capability": capability, "inputs": inputs })
 }
 

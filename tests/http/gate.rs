@@ -408,7 +408,7 @@ fn tls_is_for_the_name_and_for_no_other() {
     assert_eq!(first_answer(&report)["body"], format!("api.tls.test:{}", server.port()));
     let other = format!("https://other.tls.test:{}/x", server.port());
     let report = send("POST", &other, grant("other.tls.test"));
-    assert!(first_answer(&report)["error"].as_str().unwrap().contains("Tls"), "{report:?}");
+    assert!(first_answer(&report)["error"].as_str().unwrap().contains("TlsCertificateError"), "{report:?}");
     // The request was never let out, whatever the component makes of it.
     assert!(!report.evidence.let_out);
     assert_eq!(only(&report.evidence.effects).status, EffectStatus::Refused);
@@ -420,6 +420,28 @@ fn tls_is_for_the_name_and_for_no_other() {
         Grant { network: vec![UrlGrant { local: true, ..url_grant(url, &HttpMethod::ALL) }], ..Grant::default() };
     let report = send("POST", &stranger.url("/"), grant);
     assert!(!report.evidence.let_out && stranger.received().is_empty(), "{report:?}");
+}
+
+#[test]
+fn of_several_addresses_one_whose_certificate_is_wrong_is_told_and_not_those_where_nobody_listens() {
+    let server = Server::start_tls(&AUTHORITY, "api.tls.test", |_| Reply::ok(""));
+    NAMES.set("both.tls.test", &[&["127.0.0.1", "::1"]]);
+    let url = format!("https://both.tls.test:{}/x", server.port());
+    let granted = UrlGrant { local: true, ..url_grant(url.clone(), &HttpMethod::ALL) };
+    let grant = Grant { network: vec![granted], ..Grant::default() };
+    let report = send("GET", &url, grant.clone());
+    assert!(first_answer(&report)["error"].as_str().unwrap().contains("TlsCertificateError"), "{report:?}");
+    // Whoever goes on to another request and fails for its own reasons is not explained by that.
+    let later = Server::start(|_| Reply::Answer(404, Vec::new(), Vec::new()));
+    let grant = Grant { network: [grant.network, all_of(&later).network].concat(), ..Grant::default() };
+    let first = json!({ "method": "GET", "url": url });
+    let ends = |requests: Value| {
+        run(call("test.http.read", json!({ "requests": requests, "fail": true }), grant.clone()), &Recorder::new())
+    };
+    let alone = ends(json!([first]));
+    assert!(failure(&alone).message.contains("is not for that name, but for `api.tls.test`"), "{alone:?}");
+    let with_another = ends(json!([first, { "method": "GET", "url": later.url("/") }]));
+    assert!(!failure(&with_another).message.contains("is not for that name"), "{with_another:?}");
 }
 
 #[test]

@@ -15,5 +15,6 @@ mod crash;
 mod gate;
 mod server;
 mod shop;
+mod tls;
 
 use common::guests;

@@ -76,7 +76,16 @@ impl Server {
         name: &str,
         answers: impl Fn(&Received) -> Reply + Send + Sync + 'static,
     ) -> Server {
-        Server::listen(Box::new(answers), Some((authority.server(name), name.to_owned())))
+        Server::start_with(authority.server(authority.certificate(name)), name, answers)
+    }
+
+    /// The same with exactly this configuration of TLS, whatever its certificate says.
+    pub fn start_with(
+        tls: ServerConfig,
+        name: &str,
+        answers: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> Server {
+        Server::listen(Box::new(answers), Some((Arc::new(tls), name.to_owned())))
     }
 
     fn listen(answers: Box<Answers>, tls: Option<(Arc<ServerConfig>, String)>) -> Server {
@@ -209,7 +218,12 @@ pub struct Authority {
 
 impl Authority {
     pub fn new() -> Authority {
+        Authority::named("authority of a test")
+    }
+
+    pub fn named(name: &str) -> Authority {
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let key = rcgen::KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
@@ -221,18 +235,22 @@ impl Authority {
         &self.pem
     }
 
-    fn server(&self, name: &str) -> Arc<ServerConfig> {
+    /// What a certificate for this name says.
+    pub fn certificate(&self, name: &str) -> rcgen::CertificateParams {
+        rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap()
+    }
+
+    /// TLS with a certificate that says this and is signed by the authority.
+    pub fn server(&self, params: rcgen::CertificateParams) -> ServerConfig {
         let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let chain = vec![CertificateDer::from(certificate.der().to_vec())];
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(chain, key)
-            .unwrap();
-        Arc::new(config)
+            .unwrap()
     }
 }
