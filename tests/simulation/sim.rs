@@ -313,7 +313,8 @@ impl Sim {
                 touched
                     .is_none_or(|touched| touched.before == now || touched.after.as_ref().is_none_or(|it| *it == now))
             };
-            self.scene.torn |= !self.scene.journal.folded.as_ref().is_some_and(|run| run.steps.iter().all(known));
+            self.scene.torn |=
+                !self.scene.journal.folded.as_ref().is_some_and(|run| run.steps.iter().all(|step| known(step)));
         }
         Ok(())
     }
