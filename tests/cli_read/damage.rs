@@ -366,8 +366,9 @@ fn a_file_system_without_space_refuses_new_runs_and_keeps_votes_that_were_told()
     // A file system of its own, in a name space of its own, goes with the process.
     let through = ["unshare", "--user", "--map-root-user", "--mount"];
     let (project, _) = whole();
-    let mount =
-        "mount -t tmpfs -o size=100m tmpfs full && cp -a .redress policy.yaml redress.yaml workspace full/ && cd full";
+    // It takes the place of the project, since what is granted elsewhere would have to be approved anew.
+    let mount = "mount -t tmpfs -o size=100m tmpfs full && cp -a .redress policy.yaml redress.yaml workspace full/ && \
+                 mount --bind full . && cd \"$PWD\"";
     fs::create_dir(project.path("full")).unwrap();
     if script(&project, &through, &format!("{mount} 2>/dev/null")).code != 0 {
         // Where nobody may mount anything there is the limit of the other test.

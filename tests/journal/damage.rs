@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use redress::journal::{
-    Finding, Flaw, Journal, JournalError, Options, Page, RunFilter, SqliteJournal, Submission, Summary, SystemEntry,
+    Finding, Flaw, Journal, JournalError, Options, Page, RunFilter, SqliteJournal, Submission, SystemEntry,
 };
 use redress::saga::RunState;
 use redress::saga::event::Entry;
@@ -26,7 +26,7 @@ fn scene() -> (Home, Vec<RunId>) {
         append(&journal, run, durable(2_000, undo(&saved)).with_payloads(vec![saved])).unwrap();
         append(&journal, run, durable(3_000, vote("yes"))).unwrap();
         if n % 2 == 0 {
-            let close = durable(4_000, closed()).with_summary(Summary { state: RunState::Completed });
+            let close = durable(4_000, closed()).with_summary(summary(RunState::Completed));
             append(&journal, run, close).unwrap();
         }
     }
