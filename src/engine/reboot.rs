@@ -5,7 +5,7 @@
 //! anybody is blamed for what is not as a step left it.
 
 use crate::saga::event::{LostTarget, UNKNOWN_BOOT};
-use crate::saga::{Phase, State, StepIndex};
+use crate::saga::{State, StepIndex};
 use crate::sandbox::observe_like;
 use crate::types::{Target, TargetState};
 
@@ -13,7 +13,7 @@ use crate::types::{Target, TargetState};
 /// [`State::tells_of_loss`]. None unless the machine was started anew since the last owner, as far as the system tells.
 pub(super) fn lost_targets(state: &State, boot: &str) -> Vec<LostTarget> {
     let same_boot = state.owner.as_ref().is_some_and(|owner| owner.boot == boot && boot != UNKNOWN_BOOT);
-    if same_boot || state.phase == Phase::Closed {
+    if same_boot {
         return Vec::new();
     }
     let lost = |(index, target, after): (StepIndex, &Target, &TargetState)| {

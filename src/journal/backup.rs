@@ -88,7 +88,7 @@ pub(super) fn adopt(path: &Path, by: &Principal, reason: &str, at: Timestamp) ->
     let event = SystemEvent::Adopted { by: by.clone(), reason: reason.to_owned(), runs: runs.len() as u64 };
     store::record(&tx, at, event)?;
     schema::mark_as_journal(&tx).map_err(on_write)?;
-    let last = store::last(&tx)?;
+    let last = store::last(&tx).map_err(on_write)?;
     tx.commit().map_err(on_write)?;
     // What was known of the journal that it replaces is not true of this one.
     mark.put(last).map_err(on_file("mark", path))?;

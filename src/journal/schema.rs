@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior};
 
 use super::error::{on_read, on_write};
 use super::reader::bytes;
-use super::store::uint;
+use super::store::{last, uint};
 use super::{JournalError, mark};
 
 /// `RDRS`, in the header of the file.
@@ -398,8 +398,7 @@ fn examine(conn: &Connection, file: File<'_>) -> Result<Content, JournalError> {
     if found != "ok" {
         return Err(file.damaged(found));
     }
-    let last = tx.query_row("SELECT max(id) FROM events", [], |row| row.get::<_, Option<i64>>(0)).map_err(on_read)?;
-    let found = Found { strange, last: last.map_or(0, uint) };
+    let found = Found { strange, last: last(&tx).map_err(on_read)? };
     Ok(if application == BACKUP { Content::Backup(found) } else { Content::Journal(found) })
 }
 

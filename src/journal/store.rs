@@ -185,11 +185,9 @@ pub(super) fn position(conn: &Connection, run: &RunId) -> Result<Position, Journ
 }
 
 /// The number of the event that was written last; 0 if there is none.
-pub(super) fn last(conn: &Connection) -> Result<u64, JournalError> {
-    conn.prepare_cached("SELECT max(id) FROM events")
-        .and_then(|mut statement| statement.query_row([], |row| row.get::<_, Option<i64>>(0)))
-        .map(|last| last.map_or(0, uint))
-        .map_err(on_write)
+pub(super) fn last(conn: &Connection) -> rusqlite::Result<u64> {
+    let last = |row: &Row<'_>| row.get::<_, Option<i64>>(0);
+    Ok(conn.prepare_cached("SELECT max(id) FROM events")?.query_row([], last)?.map_or(0, uint))
 }
 
 /// The runs that are not closed, oldest first.

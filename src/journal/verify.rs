@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use super::chain::{GENESIS, SYSTEM, Walk};
 use super::error::{damage, on_read};
 use super::reader::{self, bytes};
-use super::store::{closing, int, joined, uint};
+use super::store::{closing, int, joined, last, uint};
 use super::{Finding, Flaw, JournalError, RunRow, SystemEvent, schema};
 use crate::saga::RunState;
 use crate::saga::event::Event;
@@ -144,8 +144,7 @@ impl Verifier<'_> {
         if said != "ok" {
             self.found(DATABASE, (0, Flaw::Database(said)));
         }
-        let last: Option<i64> = self.conn.query_row("SELECT max(id) FROM events", [], |row| row.get(0))?;
-        let found = last.map_or(0, uint);
+        let found = last(self.conn)?;
         if found < self.known && !schema::is_backup(self.conn)? {
             self.found(DATABASE, (0, Flaw::End { found, known: self.known }));
         }

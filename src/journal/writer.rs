@@ -220,7 +220,7 @@ impl Writer {
             if tx.total_changes() == before {
                 return tx.rollback().map_err(fatal);
             }
-            let last = store::last(&tx)?;
+            let last = store::last(&tx).map_err(on_write)?;
             self.crash.before();
             tx.commit().map_err(fatal)?;
             self.mark.note(last);

@@ -103,7 +103,7 @@ pub struct Step {
     pub declared: Option<PayloadRef>,
     /// The steps that it depends on.
     pub depends_on: Vec<StepIndex>,
-    /// In an open run: the steps that had finished when it was submitted.
+    /// In an open run: the steps that had finished when it was submitted, without those that were skipped.
     pub after: Vec<StepIndex>,
     /// Where it stands.
     pub status: Status,
@@ -332,9 +332,17 @@ impl State {
         targets.filter(|target| own.is_none_or(|own| !own.contains_key(target))).cloned().collect()
     }
 
+    /// Whether everything that the steps did is on disk for sure: it was when the run was closed, also where the run is undone since.
+    pub fn is_on_disk(&self) -> bool {
+        self.phase == Phase::Closed || matches!(self.cause, Some(Cause::Undo { .. }))
+    }
+
     /// How each target should be found if everything that the run did to it is on disk: as the last step left it that touched it
-    /// and is not undone. Without those of which that is not known, or whose undo was begun.
+    /// and is not undone. Without those of which that is not known, or whose undo was begun; none if all is on disk for sure.
     pub fn left(&self) -> Vec<(StepIndex, &Target, &TargetState)> {
+        if self.is_on_disk() {
+            return Vec::new();
+        }
         let mut last: BTreeMap<&Target, StepIndex> = BTreeMap::new();
         for index in self.to_undo.values() {
             let touched = self.steps.get(*index).into_iter().flat_map(|step| step.touched.keys());

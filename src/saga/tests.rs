@@ -357,6 +357,26 @@ fn a_clean_failure_leaves_an_open_run_open() {
 }
 
 #[test]
+fn a_step_that_was_skipped_orders_nothing_before_those_that_come_later() {
+    let mut run = Run::new(Mode::Open, vec![]);
+    let submit = |s: &str, after: &[&str]| {
+        Event::StepSubmitted(Box::new(StepSubmitted { step: spec(s, after), inputs: payload("i"), compensation: None }))
+    };
+    run.push(submit("runs", &[]));
+    run.decide("runs", Action::Allow);
+    run.intent("runs");
+    run.push(submit("denied", &[]));
+    run.decide("denied", Action::Deny);
+    // It is final at once, and the first one that it depends on still runs.
+    run.push(submit("skipped", &["runs", "denied"]));
+    run.push(submit("skipped-too", &["skipped"]));
+    run.push(submit("later", &[]));
+    assert!(run.step("skipped").is_final() && run.step("skipped-too").is_final());
+    assert_eq!(run.state.ancestors(4), BTreeSet::from([1]), "only the one that was denied had finished");
+    assert!(!run.state.is_ancestor(0, 4));
+}
+
+#[test]
 fn an_open_run_that_is_idle_for_too_long_rolls_back() {
     let mut run = Run::new(Mode::Open, vec![]);
     assert_eq!(run.next(), [Command::WaitUntil(Timestamp(600_001))]);

@@ -368,7 +368,7 @@ impl Sim {
 
     /// What is to be told of files that are not as their steps left them.
     fn lost(&self, run: &State, boot: &str) -> Vec<LostTarget> {
-        if run.phase == Phase::Closed || run.owner.as_ref().is_some_and(|owner| owner.boot == boot) {
+        if run.owner.as_ref().is_some_and(|owner| owner.boot == boot) {
             return Vec::new();
         }
         let lost = |(index, target, after): (StepIndex, &Target, &TargetState)| {

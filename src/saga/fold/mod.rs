@@ -223,7 +223,9 @@ impl State {
         let mut step = Step::new(event.step.clone());
         step.inputs = Some(event.inputs);
         step.declared = event.compensation;
-        step.after = (0..self.steps.len()).filter(|i| self.steps.get(*i).is_some_and(|step| step.is_final())).collect();
+        // One that was skipped is final, too, but something that it would have waited for may still run.
+        let comes_before = |step: &Step| step.is_final() && step.missing == 0;
+        step.after = (0..).zip(&self.steps).filter(|(_, step)| comes_before(step)).map(|(index, _)| index).collect();
         let index = self.steps.len();
         self.push_step(step)?;
         self.names.insert(name.clone(), index);
@@ -276,7 +278,7 @@ impl State {
     }
 
     fn may_be_lost(&self, lost: &LostTarget) -> Check {
-        ensure(self.phase != Phase::Closed, || "the run has ended, and its files are on disk".into())?;
+        ensure(!self.is_on_disk(), || "the run had ended, and its files were on disk".into())?;
         let (_, step) = self.find(&lost.step)?;
         let touched = step.touched.get(&lost.target);
         let left = touched.ok_or_else(|| format!("`{}` did not touch `{}`", lost.step, lost.target))?;
