@@ -1,6 +1,8 @@
 //! The core by hand, one rule at a time, and under a small simulator.
 
+mod approval;
 mod simulator;
+mod undo;
 
 use std::collections::BTreeSet;
 
@@ -385,189 +387,6 @@ fn an_open_run_that_is_idle_for_too_long_rolls_back() {
 }
 
 #[test]
-fn an_approval_is_bound_to_its_request_its_time_and_its_voters() {
-    let mut agent = spec("a", &[]);
-    agent.agent = Some(user("agent:writer"));
-    let mut run = Run::new(Mode::Sealed, vec![agent]);
-    run.decide("a", Action::RequireApproval);
-    assert_eq!(run.state.shown(), RunState::Paused);
-    for requester in ["agent:a", "agent:writer"] {
-        assert!(run.vote("a", requester, true).unwrap_err().why.contains("cannot vote"), "{requester}");
-    }
-    assert!(run.vote("a", "agent:other", true).unwrap_err().why.contains("approvers"));
-    let old = run.step("a").request().unwrap().id.clone();
-    run.decide("a", Action::RequireApproval);
-    let stale = Vote { step: name("a"), request: old, by: user("user:b"), approve: true, reason: "r".into() };
-    assert!(run.try_push(Event::Vote(stale)).unwrap_err().why.contains("replaced"));
-    run.vote("a", "user:b", true).unwrap();
-    assert!(run.vote("a", "user:c", true).unwrap_err().why.contains("has been decided"));
-    assert_eq!(run.next(), [Command::Execute { step: 0, attempt: 1 }]);
-}
-
-#[test]
-fn an_agent_approves_only_where_a_rule_names_agents() {
-    for (approvers, may) in
-        [(vec!["*"], false), (vec!["user:*"], false), (vec!["agent:x"], true), (vec!["user:*", "agent:*"], true)]
-    {
-        let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
-        let Event::Decision(mut decision) = run.decision("a", Action::RequireApproval) else { unreachable!() };
-        decision.approval.as_mut().unwrap().approvers = approvers.iter().map(ToString::to_string).collect();
-        run.push(Event::Decision(decision));
-        assert_eq!(run.vote("a", "agent:x", true).is_ok(), may, "{approvers:?}");
-    }
-}
-
-#[test]
-fn a_voter_matches_every_list_of_approvers() {
-    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
-    let Event::Decision(mut decision) = run.decision("a", Action::RequireApproval) else { unreachable!() };
-    decision.approval.as_mut().unwrap().also = vec![vec!["user:b*".into()], vec!["*:*c".into()]];
-    run.push(Event::Decision(decision));
-    for voter in ["user:b", "user:c", "user:abc"] {
-        assert!(run.vote("a", voter, true).is_err(), "{voter}");
-    }
-    run.vote("a", "user:bc", true).unwrap();
-}
-
-#[test]
-fn a_vote_after_expiry_is_refused_even_if_no_process_ran_meanwhile() {
-    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
-    run.decide("a", Action::RequireApproval);
-    run.now += 1_000;
-    assert!(run.vote("a", "user:b", true).unwrap_err().why.contains("expired"));
-    assert_eq!(run.next(), [Command::Expire { step: 0 }]);
-}
-
-#[test]
-fn a_rejection_fails_the_step_and_a_vote_after_cancel_is_refused() {
-    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &[])]);
-    run.decide("a", Action::RequireApproval);
-    run.decide("b", Action::RequireApproval);
-    run.push(operator(Verb::Cancel, None));
-    assert!(run.vote("b", "user:b", true).is_err());
-    assert!(matches!(run.next().as_slice(), [Command::StartRollback(Cause::Cancelled { .. })]));
-    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
-    run.decide("a", Action::RequireApproval);
-    run.vote("a", "user:b", false).unwrap();
-    run.rollback();
-    assert_eq!(run.close(), RunState::RolledBack);
-}
-
-#[test]
-fn a_step_that_only_waits_never_runs_through_unasked() {
-    let mut gate = spec("gate", &[]);
-    gate.capability = None;
-    gate.effect = EffectKind::None;
-    let mut run = Run::new(Mode::Sealed, vec![gate]);
-    let allow = run.decision("gate", Action::Allow);
-    assert!(run.try_push(allow).is_err());
-    run.decide("gate", Action::RequireApproval);
-    assert!(run.try_push(result("gate", 0, Outcome::Succeeded, false, None)).is_err());
-    run.vote("gate", "user:b", true).unwrap();
-    assert_eq!(run.next(), [Command::Settle { step: 0 }]);
-    run.push(result("gate", 0, Outcome::Succeeded, false, None));
-    assert_eq!(run.close(), RunState::Completed);
-}
-
-#[test]
-fn undos_run_in_reverse_order_of_intent() {
-    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &[]), spec("c", &[])]);
-    for step in ["b", "a"] {
-        run.decide(step, Action::Allow);
-        run.intent(step);
-    }
-    run.result("b", Outcome::Succeeded, true);
-    run.result("a", Outcome::Succeeded, true);
-    run.push(operator(Verb::Cancel, None));
-    run.rollback();
-    assert!(run.try_push(undo_intent("b", 1)).unwrap_err().why.contains("later step"));
-    run.undo("a", UndoOutcome::Undone);
-    assert!(run.try_push(undo_intent("a", 2)).is_err());
-    run.undo("b", UndoOutcome::Undone);
-    assert_eq!(run.close(), RunState::RolledBack);
-}
-
-#[test]
-fn no_intent_follows_the_first_undo() {
-    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &[])]);
-    run.done("a");
-    run.decide("b", Action::Allow);
-    run.push(operator(Verb::Cancel, None));
-    run.rollback();
-    run.push(undo_intent("a", 1));
-    assert!(run.try_push(intent("b", 1)).unwrap_err().why.contains("undoing has begun"));
-}
-
-#[test]
-fn a_running_attempt_is_joined_before_anything_is_undone() {
-    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &[])]);
-    run.done("a");
-    run.decide("b", Action::Allow);
-    run.intent("b");
-    run.push(operator(Verb::Cancel, None));
-    run.rollback();
-    assert!(run.try_push(undo_intent("a", 1)).unwrap_err().why.contains("running"));
-    let running = attempts(1);
-    assert_eq!(next(&run.state, Timestamp(run.now), &running), [Command::WaitUntil(Timestamp(run.now + 10_000))]);
-    assert_eq!(next(&run.state, Timestamp(run.now + 10_000), &running), [Command::Interrupt { step: 1 }]);
-    let undo = InFlight { attempts: BTreeSet::new(), undos: BTreeSet::from([0]) };
-    assert_eq!(next(&run.state, Timestamp(run.now + 10_000), &undo), [], "an undo is never interrupted for being late");
-    run.result("b", Outcome::Unclear, true);
-    assert_eq!(run.next(), [Command::Undo { step: 1, attempt: 1 }]);
-}
-
-#[test]
-fn a_failed_undo_makes_the_run_stuck_and_spares_only_its_ancestors() {
-    let steps = vec![spec("root", &[]), spec("free", &[]), spec("child", &["root"])];
-    let mut run = Run::new(Mode::Sealed, steps);
-    for step in ["root", "free", "child"] {
-        run.done(step);
-    }
-    run.push(operator(Verb::Cancel, None));
-    assert!(run.try_push(Event::RunClosed(RunClosed { state: Closed::Completed, residue: vec![] })).is_err());
-    run.rollback();
-    run.undo("child", UndoOutcome::NotRestored);
-    assert_eq!(run.next(), [Command::Undo { step: 1, attempt: 1 }]);
-    run.undo("free", UndoOutcome::Undone);
-    assert_eq!(run.state.shown(), RunState::Stuck);
-    assert!(run.next().is_empty());
-    assert!(run.try_push(undo_intent("root", 1)).is_err());
-    assert!(run.try_push(Event::RunClosed(RunClosed { state: Closed::RolledBack, residue: vec![] })).is_err());
-    assert!(run.try_push(operator(Verb::ResolveLeft, Some("root"))).is_err());
-    run.push(operator(Verb::RepairRetry { component: None }, Some("child")));
-    run.undo("child", UndoOutcome::Failed);
-    run.push(operator(Verb::ResolveUndone, Some("child")));
-    run.undo("root", UndoOutcome::Undone);
-    assert_eq!(run.close(), RunState::RolledBackWithResidue);
-    assert_eq!(run.state.closed.as_ref().unwrap().residue[0].what, ResidueKind::UndoneByHand);
-}
-
-#[test]
-fn an_irreversible_step_is_residue() {
-    let mut irreversible = spec("send", &[]);
-    irreversible.effect = EffectKind::Irreversible;
-    irreversible.idempotent = false;
-    let mut run = Run::new(Mode::Sealed, vec![irreversible.clone(), spec("b", &[])]);
-    run.done("send");
-    run.decide("b", Action::Deny);
-    run.rollback();
-    assert_eq!(run.close(), RunState::RolledBackWithResidue);
-    assert_eq!(run.state.closed.as_ref().unwrap().residue[0].what, ResidueKind::Happened);
-    assert_eq!(run.state.shown_step(0).0, StepState::Residue);
-    let mut run = Run::new(Mode::Sealed, vec![irreversible.clone()]);
-    run.done("send");
-    assert_eq!(run.close(), RunState::Completed);
-    assert_eq!(run.state.shown_step(0).0, StepState::Succeeded);
-    let mut run = Run::new(Mode::Sealed, vec![irreversible]);
-    run.decide("send", Action::Allow);
-    run.intent("send");
-    run.owner();
-    run.rollback();
-    assert_eq!(run.close(), RunState::RolledBackWithResidue);
-    assert_eq!(run.state.closed.as_ref().unwrap().residue[0].what, ResidueKind::PossiblyHappened);
-}
-
-#[test]
 fn after_five_deaths_of_the_host_the_step_rolls_back() {
     let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
     run.decide("a", Action::Allow);
@@ -579,23 +398,6 @@ fn after_five_deaths_of_the_host_the_step_rolls_back() {
     assert_eq!(run.step("a").counted, 0);
     run.rollback();
     assert_eq!(run.next(), [Command::Undo { step: 0, attempt: 1 }]);
-}
-
-#[test]
-fn attempts_to_undo_are_counted_over_deaths_of_the_host() {
-    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
-    run.done("a");
-    run.push(operator(Verb::Cancel, None));
-    run.rollback();
-    for attempt in 1..=5 {
-        assert_eq!(run.next(), [Command::Undo { step: 0, attempt }]);
-        run.push(undo_intent("a", attempt));
-        run.owner();
-    }
-    assert_eq!(run.state.shown(), RunState::Stuck);
-    run.push(operator(Verb::RepairRetry { component: None }, Some("a")));
-    run.undo("a", UndoOutcome::Undone);
-    assert_eq!(run.close(), RunState::RolledBack);
 }
 
 #[test]
@@ -645,32 +447,6 @@ fn only_failures_that_may_pass_are_tried_again() {
     let run = step(true);
     let asks = Failure { retry_after_ms: Some(90_000), ..retryable("rate-limited") };
     assert_eq!(retry_at(&run.state, run.step("a"), Outcome::Clean, &asks, Timestamp(0), 0), Some(Timestamp(30_000)));
-}
-
-#[test]
-fn a_completed_run_can_be_undone_within_its_window_only() {
-    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
-    run.done("a");
-    run.close();
-    let mut late =
-        Run { entries: run.entries.clone(), state: run.state.clone(), now: 2_000_000, lazy: 0, reordered: false };
-    assert!(late.try_push(operator(Verb::Undo, None)).unwrap_err().why.contains("window"));
-    run.owner();
-    run.push(operator(Verb::Undo, None));
-    run.rollback();
-    run.undo("a", UndoOutcome::Undone);
-    assert_eq!(run.close(), RunState::RolledBack);
-    assert!(run.try_push(operator(Verb::Undo, None)).is_err());
-}
-
-#[test]
-fn a_killed_run_names_what_it_leaves() {
-    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &[])]);
-    run.done("a");
-    run.push(operator(Verb::Kill, None));
-    assert_eq!(next(&run.state, Timestamp(run.now), &attempts(1)), [Command::Interrupt { step: 1 }]);
-    assert_eq!(run.close(), RunState::Killed);
-    assert_eq!(run.state.closed.as_ref().unwrap().residue[0].what, ResidueKind::NotUndone);
 }
 
 #[test]
@@ -752,61 +528,4 @@ fn an_idempotency_key_never_reaches_two_different_inputs() {
     let mut apart = Run::new(Mode::Sealed, vec![spec("a", &[])]);
     apart.push(Event::Decision(other));
     assert_ne!(key(&apart.state, apart.step("a"), KeyUse::Execute), first);
-}
-
-#[test]
-fn what_was_open_in_an_adopted_backup_is_unclear_and_never_executed_again() {
-    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &["a"])]);
-    run.decide("a", Action::Allow);
-    run.intent("a");
-    run.push(Event::Owner(Owner { adopted: true, ..Owner::new(2, "p2", "b") }));
-    let step = &run.state.steps[0];
-    assert!(matches!(step.status, Status::Unclear(_)) && !step.targets_known, "{step:?}");
-    assert!(matches!(run.next()[..], [Command::StartRollback(Cause::StepUnclear { .. })]), "{:?}", run.next());
-}
-
-#[test]
-fn an_undo_that_was_open_in_an_adopted_backup_waits_for_an_operator() {
-    let mut run = undoing_one();
-    run.push(undo_intent("a", 1));
-    run.push(Event::Owner(Owner { adopted: true, ..Owner::new(2, "p2", "b") }));
-    assert_eq!(run.state.shown(), RunState::Stuck);
-}
-
-/// A run whose one step has succeeded and that is rolling back.
-fn undoing_one() -> Run {
-    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &["a"])]);
-    run.decide("a", Action::Allow);
-    run.intent("a");
-    run.push(result("a", 1, Outcome::Succeeded, true, None));
-    run.push(operator(Verb::Cancel, None));
-    let Some(Command::StartRollback(cause)) = run.next().pop() else { panic!("{:?}", run.next()) };
-    run.push(Event::RollbackStarted(RollbackStarted { cause }));
-    run
-}
-
-#[test]
-fn a_target_that_was_lost_with_the_machine_makes_its_step_unclear_and_turns_the_run_back() {
-    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &["a"])]);
-    run.decide("a", Action::Allow);
-    run.intent("a");
-    run.push(result("a", 1, Outcome::Succeeded, true, None));
-    let (target, touched) = run.state.steps[0].touched.iter().next().map(|(t, s)| (t.clone(), s.clone())).unwrap();
-    let owner = |now: TargetState| {
-        let lost = vec![LostTarget { step: name("a"), target: target.clone(), now }];
-        Event::Owner(Owner { lost, ..Owner::new(2, "p2", "other boot") })
-    };
-    let as_left = touched.after.clone().unwrap();
-    assert!(run.try_push(owner(as_left)).is_err(), "what is as it was left is not lost");
-    run.push(owner(touched.before.clone()));
-    assert!(matches!(run.state.steps[0].status, Status::Unclear(_)));
-    // As before the step: nothing stands in the way of its undo.
-    let state = &run.state;
-    let as_left = |now: &TargetState| state.is_as_left(&state.steps[0], &target, now);
-    assert!(as_left(&touched.before) && as_left(&touched.after.clone().unwrap()));
-    assert!(!as_left(&TargetState::Link { to: "somebody's".into() }));
-    assert!(state.is_restored(&state.steps[0], &target, &touched.before));
-    assert!(matches!(run.next()[..], [Command::StartRollback(Cause::StepUnclear { .. })]), "{:?}", run.next());
-    // A second step may have been due, and does not run.
-    assert!(run.try_push(run.decision("b", Action::Allow)).is_ok());
 }
