@@ -10,6 +10,7 @@
 )]
 
 mod contestant;
+mod crowd;
 mod growth;
 #[path = "../tests/common/guests.rs"]
 mod guests;
@@ -34,6 +35,7 @@ fn main() {
     }
     let mut report = report::Report::new();
     report.group("sandbox", "one call of a component that does nothing", sandbox::measure);
+    report.group("crowd", "a call beside others that compute without end", crowd::measure);
     report.group("gate", "a read-only call with everything around it", sandbox::measure_gated);
     report.group("series", "steps of one run, one after the other", steps::measure_series);
     report.group("parallel", "64 runs at once", steps::measure_parallel);

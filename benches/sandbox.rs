@@ -18,6 +18,9 @@ use crate::world::{World, noop, sandbox, series};
 const ROUNDS: usize = 10;
 const CALLS: usize = 2_000;
 
+/// Asks for nothing and does nothing.
+const NOOP: &str = "test.noop";
+
 /// What a component without effects asks nobody.
 struct Nobody;
 
@@ -39,8 +42,8 @@ impl Watcher for Nobody {
     }
 }
 
-fn call(component: &Arc<Component>) -> Call {
-    let capability = component.capabilities().iter().find(|info| info.id.as_str() == "test.noop").unwrap().clone();
+pub fn call(component: &Arc<Component>, id: &str) -> Call {
+    let capability = component.capabilities().iter().find(|info| info.id.as_str() == id).unwrap().clone();
     Call {
         component: component.clone(),
         capability,
@@ -54,14 +57,18 @@ fn call(component: &Arc<Component>) -> Call {
     }
 }
 
-/// Calls in a row, as one worker of the engine makes them.
-fn calls(sandbox: &Sandbox, component: &Arc<Component>, n: usize, samples: &mut Samples) {
+pub fn nobody() -> Arc<dyn Watcher> {
+    Arc::new(Nobody)
+}
+
+/// Calls of one capability in a row, as one worker of the engine makes them.
+pub fn calls(sandbox: &Sandbox, component: &Arc<Component>, id: &str, n: usize, samples: &mut Samples) {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         for _ in 0..n {
-            let call = call(component);
+            let call = call(component, id);
             let begun = Instant::now();
-            let report = sandbox.call(call, Arc::new(Nobody), Cancel::new()).await;
+            let report = sandbox.call(call, nobody(), Cancel::new()).await;
             samples.add(begun.elapsed());
             assert!(report.result.is_ok(), "{report:?}");
         }
@@ -112,11 +119,11 @@ pub fn measure(report: &mut Report) {
     let floor = Floor::new();
     let (mut bare, mut one, mut both) = (Samples::default(), Samples::default(), Samples::default());
     let mut alone = Samples::default();
-    calls(&sandbox, &component, CALLS, &mut Samples::default());
+    calls(&sandbox, &component, NOOP, CALLS, &mut Samples::default());
     for _ in 0..ROUNDS {
         floor.calls(CALLS, &mut bare);
         let begun = Instant::now();
-        calls(&sandbox, &component, CALLS, &mut one);
+        calls(&sandbox, &component, NOOP, CALLS, &mut one);
         alone.add_shared(begun.elapsed(), CALLS);
         let begun = Instant::now();
         let start = Barrier::new(2);
@@ -124,7 +131,7 @@ pub fn measure(report: &mut Report) {
             for _ in 0..2 {
                 scope.spawn(|| {
                     start.wait();
-                    calls(&sandbox, &component, CALLS, &mut Samples::default());
+                    calls(&sandbox, &component, NOOP, CALLS, &mut Samples::default());
                 });
             }
         });
@@ -157,7 +164,7 @@ pub fn on_one_core() {
         if round == 1 {
             (alone, steps, at_once) = (Samples::default(), Samples::default(), Samples::default());
         }
-        calls(&sandbox, &component, CALLS, &mut alone);
+        calls(&sandbox, &component, NOOP, CALLS, &mut alone);
         steps.add_between(&runtime.block_on(world.complete(&chain)).0);
         let results = runtime.block_on(world.complete(&wide)).0;
         at_once.add_shared(*results.last().unwrap() - results[0], results.len() - 1);

@@ -324,11 +324,10 @@ fn a_thousand_hostile_calls_leave_no_descriptor_and_no_memory_behind() {
         for (input, call) in started {
             let report = runtime.block_on(call).unwrap();
             let how = report.result.map_or_else(|failure| failure.code, |_| "succeeded".to_owned());
-            // A server that was not there would be no attack.
-            assert!(
-                !input.contains("requests") || [code::LIMIT, code::TIMEOUT].contains(&how.as_str()),
-                "{how}: {input}"
-            );
+            // A server that was not there would be no attack. Who is told first that time is up, the component or its host, is
+            // chance: a component that goes on without the whole answer is what `unanswered` tells.
+            let reached = [code::LIMIT, code::TIMEOUT, code::UNANSWERED];
+            assert!(!input.contains("requests") || reached.contains(&how.as_str()), "{how}: {input}");
             *ended.entry(how).or_default() += 1;
         }
     };
