@@ -6,10 +6,10 @@ use std::path::Path;
 
 use redress::document::Source;
 use redress::policy::{
-    Decision, Foresight, Policy, Request, RuleOutcome, decide, decide_by_rule_only, effective_grant, explain, foresee,
-    load_tests, run_tests,
+    Decision, Foresight, Pattern, Policy, Request, RuleOutcome, decide, decide_by_rule_only, effective_grant, explain,
+    foresee, load_tests, openings, run_tests,
 };
-use redress::types::{Access, Action, CapabilityId, Duration, Permission, Principal, Risk, sha256};
+use redress::types::{Access, Action, CapabilityId, Duration, Grant, Permission, Principal, Risk, sha256};
 use serde_json::{Value, json};
 
 fn policy(text: &str) -> Policy {
@@ -176,6 +176,56 @@ fn a_named_compensation_is_decided_by_its_rule_alone() {
 }
 
 #[test]
+fn a_step_is_answered_as_strictly_as_its_compensation_and_asks_whom_either_asks() {
+    let policy = policy(
+        r#"
+rules:
+  - { principal: "*", capabilities: ["a.free"], action: ALLOW }
+  - { principal: "*", capabilities: ["a.asked"], action: REQUIRE_APPROVAL, approval: { approvers: ["user:one"] } }
+  - { principal: "*", capabilities: ["b.asked"], action: REQUIRE_APPROVAL, approval: { approvers: ["user:two"] } }
+"#,
+    );
+    let input = json!({});
+    let answer = |step: &str, undo: &str| {
+        let [step, back] = [step, undo].map(|id| decide(&policy, &request("user:a", id, Risk::Low, &input)));
+        let both = step.with_compensation(back, &capability(undo));
+        let names = |patterns: Vec<Pattern>| patterns.iter().map(|p| p.as_str().to_owned()).collect::<Vec<_>>();
+        let approvers =
+            both.approval.map(|terms| (names(terms.approvers), terms.also.into_iter().map(names).collect()));
+        (both.action, both.reason, approvers)
+    };
+    let text = |name: &str| vec![name.to_owned()];
+    let one = |approver: &str| Some((text(approver), Vec::new()));
+    assert_eq!(answer("a.free", "a.free"), (Action::Allow, None, None));
+    let needs = Some("its compensation `a.asked` needs approval".to_owned());
+    assert_eq!(answer("a.free", "a.asked"), (Action::RequireApproval, needs, one("user:one")));
+    assert_eq!(answer("a.asked", "a.free"), (Action::RequireApproval, None, one("user:one")));
+    let both = Some((text("user:one"), vec![text("user:two")]));
+    assert_eq!(answer("a.asked", "b.asked"), (Action::RequireApproval, None, both));
+    let denied = Some("its compensation `c.none` is denied".to_owned());
+    assert_eq!(answer("a.asked", "c.none"), (Action::Deny, denied, None));
+    let (action, _, approval) = answer("c.none", "a.asked");
+    assert_eq!((action, approval), (Action::Deny, None));
+}
+
+#[test]
+fn of_several_conditions_that_fail_the_first_is_told() {
+    let rules =
+        |when: &str| format!("rules: [{{principal: \"*\", capabilities: [\"*\"], when: {when}, action: ALLOW}}]");
+    let told = |when: &str, inputs: Value| {
+        let policy = policy(&rules(when));
+        let explanation = explain(&policy, &request("user:a", "a.b", Risk::Low, &inputs));
+        explanation.principals[0].rules[0].outcome.clone()
+    };
+    let when = |why: &str| RuleOutcome::When(why.into());
+    let two = "{ inputs.a: { max: 1 }, inputs.b: { max: 2 } }";
+    assert_eq!(told(two, json!({"a": 5, "b": 5})), when("`inputs.a` is above `max: 1`"));
+    assert_eq!(told(two, json!({"a": 1, "b": 5})), when("`inputs.b` is above `max: 2`"));
+    let one = "{ inputs.a: { min: 9, max: 1 } }";
+    assert_eq!(told(one, json!({"a": 5})), when("`inputs.a` is below `min: 9`"));
+}
+
+#[test]
 fn a_plan_says_which_unknown_values_an_answer_depends_on() {
     let policy = policy(SHOP);
     let input = json!({"url": "https://shop.example/a"});
@@ -320,6 +370,44 @@ fn a_grant_opens_what_is_asked_for_and_granted_to_everybody_involved() {
     let other = effective_grant(&policy, &[&alice], &capability("data.hash"), &asked);
     assert!(other.filesystem.is_empty());
     assert_eq!(other.limits, redress::types::Limits::default());
+}
+
+#[test]
+fn each_entry_for_a_capability_is_told_with_what_it_opens_and_for_whom() {
+    let policy = policy(GRANTS);
+    let write = capability("io.fs.write_file");
+    let told = |principal: Option<&Principal>| {
+        let openings = openings(&policy, principal, &write, &[Permission::FsWrite]);
+        let guests = |grant: &Grant| grant.filesystem.iter().map(|dir| dir.guest.clone()).collect::<Vec<_>>();
+        openings.into_iter().map(|opening| (opening.principals, guests(&opening.grant))).collect::<Vec<_>>()
+    };
+    let shared = (None, vec!["/shared".to_owned()]);
+    let staff = (Some(vec!["user:alice".to_owned(), "agent:x".to_owned()]), vec!["/shared".into(), "/work".into()]);
+    let limits = (None, Vec::new());
+    assert_eq!(told(Some(&who("user:alice"))), [shared.clone(), staff.clone(), limits.clone()]);
+    assert_eq!(told(Some(&who("user:bob"))), [shared.clone(), limits.clone()]);
+    assert_eq!(told(None), [shared, staff, limits]);
+}
+
+const SECRETS: &str = r#"
+rules: []
+grants:
+  - capabilities: ["crm.*"]
+    secrets:
+      - { name: token, file: /run/token, hosts: [a.example, b.example] }
+      - { name: other, env: OTHER, hosts: [a.example] }
+  - capabilities: ["crm.add"]
+    secrets: [{ name: token, file: /run/token, hosts: [b.example, c.example] }]
+"#;
+
+#[test]
+fn a_secret_of_several_entries_opens_for_the_hosts_of_each_once() {
+    let policy = policy(SECRETS);
+    let asked = [Permission::Secret("token".into())];
+    let grant = effective_grant(&policy, &[&who("user:a")], &capability("crm.add"), &asked);
+    let secrets: Vec<_> = grant.secrets.iter().map(|secret| (secret.name.as_str(), secret.hosts.clone())).collect();
+    assert_eq!(secrets, [("token", ["a.example", "b.example", "c.example"].map(ToString::to_string).to_vec())]);
+    assert_eq!(policy.secret_files(), ["/run/token", "/run/token"]);
 }
 
 #[test]
