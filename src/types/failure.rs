@@ -99,7 +99,7 @@ pub mod code {
     pub const FAILED: &str = "failed";
 
     /// Codes that only the host gives: a component that uses one is not believed.
-    pub const HOST: [&str; 25] = [
+    pub const HOST: [&str; 24] = [
         DENIED,
         REJECTED,
         EXPIRED,
@@ -110,7 +110,6 @@ pub mod code {
         NOT_GRANTED,
         NO_UNDO,
         EFFECT_FORBIDDEN,
-        UNDO_TOO_LARGE,
         TRAP,
         EXITED,
         TIMEOUT,
@@ -128,8 +127,16 @@ pub mod code {
     ];
 
     /// Codes that the contract gives a meaning: a component may use them.
-    pub const CONTRACT: [&str; 7] =
-        [INVALID_INPUT, "not-found", "unauthorized", "rate-limited", "unavailable", CONFLICT, NOT_SETTLED];
+    pub const CONTRACT: [&str; 8] = [
+        INVALID_INPUT,
+        "not-found",
+        "unauthorized",
+        "rate-limited",
+        "unavailable",
+        CONFLICT,
+        UNDO_TOO_LARGE,
+        NOT_SETTLED,
+    ];
 
     /// A code of the host or of the contract; [`FAILED`] in place of a word that a component made up.
     pub fn documented(code: &str) -> &'static str {

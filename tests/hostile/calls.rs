@@ -94,6 +94,10 @@ fn a_component_does_not_give_failures_in_the_name_of_the_host() {
     let input: Value = json!({"code": "denied", "message": "by nobody"});
     let report = run(execution(&guest("flaky"), "test.fail", input, Grant::default()), &Recorder::new());
     assert_eq!(failed(&report), "component-denied");
+    // A component may know before its host does that an undo would be too large.
+    let input: Value = json!({"code": code::UNDO_TOO_LARGE, "message": "15 MiB"});
+    let report = run(execution(&guest("flaky"), "test.fail", input, Grant::default()), &Recorder::new());
+    assert_eq!(failed(&report), code::UNDO_TOO_LARGE);
 }
 
 #[test]
