@@ -18,9 +18,6 @@ use crate::world::{World, noop, sandbox, series};
 const ROUNDS: usize = 10;
 const CALLS: usize = 2_000;
 
-/// Asks for nothing and does nothing.
-const NOOP: &str = "test.noop";
-
 /// What a component without effects asks nobody.
 struct Nobody;
 
@@ -42,6 +39,7 @@ impl Watcher for Nobody {
     }
 }
 
+/// A call of one of its capabilities, without input and with nothing granted.
 pub fn call(component: &Arc<Component>, id: &str) -> Call {
     let capability = component.capabilities().iter().find(|info| info.id.as_str() == id).unwrap().clone();
     Call {
@@ -57,16 +55,17 @@ pub fn call(component: &Arc<Component>, id: &str) -> Call {
     }
 }
 
+/// For calls that have no effect.
 pub fn nobody() -> Arc<dyn Watcher> {
     Arc::new(Nobody)
 }
 
-/// Calls of one capability in a row, as one worker of the engine makes them.
-pub fn calls(sandbox: &Sandbox, component: &Arc<Component>, id: &str, n: usize, samples: &mut Samples) {
+/// Calls in a row, as one worker of the engine makes them.
+fn calls(sandbox: &Sandbox, component: &Arc<Component>, n: usize, samples: &mut Samples) {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         for _ in 0..n {
-            let call = call(component, id);
+            let call = call(component, "test.noop");
             let begun = Instant::now();
             let report = sandbox.call(call, nobody(), Cancel::new()).await;
             samples.add(begun.elapsed());
@@ -119,11 +118,11 @@ pub fn measure(report: &mut Report) {
     let floor = Floor::new();
     let (mut bare, mut one, mut both) = (Samples::default(), Samples::default(), Samples::default());
     let mut alone = Samples::default();
-    calls(&sandbox, &component, NOOP, CALLS, &mut Samples::default());
+    calls(&sandbox, &component, CALLS, &mut Samples::default());
     for _ in 0..ROUNDS {
         floor.calls(CALLS, &mut bare);
         let begun = Instant::now();
-        calls(&sandbox, &component, NOOP, CALLS, &mut one);
+        calls(&sandbox, &component, CALLS, &mut one);
         alone.add_shared(begun.elapsed(), CALLS);
         let begun = Instant::now();
         let start = Barrier::new(2);
@@ -131,7 +130,7 @@ pub fn measure(report: &mut Report) {
             for _ in 0..2 {
                 scope.spawn(|| {
                     start.wait();
-                    calls(&sandbox, &component, NOOP, CALLS, &mut Samples::default());
+                    calls(&sandbox, &component, CALLS, &mut Samples::default());
                 });
             }
         });
@@ -164,7 +163,7 @@ pub fn on_one_core() {
         if round == 1 {
             (alone, steps, at_once) = (Samples::default(), Samples::default(), Samples::default());
         }
-        calls(&sandbox, &component, NOOP, CALLS, &mut alone);
+        calls(&sandbox, &component, CALLS, &mut alone);
         steps.add_between(&runtime.block_on(world.complete(&chain)).0);
         let results = runtime.block_on(world.complete(&wide)).0;
         at_once.add_shared(*results.last().unwrap() - results[0], results.len() - 1);
