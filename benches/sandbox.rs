@@ -52,6 +52,7 @@ pub fn call(component: &Arc<Component>, id: &str) -> Call {
         timeout: None,
         grant: Grant::default(),
         context: BTreeMap::new(),
+        clock_ahead: std::time::Duration::ZERO,
     }
 }
 

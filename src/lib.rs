@@ -11,6 +11,8 @@
 //! | [`saga`] | events, `state = fold(events)`, the next commands | no |
 //! | `journal` | the hash-chained record of every run, and who owns it | yes |
 //! | `sandbox` | one call of a component, confined, and the proof of what it did | yes |
+//! | `conformance` | does a component keep the promises of the contract? Tries it, also where it dies half-way | yes |
+//! | `install` | components of others: where they come from, whose they are, and which of them runs may use | yes |
 //! | `engine` | composes the others: submits, drives, undoes and recovers runs | yes |
 //! | `cli` | one file a verb: what a person types and reads | yes |
 //!
@@ -18,9 +20,13 @@
 
 #[cfg(feature = "host")]
 pub mod cli;
+#[cfg(feature = "host")]
+pub mod conformance;
 pub mod document;
 #[cfg(feature = "host")]
 pub mod engine;
+#[cfg(feature = "host")]
+pub mod install;
 #[cfg(feature = "host")]
 pub mod journal;
 pub mod policy;

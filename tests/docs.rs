@@ -184,6 +184,7 @@ fn every_dependency_has_its_line_and_every_line_its_dependency() {
         "capabilities/fs/Cargo.toml",
         "capabilities/http/Cargo.toml",
         "tests/components/Cargo.toml",
+        "sdk/rust/Cargo.toml",
         "fuzz/Cargo.toml",
         "tests/tracer/Cargo.toml",
     ];

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may use.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("types", &[]),
     ("document", &["types"]),
     ("workflow", &["document", "types"]),
@@ -14,8 +14,13 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("saga", &["types"]),
     ("journal", &["saga", "types"]),
     ("sandbox", &["saga", "types"]),
+    ("conformance", &["document", "saga", "sandbox", "types"]),
+    ("install", &["policy", "types"]),
     ("engine", &["document", "journal", "policy", "saga", "sandbox", "types", "workflow"]),
-    ("cli", &["document", "engine", "journal", "policy", "saga", "sandbox", "types", "workflow"]),
+    (
+        "cli",
+        &["conformance", "document", "engine", "install", "journal", "policy", "saga", "sandbox", "types", "workflow"],
+    ),
 ];
 
 fn sources(folder: &Path) -> Vec<(PathBuf, String)> {

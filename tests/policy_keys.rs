@@ -8,7 +8,7 @@ mod tree;
 use std::collections::BTreeMap;
 
 use redress::document::Source;
-use redress::policy::{Policy, Request, decide, effective_grant, keys};
+use redress::policy::{Offer, Policy, Request, decide, effective_grant, keys};
 use redress::types::{
     Access, Action, CapabilityId, HttpMethod, Limits, Opened, Permission, Principal, Risk, SecretSource, UrlParts,
     opened,
@@ -159,6 +159,10 @@ const SHOWN: &[(&str, &[&str])] = &[
         ],
     ),
     ("grants.limits.*", &["a_limit_of_a_grant_lowers_that_of_the_call_and_no_other", LIMITS]),
+    ("signers", &["a_signature_counts_for_what_its_signer_is_trusted_for"]),
+    ("signers.*", &["a_signature_counts_for_what_its_signer_is_trusted_for"]),
+    ("providers", &["an_id_is_provided_from_where_and_by_whom_the_first_matching_entry_says"]),
+    ("providers.*", &["an_id_is_provided_from_where_and_by_whom_the_first_matching_entry_says"]),
     ("tests", &["a_policy_knows_its_text_and_its_failing_tests"]),
     ("tests.*", &["each_key_of_a_test_decides_whether_it_passes"]),
 ];
@@ -453,4 +457,68 @@ fn each_key_of_a_test_decides_whether_it_passes() {
         let refused = loads(&test).unwrap_err();
         assert!(refused.iter().all(|problem| problem.code == "test-failed"), "{other:?}: {refused}");
     }
+}
+
+const KEY: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+const OTHER: &str = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO4";
+
+fn admitted(policy: &Policy, origin: &str, id: &str, signer: Option<(&str, &str)>) -> Result<(), String> {
+    policy.admit(&Offer { origin, ids: &[id], signer })
+}
+
+#[test]
+fn a_signature_counts_for_what_its_signer_is_trusted_for() {
+    let policy = policy(&format!(
+        "rules: []\nsigners:\n  - {{ name: acme, key: {KEY}, from: \"oci://r.example/acme/*\", capabilities: [\"acme.*\"], \
+         require: true }}\n  - {{ name: other, key: {OTHER}, capabilities: [\"acme.notes.*\"] }}\n"
+    ));
+    let (here, there) = ("oci://r.example/acme/notes", "oci://r.example/bcme/notes");
+    let acme = Some(("acme", KEY));
+    assert_eq!(admitted(&policy, here, "acme.mail.send", acme), Ok(()));
+    // Not signed, or by a key that the policy knows under another name.
+    for signer in [None, Some(("acme", OTHER)), Some(("other", KEY)), Some(("nobody", KEY))] {
+        let why = admitted(&policy, here, "acme.mail.send", signer).unwrap_err();
+        assert!(why.contains("must be signed by `acme`"), "{why}");
+    }
+    // Another signer is trusted for one of the ids, and where nothing is required nothing is asked for.
+    assert_eq!(admitted(&policy, here, "acme.notes.add", Some(("other", OTHER))), Ok(()));
+    assert_eq!(admitted(&policy, there, "acme.mail.send", None), Ok(()));
+    assert_eq!(admitted(&policy, here, "crm.add", None), Ok(()));
+    let names = |ids: &[&str]| policy.signers_for(here, ids).map(|signer| signer.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&["acme.notes.add"]), ["acme", "other"]);
+    assert_eq!(names(&["acme.notes.add", "acme.mail.send"]), ["acme"]);
+}
+
+#[test]
+fn an_id_is_provided_from_where_and_by_whom_the_first_matching_entry_says() {
+    let policy = policy(&format!(
+        "rules: []\nsigners: [{{ name: acme, key: {KEY} }}]\nproviders:\n  - {{ capabilities: [\"crm.*\"], from: \
+         \"oci://r.example/acme/*\", signer: acme }}\n  - {{ capabilities: [\"crm.x\"], from: \"file:///srv/*\" }}\n"
+    ));
+    let (here, acme) = ("oci://r.example/acme/crm", Some(("acme", KEY)));
+    assert_eq!(admitted(&policy, here, "crm.x", acme), Ok(()));
+    assert!(admitted(&policy, here, "crm.x", None).unwrap_err().contains("must be signed by `acme`"));
+    assert!(admitted(&policy, "file:///srv/crm.wasm", "crm.x", acme).unwrap_err().contains("may come only from"));
+    assert!(admitted(&policy, "oci://r.example/acme", "crm.x", acme).is_err());
+    assert_eq!(admitted(&policy, "file:///tmp/x.wasm", "mail.send", None), Ok(()));
+    let both = Offer { origin: here, ids: &["mail.send", "crm.x"], signer: None };
+    assert!(policy.admit(&both).is_err());
+}
+
+#[test]
+fn a_mistake_in_signers_or_providers_is_named() {
+    for (text, expected) in [
+        ("signers: [{ name: a, key: RWx }]", "is not a public key of minisign"),
+        ("signers: [{ name: a }]", "needs the key `key`"),
+        ("providers: [{ capabilities: [\"crm.*\"], signer: acmee }]", "there is no signer `acmee`"),
+        ("providers: [{ capabilities: [\"crm.*\"] }]", "says nothing"),
+        ("providers: [{ capabilities: [\"crm.*\"], from: \"r.example/*\" }]", "is not a pattern over places"),
+    ] {
+        let error =
+            Policy::load(Source::new("policy.yaml", format!("rules: []\n{text}\n")), "/srv").unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+    let twice = format!("rules: []\nsigners: [{{ name: a, key: {KEY} }}, {{ name: a, key: {OTHER} }}]\n");
+    let error = Policy::load(Source::new("policy.yaml", twice), "/srv").unwrap_err().to_string();
+    assert!(error.contains("two signers"), "{error}");
 }

@@ -4,16 +4,20 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use docker_credential::DockerCredential;
+
 use super::Globals;
+use super::capability::not_admitted;
 use super::error::CliError;
 use super::output::Output;
 use super::progress::Progress;
-use super::settings::Settings;
+use super::settings::{InstallPlace, Settings};
 use crate::document::Source;
 use crate::engine::{Engine, Outbox, Parts, Registry, SystemClock, check_grants, prepare_binary_digest};
+use crate::install::{self, Lock, signer_of};
 use crate::journal::{Journal, Options, SqliteJournal, SystemEvent};
-use crate::policy::Policy;
-use crate::sandbox::{Net, Sandbox, SandboxConfig, SystemResolver};
+use crate::policy::{Offer, Policy};
+use crate::sandbox::{Net, Provenance, Sandbox, SandboxConfig, SystemResolver};
 use crate::types::{Principal, Timestamp};
 
 /// What a verb works with.
@@ -91,6 +95,66 @@ impl Context {
     /// The standard library and the components of the folders that are set. Compiled code is kept beside the journal, if
     /// there is one or will be.
     pub(super) fn registry(&self, opening: Opening) -> Result<(Sandbox, Registry), CliError> {
+        let policy = self.settings()?.policy.is_some().then(|| self.policy()).transpose()?;
+        self.registry_by(opening, policy.as_ref())
+    }
+
+    /// The same where the policy is known already, which says whose components are let in.
+    fn registry_by(&self, opening: Opening, policy: Option<&Policy>) -> Result<(Sandbox, Registry), CliError> {
+        self.registry_without(opening, policy, "")
+    }
+
+    /// The same without what was installed from `origin`, which is about to be replaced.
+    pub(super) fn registry_without(
+        &self,
+        opening: Opening,
+        policy: Option<&Policy>,
+        origin: &str,
+    ) -> Result<(Sandbox, Registry), CliError> {
+        let (sandbox, mut registry) = self.standard(opening)?;
+        for folder in &self.settings()?.components {
+            if !folder.is_dir() {
+                let message = format!("the folder of components `{}` is not there", shown_path(folder));
+                return Err(CliError::usage("no-components", message));
+            }
+            registry.add_folder(folder)?;
+        }
+        if let Some(policy) = policy.filter(|policy| policy.has_provenance()) {
+            check_folders(&registry, policy)?;
+        }
+        self.add_installed(&mut registry, policy, origin)?;
+        Ok((sandbox, registry))
+    }
+
+    /// What `redress.lock` names.
+    fn add_installed(&self, registry: &mut Registry, policy: Option<&Policy>, but: &str) -> Result<(), CliError> {
+        let Some(place) = self.settings()?.install_place() else { return Ok(()) };
+        for locked in Lock::read(&place.lock)?.components.iter().filter(|locked| locked.origin != but) {
+            let ids: Vec<&str> = locked.ids().collect();
+            let signer = locked.signer.as_ref().map(|signer| (signer.name.as_str(), signer.key.as_str()));
+            if let Some(policy) = policy {
+                let offer = Offer { origin: &locked.origin, ids: &ids, signer };
+                policy.admit(&offer).map_err(|why| not_admitted(policy, &format!("`{}`: {why}", locked.name)))?;
+            }
+            registry.install(place.store.get(locked)?, locked.source.clone(), Provenance::External)?;
+        }
+        Ok(())
+    }
+
+    /// Where components are installed.
+    pub(super) fn install_place(&self) -> Result<InstallPlace, CliError> {
+        let settings = self.settings()?;
+        settings.install_place().ok_or_else(|| settings.missing(&["a place to install into"]))
+    }
+
+    /// How to speak to a registry of components.
+    pub(super) fn component_registry(&self, name: &str) -> Result<install::Registry, CliError> {
+        let extra_ca = self.settings()?.extra_ca()?;
+        Ok(install::Registry::new(name, extra_ca.as_deref(), credentials)?)
+    }
+
+    /// The sandbox, and the standard library alone.
+    pub(super) fn standard(&self, opening: Opening) -> Result<(Sandbox, Registry), CliError> {
         let settings = self.settings()?;
         let folder = self.journal_folder()?;
         let kept = folder.filter(|folder| opening == Opening::Create || folder.is_dir());
@@ -99,14 +163,7 @@ impl Context {
             extra_ca: settings.extra_ca()?,
             ..SandboxConfig::default()
         })?;
-        let mut registry = Registry::standard(sandbox.clone())?;
-        for folder in &settings.components {
-            if !folder.is_dir() {
-                let message = format!("the folder of components `{}` is not there", shown_path(folder));
-                return Err(CliError::usage("no-components", message));
-            }
-            registry.add_folder(folder)?;
-        }
+        let registry = Registry::standard(sandbox.clone())?;
         Ok((sandbox, registry))
     }
 
@@ -119,7 +176,7 @@ impl Context {
             check_grants(&policy, &protected(settings), settings.webhook.as_ref())?;
             prepare_binary_digest(folder.map(cache));
         }
-        let (sandbox, registry) = self.registry(opening)?;
+        let (sandbox, registry) = self.registry_by(opening, Some(&policy))?;
         self.announce(Some(&policy));
         Ok(Tools { policy, sandbox, registry, opening })
     }
@@ -237,6 +294,30 @@ impl Context {
     }
 }
 
+/// Components of folders come from their files; a signature lies beside each.
+fn check_folders(registry: &Registry, policy: &Policy) -> Result<(), CliError> {
+    for installed in registry.installed().iter().filter(|one| one.provenance == Provenance::External) {
+        let path = Path::new(&installed.source);
+        let origin = install::Source::parse(&installed.source)?.origin();
+        let ids: Vec<&str> = installed.component.capabilities().iter().map(|info| info.id.as_str()).collect();
+        let beside = PathBuf::from(format!("{}.minisig", path.display()));
+        let signature = std::fs::read_to_string(beside).ok();
+        let signer = signer_of(&installed.bytes, signature.as_deref(), policy.signers_for(&origin, &ids))?;
+        let signer = signer.as_ref().map(|signer| (signer.name.as_str(), signer.key.as_str()));
+        let offer = Offer { origin: &origin, ids: &ids, signer };
+        policy.admit(&offer).map_err(|why| not_admitted(policy, &format!("`{}`: {why}", installed.source)))?;
+    }
+    Ok(())
+}
+
+/// User and password for a registry, from the configuration of Docker and the helpers that it names.
+fn credentials(registry: &str) -> Option<(String, String)> {
+    match docker_credential::get_credential(registry) {
+        Ok(DockerCredential::UsernamePassword(user, password)) => Some((user, password)),
+        Ok(DockerCredential::IdentityToken(_)) | Err(_) => None,
+    }
+}
+
 /// Reads a policy file, with its warnings.
 pub(super) fn load_policy(path: &Path) -> Result<(Policy, crate::document::Diagnostics), CliError> {
     let (source, folder) = policy_source(path)?;
@@ -276,6 +357,9 @@ fn protected(settings: &Settings) -> Vec<PathBuf> {
         if let Some(folder) = journal.parent() {
             paths.extend([folder.join("owners"), folder.to_owned(), cache(folder), folder.join("targets")]);
         }
+    }
+    if let Some(place) = settings.install_place() {
+        paths.extend([place.store.folder().to_owned(), place.lock]);
     }
     paths.extend(settings.policy.iter().chain(&settings.file).chain(&settings.components).cloned());
     paths

@@ -90,6 +90,14 @@ impl CliError {
         }
     }
 
+    /// What is wrong, alone.
+    pub(super) fn message(&self) -> String {
+        match self {
+            CliError::Plain(plain) => plain.message.clone(),
+            CliError::Document(diagnostics) => diagnostics.to_string(),
+        }
+    }
+
     /// For a person.
     pub(super) fn text(&self) -> String {
         match self {

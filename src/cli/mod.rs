@@ -174,7 +174,7 @@ impl Command {
             Command::Events(arguments) => events::execute(&arguments, context),
             Command::Approvals(arguments) => approvals::execute(&arguments, context),
             Command::Policy(verb) => policy::execute(&verb, context),
-            Command::Capability(verb) => capability::execute(&verb, context),
+            Command::Capability(verb) => capability::execute(&verb, context).await,
             Command::Audit(verb) => audit::execute(&verb, context),
             Command::Journal(verb) => journal::execute(&verb, context),
             Command::Webhook(verb) => webhook::execute(&verb, context).await,

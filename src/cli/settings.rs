@@ -18,6 +18,7 @@ use crate::document::{
     strings,
 };
 use crate::engine::{SECRET_PREFIX, Submit, Webhook};
+use crate::install::Store;
 use crate::policy::read_secret_source;
 use crate::types::{Duration, Principal};
 
@@ -77,7 +78,21 @@ pub(super) struct Settings {
     pub webhook: Option<Webhook>,
 }
 
+/// Where components are installed.
+pub(super) struct InstallPlace {
+    /// `redress.lock`, beside the settings.
+    pub lock: PathBuf,
+    /// Their bytes.
+    pub store: Store,
+}
+
 impl Settings {
+    /// Where components are installed: beside the settings, if there are any.
+    pub(super) fn install_place(&self) -> Option<InstallPlace> {
+        let folder = self.file.as_deref()?.parent()?;
+        Some(InstallPlace { lock: folder.join("redress.lock"), store: Store::new(folder.join(".redress/components")) })
+    }
+
     /// Finds and reads the settings of this process.
     pub(super) fn find(globals: &Globals) -> Result<Settings, CliError> {
         let here = std::env::current_dir()
@@ -169,7 +184,7 @@ impl Settings {
         beside.is_some() && self.journal == beside
     }
 
-    fn missing(&self, what: &[&str]) -> CliError {
+    pub(super) fn missing(&self, what: &[&str]) -> CliError {
         let place = match &self.file {
             Some(file) => format!("`{}` does not say it", file.display()),
             None => {

@@ -163,7 +163,7 @@ pub(super) fn granted(grant: &Grant) -> Vec<String> {
     let secrets = grant.secrets.iter().map(granted_secret);
     let config = grant.config.iter().map(|(name, value)| format!("config {name} = {}", quoted(value)));
     let lines: Vec<String> = dirs.chain(urls).chain(secrets).chain(config).collect();
-    if lines.is_empty() { vec!["nothing: it only computes".to_owned()] } else { lines }
+    if lines.is_empty() { vec!["nothing".to_owned()] } else { lines }
 }
 
 /// `GET, POST https://api.example.com/**`, and what else the entry says.

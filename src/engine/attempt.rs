@@ -173,6 +173,7 @@ impl Live {
             timeout: step.spec.timeout,
             grant: prepared.grant,
             context: prepared.context,
+            clock_ahead: std::time::Duration::ZERO,
         };
         let live = self.clone();
         let attempt = Attempt { live, index, number, key, component: *digest };

@@ -85,7 +85,8 @@ impl Registry {
         Ok(())
     }
 
-    fn install(&mut self, bytes: Bytes, source: String, provenance: Provenance) -> Result<(), EngineError> {
+    /// Adds a component; `source` says where it comes from.
+    pub fn install(&mut self, bytes: Bytes, source: String, provenance: Provenance) -> Result<(), EngineError> {
         let component = self
             .sandbox
             .load(&bytes, provenance)

@@ -180,6 +180,7 @@ impl Live {
             timeout: step.spec.timeout,
             grant: prepared.grant,
             context: prepared.context,
+            clock_ahead: std::time::Duration::ZERO,
         };
         Ok((call, digest))
     }

@@ -3,6 +3,7 @@
 
 mod grants;
 mod network;
+mod provenance;
 
 use std::collections::HashMap;
 
@@ -39,6 +40,9 @@ pub(super) fn load(source: Source, base_dir: &str) -> Result<(Policy, Diagnostic
     let grants = reader.optional("grants").map(|node| grants::read(node, base_dir, &groups, &mut all));
     let grants = grants.unwrap_or_default();
     grant::check(&grants, &mut all);
+    let signers = reader.optional("signers").map(|node| provenance::signers(node, &mut all)).unwrap_or_default();
+    let providers = reader.optional("providers").map(|node| provenance::providers(node, &signers, &mut all));
+    let providers = providers.unwrap_or_default();
     let tests = reader.optional("tests").map(|node| selftest::read(node, &mut all)).unwrap_or_default();
     for test in &tests {
         if let Some(rule) = test.rule().filter(|rule| *rule > count as u64) {
@@ -53,7 +57,7 @@ pub(super) fn load(source: Source, base_dir: &str) -> Result<(Policy, Diagnostic
         return Err(all);
     }
     let digest = sha256(source.text().as_bytes());
-    Ok((Policy { source, digest, default, rules, index, floors, grants, tests }, all))
+    Ok((Policy { source, digest, default, rules, index, floors, grants, signers, providers, tests }, all))
 }
 
 fn read_default(node: &Node, all: &mut Diagnostics) -> Action {

@@ -65,6 +65,10 @@
 //! [`reference::decide`] is the specification: a plain loop with the formula above. [`decide`] finds the rules by an
 //! index over the patterns. Property tests hold that both agree.
 //!
+//! # Components
+//!
+//! `signers:` and `providers:` say whose components are let in, and which ids they may provide ([`Policy::admit`]).
+//!
 //! # Grants
 //!
 //! What the sandbox opens is the intersection of what the capability asks and what the file grants, to its capability
@@ -80,6 +84,7 @@ mod index;
 mod keys;
 mod load;
 mod pattern;
+mod provenance;
 pub mod reference;
 mod rule;
 mod selftest;
@@ -91,6 +96,7 @@ pub use grant::{GrantedHost, Opening, effective_grant, openings};
 pub use keys::keys;
 pub use load::read_secret_source;
 pub use pattern::Pattern;
+pub use provenance::{Offer, Signer};
 pub use rule::{ApprovalTerms, RuleRef};
 pub use selftest::{PolicyTest, TestResult, load_tests, run_tests};
 
@@ -114,6 +120,8 @@ pub struct Policy {
     index: Index,
     floors: Vec<RiskFloor>,
     grants: Vec<GrantEntry>,
+    signers: Vec<Signer>,
+    providers: Vec<provenance::Provider>,
     tests: Vec<PolicyTest>,
 }
 

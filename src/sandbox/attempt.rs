@@ -55,6 +55,10 @@ pub trait Watcher: Send + Sync {
     /// The state of a further target, just before its first change. Not called in an undo.
     fn before(&self, target: &Target, before: &TargetState);
 
+    /// An effect of this `kind` is let out at this moment, whatever comes of it. Called for each, also in an undo. Does nothing
+    /// unless somebody wants to know.
+    fn admitted(&self, _kind: &str) {}
+
     /// Called for each record that is appended after the first effect; `undo.append` returns when it is answered.
     fn appended(&self, undo: &[u8]) -> Durable;
 }
@@ -274,6 +278,8 @@ impl Attempt {
         for (target, before) in fresh {
             inner.ledger.target(&target, before, moved);
         }
+        drop(inner);
+        self.watcher.admitted(kind);
         Ok(Admitted { number, kind, targets, fresh: names, was_clean })
     }
 
@@ -299,6 +305,7 @@ impl Attempt {
             fresh.push(target);
         }
         let number = self.inner().begin(kind, &targets, None);
+        self.watcher.admitted(kind);
         Ok(Admitted { number, kind, targets, fresh, was_clean: false })
     }
 

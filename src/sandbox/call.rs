@@ -61,6 +61,8 @@ pub struct Call {
     pub grant: Grant,
     /// What the component may know of the run, by name; the granted configuration values are added as `config.NAME`.
     pub context: BTreeMap<String, String>,
+    /// How far the component's wall clock is ahead of the host's: none, unless somebody tests what it does with time.
+    pub clock_ahead: std::time::Duration,
 }
 
 /// Do or undo.
@@ -199,6 +201,9 @@ fn run(inner: &Inner, call: &Call, watcher: Arc<dyn Watcher>, cancel: Cancel) ->
         .max_random_size(limits.random_bytes)
         .stdout(log.stdout())
         .stderr(log.stderr());
+    if !call.clock_ahead.is_zero() {
+        builder.wall_clock(Ahead(call.clock_ahead));
+    }
     let roots = match grant::open(&call.grant, &mut builder) {
         Ok(roots) => roots,
         Err(failure) => return Report::clean(failure),
@@ -422,18 +427,18 @@ fn on_this_thread<F: Future>(future: F) -> std::io::Result<F::Output> {
     })
 }
 
-/// Calls `describe` in an empty sandbox where time stands still and chance is fixed.
-pub(super) fn describe(inner: &Inner, pre: &CapabilityPre<State>) -> Result<String, Failure> {
+/// Calls `describe` in an empty sandbox where time stands still and chance is fixed, both at what `chance` says.
+pub(super) fn describe(inner: &Inner, pre: &CapabilityPre<State>, chance: u8) -> Result<String, Failure> {
     let limits = Limits { fuel: 1_000_000_000, wall_time: 10_000, ..Limits::default() };
     let mut builder = WasiCtxBuilder::new();
     builder
         .allow_blocking_current_thread(true)
         .max_random_size(limits.random_bytes)
-        .wall_clock(Standstill)
-        .monotonic_clock(Standstill)
-        .secure_random(Deterministic::new(vec![7]))
-        .insecure_random(Deterministic::new(vec![7]))
-        .insecure_random_seed(7);
+        .wall_clock(Standstill(chance))
+        .monotonic_clock(Standstill(chance))
+        .secure_random(Deterministic::new(vec![chance]))
+        .insecure_random(Deterministic::new(vec![chance]))
+        .insecure_random_seed(chance.into());
     let attempt = Arc::new(Attempt::new(Setup {
         roots: Roots::default(),
         cancel: Cancel::new(),
@@ -467,8 +472,28 @@ pub(super) fn describe(inner: &Inner, pre: &CapabilityPre<State>) -> Result<Stri
     ended.map_err(|_| Failure::new(code::TRAP, "the host failed while it ran the component"))?.result
 }
 
-/// A clock that does not move.
-struct Standstill;
+/// The system's clock, moved on.
+struct Ahead(std::time::Duration);
+
+impl HostWallClock for Ahead {
+    fn resolution(&self) -> std::time::Duration {
+        std::time::Duration::from_nanos(1)
+    }
+
+    fn now(&self) -> std::time::Duration {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        now.saturating_add(self.0)
+    }
+}
+
+/// A clock that does not move from so many days after its beginning.
+struct Standstill(u8);
+
+impl Standstill {
+    fn time(&self) -> std::time::Duration {
+        std::time::Duration::from_secs(86_400 * u64::from(self.0))
+    }
+}
 
 impl HostWallClock for Standstill {
     fn resolution(&self) -> std::time::Duration {
@@ -476,7 +501,7 @@ impl HostWallClock for Standstill {
     }
 
     fn now(&self) -> std::time::Duration {
-        std::time::Duration::ZERO
+        self.time()
     }
 }
 
@@ -486,7 +511,7 @@ impl HostMonotonicClock for Standstill {
     }
 
     fn now(&self) -> u64 {
-        0
+        u64::try_from(self.time().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

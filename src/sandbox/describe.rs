@@ -18,6 +18,11 @@ use crate::types::{CapabilityId, CapabilityInfo, Digest, EffectKind, Permission,
 /// Namespaces that rules and grants count on; only the standard library is in them.
 const RESERVED: [&str; 7] = ["io", "net", "data", "text", "sys", "human", "redress"];
 
+/// Whether a namespace, such as `io`, belongs to the standard library.
+pub fn is_reserved(namespace: &str) -> bool {
+    RESERVED.contains(&namespace)
+}
+
 const MAX_BYTES: usize = 1 << 20;
 const MAX_CAPABILITIES: usize = 256;
 
@@ -80,7 +85,7 @@ impl Declared {
     fn check(self, component: Digest, provenance: Provenance) -> Result<(CapabilityInfo, Schemas), String> {
         let id = CapabilityId::parse(&self.id).map_err(|error| error.to_string())?;
         let namespace = id.as_str().split('.').next().unwrap_or_default();
-        if provenance == Provenance::External && RESERVED.contains(&namespace) {
+        if provenance == Provenance::External && is_reserved(namespace) {
             return Err(format!(
                 "`{id}` is in the namespace `{namespace}.`, which belongs to the standard library: choose another, such as the \
                  name of your organisation"

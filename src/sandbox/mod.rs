@@ -60,6 +60,7 @@ pub use attempt::{Durable, Watcher};
 pub use call::{Call, CallKind, Reach, Report};
 pub use cancel::Cancel;
 pub use component::{Component, LoadError, Provenance};
+pub use describe::is_reserved;
 pub use engine::{Sandbox, SandboxConfig, SandboxError};
 pub use net::{Connection, Net, NetError, Resolver, Stream, SystemResolver};
 pub use observe::{observe, observe_like, sync_paths};

@@ -156,7 +156,7 @@ impl Place {
         Engine::new(parts).unwrap()
     }
 
-    fn copy(&self, from: &Path, to: impl AsRef<Path>) {
+    pub fn copy(&self, from: &Path, to: impl AsRef<Path>) {
         self.write(to, fs::read(from).unwrap());
     }
 

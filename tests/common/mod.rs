@@ -180,6 +180,7 @@ pub fn execution(component: &Arc<Component>, capability: &str, input: Value, gra
         timeout: None,
         grant,
         context: BTreeMap::new(),
+        clock_ahead: std::time::Duration::ZERO,
     }
 }
 

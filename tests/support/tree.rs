@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-/// Folders that hold nothing that was written by hand.
-const SKIPPED: [&str; 4] = ["target", ".git", ".redress", "workspace"];
+/// Folders that hold nothing that was written by hand, or nothing that stands as it is.
+const SKIPPED: [&str; 6] = ["target", ".git", ".redress", "workspace", "node_modules", "template"];
 
 /// The project's folder.
 pub fn root() -> PathBuf {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, FileType, Metadata};
 use std::io::Read;
+use std::path::Path;
 
 use redress_guest::serde_json::{Value, json};
 use redress_guest::{Content, Digest, Failure, Sha256, hex, sha256_hex};
@@ -82,6 +83,10 @@ pub fn list_dir(input: &At) -> Result<Value, Failure> {
 pub fn exists(input: &At) -> Result<Value, Failure> {
     let path = input.checked()?;
     let kind = look(path)?.map(|found| kind_name(found.file_type()));
+    // Of what lies in no granted directory nobody knows whether it is there.
+    if kind.is_none() && !Path::new(path).ancestors().any(|above| above.symlink_metadata().is_ok()) {
+        return Err(Failure::new("unauthorized", format!("`{path}` is in no directory that is granted")));
+    }
     Ok(json!({ "path": path, "exists": kind.is_some(), "type": kind }))
 }
 

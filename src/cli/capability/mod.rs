@@ -1,8 +1,15 @@
 //! `redress capability`: what can be called, and what it could do.
 
+mod add;
 mod inspect;
 mod list;
+mod new;
+mod project;
+mod push;
+mod remove;
 mod review;
+mod test;
+mod verify;
 
 use clap::Subcommand;
 
@@ -22,13 +29,36 @@ pub(super) enum Verb {
     Inspect(inspect::Arguments),
     /// Compare what capabilities ask for, are granted and used, and suggest the smallest grant
     Review(review::Arguments),
+    /// Write a project for a capability of your own
+    New(new::Arguments),
+    /// Try whether a component keeps the promises of the contract, also where it dies half-way
+    Test(test::Arguments),
+    /// Install a component, or the next version of one
+    Add(add::Arguments),
+    /// Take a component out of use
+    Remove(remove::Arguments),
+    /// List components whose file or tag has changed since they were installed
+    Outdated(verify::Outdated),
+    /// Check that what is installed is what was installed
+    Verify(verify::Arguments),
+    /// Publish a component in a registry
+    Push(push::Arguments),
 }
 
-pub(super) fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> {
+pub(super) use add::not_admitted;
+
+pub(super) async fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> {
     match verb {
         Verb::List(arguments) => list::execute(arguments, context),
         Verb::Inspect(arguments) => inspect::execute(arguments, context),
         Verb::Review(arguments) => review::execute(arguments, context),
+        Verb::New(arguments) => new::execute(arguments, context),
+        Verb::Test(arguments) => test::execute(arguments, context).await,
+        Verb::Add(arguments) => add::execute(arguments, context).await,
+        Verb::Remove(arguments) => remove::execute(arguments, context),
+        Verb::Outdated(arguments) => verify::outdated(arguments, context).await,
+        Verb::Verify(arguments) => verify::execute(arguments, context),
+        Verb::Push(arguments) => push::execute(arguments, context).await,
     }
 }
 

@@ -1,0 +1,124 @@
+//! One thing at a target that chooses its id.
+//!
+//! Between a request and its answer a process can die, and then nobody knows whether the thing was made. So, in this order:
+//!
+//! 1. *save* what finds it again: a reference made from the idempotency key, which goes into the thing itself
+//! 2. *make* it, with that reference
+//! 3. *append* the id that the target chose
+//!
+//! [`unmake`] removes what the output or an appended record names. Where there is neither, the outcome is unclear: it looks
+//! the thing up by its reference. Not finding it is no proof that it will not appear, since the request may still be on
+//! its way; so it is absent only once the target's own limit for a request has passed since the reference was saved.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::{Call, Capability, Compensation, Failure, InForce};
+
+/// How things are made, found and removed at a target.
+pub trait Remote {
+    /// What is known of a thing once it is made: its id, at least.
+    type Made: Clone + Serialize + DeserializeOwned;
+
+    /// The thing that carries this reference, if there is one.
+    fn find(&self, reference: &str) -> Result<Option<Self::Made>, Failure>;
+
+    /// Makes it, carrying this reference.
+    fn make(&self, reference: &str) -> Result<Self::Made, Failure>;
+
+    /// Removes it; success if it is gone already.
+    fn remove(&self, made: &Self::Made) -> Result<(), Failure>;
+
+    /// How long after it was sent a request can still take effect at the target.
+    fn settles_after(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+}
+
+/// The undo record of a capability that makes such a thing: its type `Undo`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Record<M> {
+    /// Before the request: what the thing will carry, and when that was, in milliseconds since 1970.
+    Planned {
+        /// The reference.
+        reference: String,
+        /// When.
+        at: u64,
+    },
+    /// After the answer: what was made.
+    Made(M),
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn made<M: Clone>(records: &InForce<Record<M>>) -> Option<M> {
+    records.appended.iter().rev().find_map(|record| match record {
+        Record::Made(made) => Some(made.clone()),
+        Record::Planned { .. } => None,
+    })
+}
+
+fn planned<M>(records: &InForce<Record<M>>) -> Result<(&str, u64), Failure> {
+    match &records.saved {
+        Record::Planned { reference, at } => Ok((reference, *at)),
+        Record::Made(_) => Err(Failure::new("unknown-undo", "the undo record does not begin with a reference")),
+    }
+}
+
+/// Makes the thing once, however many attempts it takes.
+pub fn make<C, R>(call: &Call<C>, remote: &R) -> Result<R::Made, Failure>
+where
+    R: Remote,
+    C: Capability<Undo = Record<R::Made>>,
+{
+    let records = call.save(&Record::Planned { reference: call.key.clone(), at: now() })?;
+    if let Some(made) = made(&records) {
+        return Ok(made);
+    }
+    let (reference, _) = planned(&records)?;
+    let found = if call.attempt > 1 { remote.find(reference)? } else { None };
+    let made = match found {
+        Some(made) => made,
+        None => remote.make(reference)?,
+    };
+    // Of a thing that an earlier attempt made, this one has changed nothing and may not append: the reference finds it.
+    match call.append(&Record::Made(made.clone())) {
+        Err(failure) if failure.code != "undo-refused" => Err(failure),
+        Ok(()) | Err(_) => Ok(made),
+    }
+}
+
+/// Removes the thing, if it was made.
+pub fn unmake<C, R>(
+    undo: &Compensation<C>,
+    remote: &R,
+    output: impl FnOnce(&C::Output) -> R::Made,
+) -> Result<(), Failure>
+where
+    R: Remote,
+    C: Capability<Undo = Record<R::Made>>,
+{
+    let Some(records) = &undo.in_force else { return Ok(()) };
+    let known = undo.output.as_ref().map(output).or_else(|| made(records));
+    if let Some(made) = known {
+        return remote.remove(&made);
+    }
+    let (reference, at) = planned(records)?;
+    if let Some(made) = remote.find(reference)? {
+        return remote.remove(&made);
+    }
+    let settled = at.saturating_add(u64::try_from(remote.settles_after().as_millis()).unwrap_or(u64::MAX));
+    match settled.saturating_sub(now()) {
+        0 => Ok(()),
+        left => {
+            let message = format!("nothing carries the reference `{reference}` yet; a request may still be on its way");
+            Err(Failure::not_settled(message, Duration::from_millis(left)))
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! `redress capability new`: a project that builds at once, with one operation, its undo and its cases.
+//!
+//! Nothing is fetched for it but what its language's registry has: what it is written with and the contract that it is
+//! built against stand in it.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use super::{Context, Exit};
+use crate::cli::error::CliError;
+use crate::sandbox::is_reserved;
+use crate::types::CapabilityId;
+
+/// A file of a project, and what is in it.
+type File = (&'static str, &'static str);
+
+macro_rules! files {
+    ($folder:literal: $($to:literal = $from:literal),+ $(,)?) => {
+        &[$(($to, include_str!(concat!("../../../", $folder, "/", $from)))),+]
+    };
+}
+
+const RUST: &[File] = files!["sdk/rust":
+    ".gitignore" = "template/gitignore",
+    ".cargo/config.toml" = "template/cargo-config.toml",
+    "Cargo.toml" = "template/Cargo.toml",
+    "README.md" = "template/README.md",
+    "src/lib.rs" = "template/src/lib.rs",
+    "tests/adds_a_line.yaml" = "template/tests/adds_a_line.yaml",
+    "tests/makes_the_file.yaml" = "template/tests/makes_the_file.yaml",
+    "tests/refuses_two_lines.yaml" = "template/tests/refuses_two_lines.yaml",
+    "redress-capability/Cargo.toml" = "Cargo.toml",
+    "redress-capability/src/lib.rs" = "src/lib.rs",
+    "redress-capability/src/call.rs" = "src/call.rs",
+    "redress-capability/src/capability.rs" = "src/capability.rs",
+    "redress-capability/src/failure.rs" = "src/failure.rs",
+    "redress-capability/src/files.rs" = "src/files.rs",
+    "redress-capability/src/http.rs" = "src/http.rs",
+    "redress-capability/src/remote.rs" = "src/remote.rs",
+    "redress-capability/wit/capability.wit" = "wit/capability.wit",
+];
+
+/// A language that a project can be written in.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Language {
+    /// Rust, with cargo.
+    Rust,
+}
+
+impl Language {
+    fn files(self) -> &'static [File] {
+        match self {
+            Language::Rust => RUST,
+        }
+    }
+
+    fn next(self) -> &'static str {
+        match self {
+            Language::Rust => "rustup target add wasm32-wasip2",
+        }
+    }
+}
+
+/// See [`Verb`](super::Verb).
+#[derive(Args, Debug)]
+#[command(after_help = "Example: redress capability new acme-notes && redress capability test acme-notes")]
+pub(in crate::cli) struct Arguments {
+    /// The name of the project and of its folder: lower-case letters, digits and `-`
+    name: String,
+    /// The language that it is written in
+    #[arg(long, value_enum, default_value = "rust")]
+    lang: Language,
+    /// The id of the capability; the name and `.add`, unless this says otherwise
+    #[arg(long)]
+    id: Option<String>,
+}
+
+pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
+    let name = check_name(&arguments.name)?;
+    let id = arguments.id.clone().unwrap_or_else(|| format!("{}.add", name.replace('-', "_")));
+    let id = check_id(&id)?;
+    let folder = Path::new(name);
+    if folder.symlink_metadata().is_ok() {
+        let error = CliError::usage("exists", format!("`{name}` is there already: nothing was written"));
+        return Err(error.in_file(name).help("take another name, or move it away"));
+    }
+    let mut written = Vec::new();
+    for (file, text) in arguments.lang.files() {
+        let path = folder.join(file);
+        let text = text.replace("{{name}}", name).replace("{{crate}}", &name.replace('-', "_"));
+        write_new(&path, &text.replace("{{id}}", id.as_str())).map_err(|error| {
+            let shown = path.display().to_string();
+            CliError::engine("io", format!("`{shown}` cannot be written: {error}")).in_file(shown)
+        })?;
+        written.push(path.display().to_string());
+    }
+    let result = json!({ "schema": 1, "folder": name, "capability": id, "written": written });
+    context.output.result(&result, || {
+        let setup = arguments.lang.next();
+        format!("wrote {name}/ with the capability {id}\nnext: {setup}, then redress capability test {name}")
+    })?;
+    Ok(Exit::Done)
+}
+
+fn check_name(name: &str) -> Result<&str, CliError> {
+    let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let begins = name.starts_with(|c: char| c.is_ascii_lowercase());
+    if begins && !name.ends_with('-') && name.len() <= 40 && name.bytes().all(good) {
+        return Ok(name);
+    }
+    let message = format!("`{}` is not a name for a project", crate::document::escape(name));
+    Err(CliError::usage("bad-name", message)
+        .help("write lower-case letters, digits and `-`, beginning with a letter, such as `acme-notes`"))
+}
+
+fn check_id(id: &str) -> Result<CapabilityId, CliError> {
+    let parsed = CapabilityId::parse(id).map_err(|error| CliError::usage("bad-id", error.to_string()))?;
+    let namespace = parsed.as_str().split('.').next().unwrap_or_default();
+    if is_reserved(namespace) {
+        let message = format!("the namespace `{namespace}.` belongs to the standard library");
+        return Err(CliError::usage("reserved-id", message)
+            .help("begin with the name of your organisation, as in `--id acme.notes.add`"));
+    }
+    Ok(parsed)
+}
+
+fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
+}

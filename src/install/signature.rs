@@ -1,0 +1,38 @@
+//! Detached signatures that minisign makes: Ed25519 over the bytes or over their BLAKE2b digest.
+
+use minisign_verify::{PublicKey, Signature};
+
+use super::InstallError;
+use super::lock::SignedBy;
+use crate::policy::Signer;
+
+/// Whether `signature`, the text of a `.minisig` file, is one of `key` over `bytes`; or why not.
+pub fn verify(bytes: &[u8], signature: &str, key: &str) -> Result<(), String> {
+    let key = PublicKey::from_base64(key).map_err(|error| format!("the key is not one of minisign: {error}"))?;
+    let signature = Signature::decode(signature).map_err(|error| format!("it is not one of minisign: {error}"))?;
+    key.verify(bytes, &signature, true).map_err(|error| error.to_string())
+}
+
+/// Which of the signers made the signature; none if there is no signature. One that none of them made is an error: whoever
+/// signs wants to be recognised.
+pub fn signer_of<'a>(
+    bytes: &[u8],
+    signature: Option<&str>,
+    signers: impl Iterator<Item = &'a Signer>,
+) -> Result<Option<SignedBy>, InstallError> {
+    let Some(signature) = signature else { return Ok(None) };
+    let mut why = Vec::new();
+    for signer in signers {
+        match verify(bytes, signature, &signer.key) {
+            Ok(()) => return Ok(Some(SignedBy { name: signer.name.clone(), key: signer.key.clone() })),
+            Err(reason) => why.push(format!("{}: {reason}", signer.name)),
+        }
+    }
+    if why.is_empty() {
+        return Ok(None);
+    }
+    let message = format!("the signature is of none of the signers that the policy trusts for it ({})", why.join("; "));
+    let help =
+        "ask whoever provides it for the signature of these bytes, or name their key under `signers:` in the policy";
+    Err(InstallError::refused("wrong-signature", message, help))
+}

@@ -1,0 +1,201 @@
+//! A real registry on loopback: Debian's `docker-registry`. Where it is not installed these tests say so and do nothing,
+//! unless `REDRESS_REGISTRY=required`.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::{POLICY, Place, place, put};
+
+/// A registry with its files in a folder of its own, stopped by its process id.
+struct Registry {
+    child: Child,
+    port: u16,
+    folder: TempDir,
+}
+
+impl Registry {
+    fn start() -> Option<Registry> {
+        let folder = tempfile::tempdir().unwrap();
+        // Free a moment ago; somebody else may take it, and then another one is tried.
+        for _ in 0..20 {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let config = format!(
+                "version: 0.1\nlog: {{ level: error }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\nhttp: {{ addr: \
+                 127.0.0.1:{port} }}\n",
+                folder.path().join("data").display()
+            );
+            let file = folder.path().join("config.yml");
+            fs::write(&file, config).unwrap();
+            let log = fs::File::create(folder.path().join("log")).unwrap();
+            let started =
+                Command::new("docker-registry").arg("serve").arg(&file).stdout(Stdio::null()).stderr(log).spawn();
+            let Ok(child) = started else {
+                assert!(
+                    std::env::var_os("REDRESS_REGISTRY").is_none(),
+                    "docker-registry is required, and not installed"
+                );
+                println!("skipped: docker-registry is not installed");
+                return None;
+            };
+            let mut registry = Registry { child, port, folder };
+            if registry.answers() {
+                return Some(registry);
+            }
+            return Registry::start();
+        }
+        None
+    }
+
+    fn answers(&mut self) -> bool {
+        let until = Instant::now() + Duration::from_secs(60);
+        while Instant::now() < until {
+            if self.child.try_wait().unwrap().is_some() {
+                return false;
+            }
+            if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        false
+    }
+
+    fn name(&self, rest: &str) -> String {
+        format!("oci://127.0.0.1:{}/{rest}", self.port)
+    }
+
+    /// The file in which it keeps a blob.
+    fn blob(&self, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        let blobs = self.folder.path().join("data/docker/registry/v2/blobs/sha256");
+        blobs.join(&hex[..2]).join(hex).join("data")
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn push(place: &Place, target: &str) -> serde_json::Value {
+    place.redress(&["capability", "push", "notes.wasm", target, "--json"]).exits(0).json()
+}
+
+#[test]
+fn what_is_pushed_is_pulled_by_tag_and_by_digest_and_nothing_else() {
+    let Some(registry) = Registry::start() else { return };
+    let place = place();
+    let tag = registry.name("acme/notes:1.0.0");
+    let pushed = push(&place, &tag);
+    assert_eq!(push(&place, &tag)["manifest"], pushed["manifest"], "the same component makes the same artifact");
+    let added = place.redress(&["capability", "add", &tag, "--json"]).exits(0).json();
+    assert_eq!((&added["digest"], &added["manifest"]), (&pushed["digest"], &pushed["manifest"]));
+    place.redress(&["run", "workflow.yaml"]).exits(0);
+    place.redress(&["capability", "remove", "notes"]).exits(0);
+    let exactly = registry.name(&format!("acme/notes@{}", pushed["manifest"].as_str().unwrap()));
+    let added = place.redress(&["capability", "add", &exactly, "--json"]).exits(0).json();
+    assert_eq!(added["digest"], pushed["digest"]);
+    place.redress(&["capability", "outdated"]).exits(0);
+    let missing = place.redress(&["capability", "add", &registry.name("acme/notes:2")]).exits(2);
+    assert!(missing.stderr.contains("is not in the registry"), "{missing:#?}");
+}
+
+#[test]
+fn a_moved_tag_is_refused_with_the_difference() {
+    let Some(registry) = Registry::start() else { return };
+    let place = place();
+    let tag = registry.name("acme/notes:latest");
+    push(&place, &tag);
+    place.redress(&["capability", "add", &tag]).exits(0);
+    put(&place, "notes_2");
+    push(&place, &tag);
+    place.redress(&["run", "workflow.yaml"]).exits(0);
+    let outdated = place.redress(&["capability", "outdated"]).exits(6);
+    assert!(outdated.stdout.contains("is installed"), "{outdated:#?}");
+    let refused = place.redress(&["capability", "add", &tag]).exits(6);
+    assert!(refused.stdout.contains("! acme.notes.write: permissions"), "{refused:#?}");
+    place.redress(&["capability", "add", &tag, "--accept"]).exits(0);
+    place.redress(&["capability", "outdated"]).exits(0);
+}
+
+#[test]
+fn an_upgrade_that_wants_more_is_refused_until_it_is_accepted() {
+    let Some(registry) = Registry::start() else { return };
+    let place = place();
+    push(&place, &registry.name("acme/notes:1"));
+    place.redress(&["capability", "add", &registry.name("acme/notes:1")]).exits(0);
+    put(&place, "notes_2");
+    push(&place, &registry.name("acme/notes:2"));
+    let refused = place.redress(&["capability", "add", &registry.name("acme/notes:2")]).exits(6);
+    assert!(refused.stdout.contains("collect.example.com"), "{refused:#?}");
+    place.redress(&["capability", "add", &registry.name("acme/notes:2"), "--accept"]).exits(0);
+}
+
+#[test]
+fn a_changed_layer_and_a_truncated_blob_are_refused() {
+    let Some(registry) = Registry::start() else { return };
+    let place = place();
+    let tag = registry.name("acme/notes:1");
+    let pushed = push(&place, &tag);
+    let blob = registry.blob(pushed["digest"].as_str().unwrap());
+    let bytes = fs::read(&blob).unwrap();
+    let mut changed = bytes.clone();
+    changed[bytes.len() / 2] ^= 1;
+    for broken in [changed, bytes[..bytes.len() / 2].to_vec(), [bytes.clone(), vec![0]].concat()] {
+        fs::write(&blob, &broken).unwrap();
+        let refused = place.redress(&["capability", "add", &tag]);
+        assert!(matches!(refused.code, Some(2 | 6)), "{refused:#?}");
+        assert!(!Path::new(&place.path("redress.lock")).exists(), "{refused:#?}");
+    }
+    fs::write(&blob, &bytes).unwrap();
+    place.redress(&["capability", "add", &tag]).exits(0);
+}
+
+#[test]
+fn a_changed_manifest_is_refused_where_its_digest_was_asked_for() {
+    let Some(registry) = Registry::start() else { return };
+    let place = place();
+    let pushed = push(&place, &registry.name("acme/notes:1"));
+    let manifest = pushed["manifest"].as_str().unwrap();
+    let blob = registry.blob(manifest);
+    let text = fs::read_to_string(&blob).unwrap();
+    fs::write(&blob, text.replace("acme.notes.write", "acme.notes.wrote")).unwrap();
+    let refused = place.redress(&["capability", "add", &registry.name(&format!("acme/notes@{manifest}"))]);
+    assert!(matches!(refused.code, Some(2 | 6)), "{refused:#?}");
+    assert!(!Path::new(&place.path("redress.lock")).exists(), "{refused:#?}");
+}
+
+#[test]
+fn a_signature_travels_beside_the_component() {
+    let Some(registry) = Registry::start() else { return };
+    let place = place();
+    let key = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+    let trusted = format!(
+        "{POLICY}signers:\n  - {{ name: acme, key: {}, from: \"oci://*\", capabilities: [\"acme.*\"], require: true }}\n",
+        key.pk.to_base64()
+    );
+    push(&place, &registry.name("acme/notes:unsigned"));
+    place.write("policy.yaml", trusted);
+    let refused = place.redress(&["capability", "add", &registry.name("acme/notes:unsigned")]).exits(6);
+    assert!(refused.stderr.contains("it has no signature"), "{refused:#?}");
+    let bytes = fs::read(place.path("notes.wasm")).unwrap();
+    let signed = minisign::sign(Some(&key.pk), &key.sk, std::io::Cursor::new(bytes), None, None).unwrap();
+    place.write("notes.wasm.minisig", signed.into_string());
+    let pushed = push(&place, &registry.name("acme/notes:1"));
+    assert!(pushed["signature"].as_str().unwrap().ends_with(".minisig"), "{pushed}");
+    let added = place.redress(&["capability", "add", &registry.name("acme/notes:1"), "--json"]).exits(0).json();
+    assert_eq!(added["signer"]["name"], "acme");
+    // A signature of other bytes beside it.
+    put(&place, "notes_2");
+    let digest = push(&place, &registry.name("acme/other:1"));
+    assert!(digest["signature"].is_string());
+    let wrong = place.redress(&["capability", "add", &registry.name("acme/other:1"), "--accept"]).exits(6);
+    assert!(wrong.stderr.contains("none of the signers"), "{wrong:#?}");
+}
