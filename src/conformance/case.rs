@@ -38,6 +38,9 @@ pub struct Case {
 const CASE: [&str; 9] =
     ["capability", "about", "input", "files", "http", "config", "secrets", "depends_on_time", "expect"];
 
+/// A shorter secret is no secret, and the host does not use it.
+const LEAST_SECRET: usize = 8;
+
 impl Case {
     /// Whether the author expects an output.
     pub(super) fn expects_success(&self) -> bool {
@@ -90,6 +93,11 @@ fn read_map(root: &Node, source: &Source, capabilities: &[CapabilityInfo], all: 
         read.collect::<BTreeMap<_, _>>()
     };
     let (config, secrets) = (words("config"), words("secrets"));
+    if let Some((name, _)) = secrets.iter().find(|(_, value)| value.len() < LEAST_SECRET) {
+        let span = map.optional("secrets").map_or(root.span, |node| node.span);
+        let message = format!("the secret `{name}` has fewer than {LEAST_SECRET} characters");
+        all.push(Diagnostic::error("wrong-value", span, message).help("the host would refuse to use it: make one up"));
+    }
     let varies = map.optional("depends_on_time").and_then(|node| boolean(node, "`depends_on_time`", all));
     let expected = map.required("expect", all).and_then(|node| read_expected(node, all));
     let name = Path::new(source.name()).file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -338,6 +346,7 @@ mod tests {
                 "capability: acme.notes.add\ninput: {}\nexpect: {}\nhttp: { answers: [{ request: x }] }\n",
                 "not a request",
             ),
+            ("capability: acme.notes.add\ninput: {}\nexpect: {}\nsecrets: { A: short }\n", "fewer than 8 characters"),
             ("input: {}\nexpect: {}\n", "needs the key `capability`"),
         ] {
             let error = read_text(text).unwrap_err();

@@ -89,12 +89,12 @@ impl<'a> Finder<'a> {
         report: &mut Report,
     ) -> Result<bool, KitError> {
         // Where nothing was saved nothing was changed, and the host asks for no undo.
-        if trial.has_record() {
-            if let Err(failure) = trial.undo(output).await {
-                report.count();
-                report.add(self.broken(promise, &trial.did, vec![format!("the undo failed: {failure}")]));
-                return Ok(false);
-            }
+        if trial.has_record()
+            && let Err(failure) = trial.undo(output).await
+        {
+            report.count();
+            report.add(self.broken(promise, &trial.did, vec![format!("the undo failed: {failure}")]));
+            return Ok(false);
         }
         self.compare(promise, trial, expected, report)
     }

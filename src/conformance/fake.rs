@@ -349,7 +349,7 @@ fn says(item: &Value, query: &str) -> bool {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         match item.get(decoded(name)) {
             Some(Value::String(text)) => *text == decoded(value),
-            Some(other) => other.to_string() == decoded(value),
+            Some(other) => *other == decoded(value).parse::<Value>().unwrap_or_default(),
             None => false,
         }
     })

@@ -235,10 +235,10 @@ impl Maker<'_> {
     }
 
     fn string(&self, keywords: &Map<String, Value>, rng: &mut Rng) -> String {
-        if let Some(Value::Array(examples)) = keywords.get("examples") {
-            if let Some(Value::String(example)) = rng.choice(examples).filter(|_| rng.bool()) {
-                return example.clone();
-            }
+        if let Some(Value::Array(examples)) = keywords.get("examples")
+            && let Some(Value::String(example)) = rng.choice(examples).filter(|_| rng.bool())
+        {
+            return example.clone();
         }
         let odd = [
             "",

@@ -48,10 +48,13 @@ pub struct Pushed {
     pub signature: Option<String>,
 }
 
+/// User and password for a registry.
+type Credentials = Box<dyn Fn(&str) -> Option<(String, String)> + Send + Sync>;
+
 /// Talks to registries.
 pub struct Registry {
     client: Client,
-    credentials: Box<dyn Fn(&str) -> Option<(String, String)> + Send + Sync>,
+    credentials: Credentials,
 }
 
 impl Registry {

@@ -71,10 +71,10 @@ impl Policy {
                     let from: Vec<String> = provider.from.iter().map(|pattern| format!("`{pattern}`")).collect();
                     return Err(format!("`{id}` may come only from {}, and not from `{origin}`", from.join(", ")));
                 }
-                if let Some(wanted) = &provider.signer {
-                    if trusted(id).is_none_or(|known| known.name != *wanted) {
-                        return Err(format!("`{id}` must be signed by `{wanted}`, and {}", signed_by(signer)));
-                    }
+                if let Some(wanted) = &provider.signer
+                    && trusted(id).is_none_or(|known| known.name != *wanted)
+                {
+                    return Err(format!("`{id}` must be signed by `{wanted}`, and {}", signed_by(signer)));
                 }
             }
             let required = self.signers.iter().find(|known| known.require && known.covers(origin, id));

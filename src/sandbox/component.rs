@@ -6,6 +6,7 @@
 //! bytes; and what it says is checked (`describe`).
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -174,7 +175,11 @@ impl Inner {
         if let Some(code) = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, digest)) {
             return Ok(code);
         }
-        let code = Code::from_binary(&self.engine, bytes).map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+        // A stranger's bytes must not end the host, also where the compiler takes them for impossible.
+        let compiled = catch_unwind(AssertUnwindSafe(|| Code::from_binary(&self.engine, bytes)));
+        let code = compiled
+            .map_err(|_| LoadError::Invalid("the compiler failed".into()))?
+            .map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
         if let Some(cache) = &self.cache {
             cache.store(digest, &code);
         }

@@ -106,13 +106,14 @@ fn config() -> Config {
         // 4 GiB of address space for each memory by default; 256 MiB is what `memory` could be raised to.
         .memory_reservation(256 << 20)
         // Every proposal that components do not need is more surface of the compiler. On by default: the component
-        // model's own concurrency (switched off, calls are also 2 to 4 times faster), multi-memory, exceptions and
-        // others depending on the version, so each is named.
+        // model's own concurrency (switched off, calls are also 2 to 4 times faster), exceptions and others depending on the
+        // version, so each is named. Several memories stay: what passes text between the parts of a composed component
+        // reaches two of them, and the compiler takes them for granted there. All together are bounded as one is.
         .concurrency_support(false)
         .wasm_threads(false)
         .shared_memory(false)
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
+        .wasm_multi_memory(true)
         .wasm_custom_page_sizes(false)
         .wasm_function_references(false)
         .wasm_gc(false)

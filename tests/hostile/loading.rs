@@ -183,3 +183,30 @@ fn damaged_code_in_the_cache_is_made_anew_and_a_folder_that_others_can_write_is_
     assert_eq!(load(), digest);
     assert_eq!(std::fs::read(&entry).unwrap(), b"not touched");
 }
+
+#[test]
+fn a_component_composed_of_two_that_pass_text_is_compiled_and_judged_by_what_it_exports() {
+    let composed = wat::parse_str(
+        r#"(component
+            (component $a
+                (core module $m
+                    (memory (export "memory") 1)
+                    (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0)
+                    (func (export "f") (param i32 i32)))
+                (core instance $i (instantiate $m))
+                (func (export "f") (param "s" string)
+                    (canon lift (core func $i "f") (memory $i "memory") (realloc (func $i "realloc")))))
+            (instance $ai (instantiate $a))
+            (component $b
+                (import "f" (func $f (param "s" string)))
+                (core module $libc
+                    (memory (export "memory") 1)
+                    (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0))
+                (core instance $l (instantiate $libc))
+                (core func $lowered (canon lower (func $f) (memory $l "memory") (realloc (func $l "realloc"))))
+                (core module $m (import "" "f" (func (param i32 i32))))
+                (core instance (instantiate $m (with "" (instance (export "f" (func $lowered)))))))
+            (instance (instantiate $b (with "f" (func $ai "f")))))"#,
+    );
+    assert_eq!(load(&composed.unwrap()), Err(LoadError::WrongWorld));
+}

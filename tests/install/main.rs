@@ -12,6 +12,10 @@ mod binary;
 #[path = "../common/guests.rs"]
 mod guests;
 
+#[path = "../http/server.rs"]
+#[allow(dead_code, reason = "the tests of requests use more of it")]
+mod server;
+
 mod file;
 mod project;
 mod registry;

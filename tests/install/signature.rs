@@ -12,7 +12,7 @@ fn key() -> KeyPair {
 fn sign(place: &Place, file: &str, key: &KeyPair) {
     let bytes = fs::read(place.path(file)).unwrap();
     let signed = minisign::sign(Some(&key.pk), &key.sk, Cursor::new(bytes), None, None).unwrap();
-    place.write(&format!("{file}.minisig"), signed.into_string());
+    place.write(format!("{file}.minisig"), signed.into_string());
 }
 
 fn trust(place: &Place, key: &KeyPair, rest: &str) {

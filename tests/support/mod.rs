@@ -18,6 +18,13 @@ pub fn catalog() -> MapCatalog {
         ("crm.create_account", object(&["account_id", "status"])),
         ("data.json.query", json!({})),
         ("net.http.request", json!({"properties": {"status": {}, "headers": {}, "json": {}, "body": {}}})),
+        ("acme_notes.add", object(&["path"])),
+        ("crm.customer.create", object(&["id"])),
+        ("docs.markdown.to_html", json!({})),
+        ("docs.csv.to_json", json!({})),
+        ("sheets.csv.rows", json!({})),
+        ("sheets.csv.edit", json!({})),
+        ("io.fs.read_file", object(&["path", "content"])),
         ("data.list", json!({"properties": {"items": {"items": {"properties": {"id": {}}}}}})),
     ];
     let info = |(id, output): (&str, Value)| {

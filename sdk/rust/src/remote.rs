@@ -37,24 +37,41 @@ pub trait Remote {
     }
 }
 
+/// When a request was about to be sent. Until the target's own limit for a request has passed since then, it can still arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent(u64);
+
+impl Sent {
+    /// Now: to be saved before the request is sent.
+    pub fn now() -> Sent {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Sent(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Success once nothing of it can arrive any more; else a failure by which the undo waits and is tried again. `why`
+    /// completes the message for a person.
+    pub fn settled(self, after: Duration, why: &str) -> Result<(), Failure> {
+        let until = self.0.saturating_add(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        match until.saturating_sub(Sent::now().0) {
+            0 => Ok(()),
+            left => Err(Failure::not_settled(why, Duration::from_millis(left))),
+        }
+    }
+}
+
 /// The undo record of a capability that makes such a thing: its type `Undo`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Record<M> {
-    /// Before the request: what the thing will carry, and when that was, in milliseconds since 1970.
+    /// Before the request: what the thing will carry.
     Planned {
         /// The reference.
         reference: String,
-        /// When.
-        at: u64,
+        /// When that was.
+        sent: Sent,
     },
     /// After the answer: what was made.
     Made(M),
-}
-
-fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn made<M: Clone>(records: &InForce<Record<M>>) -> Option<M> {
@@ -64,9 +81,9 @@ fn made<M: Clone>(records: &InForce<Record<M>>) -> Option<M> {
     })
 }
 
-fn planned<M>(records: &InForce<Record<M>>) -> Result<(&str, u64), Failure> {
+fn planned<M>(records: &InForce<Record<M>>) -> Result<(&str, Sent), Failure> {
     match &records.saved {
-        Record::Planned { reference, at } => Ok((reference, *at)),
+        Record::Planned { reference, sent } => Ok((reference, *sent)),
         Record::Made(_) => Err(Failure::new("unknown-undo", "the undo record does not begin with a reference")),
     }
 }
@@ -77,7 +94,7 @@ where
     R: Remote,
     C: Capability<Undo = Record<R::Made>>,
 {
-    let records = call.save(&Record::Planned { reference: call.key.clone(), at: now() })?;
+    let records = call.save(&Record::Planned { reference: call.key.clone(), sent: Sent::now() })?;
     if let Some(made) = made(&records) {
         return Ok(made);
     }
@@ -109,16 +126,10 @@ where
     if let Some(made) = known {
         return remote.remove(&made);
     }
-    let (reference, at) = planned(records)?;
+    let (reference, sent) = planned(records)?;
     if let Some(made) = remote.find(reference)? {
         return remote.remove(&made);
     }
-    let settled = at.saturating_add(u64::try_from(remote.settles_after().as_millis()).unwrap_or(u64::MAX));
-    match settled.saturating_sub(now()) {
-        0 => Ok(()),
-        left => {
-            let message = format!("nothing carries the reference `{reference}` yet; a request may still be on its way");
-            Err(Failure::not_settled(message, Duration::from_millis(left)))
-        }
-    }
+    let why = format!("nothing carries the reference `{reference}` yet; a request may still be on its way");
+    sent.settled(remote.settles_after(), &why)
 }

@@ -44,23 +44,60 @@ const RUST: &[File] = files!["sdk/rust":
     "redress-capability/wit/capability.wit" = "wit/capability.wit",
 ];
 
+const JS: &[File] = files!["sdk/js":
+    ".gitignore" = "template/.gitignore",
+    "package.json" = "template/package.json",
+    "build.mjs" = "template/build.mjs",
+    "README.md" = "template/README.md",
+    "src/capability.js" = "template/src/capability.js",
+    "tests/adds-a-line.yaml" = "template/tests/adds-a-line.yaml",
+    "tests/makes-the-file.yaml" = "template/tests/makes-the-file.yaml",
+    "tests/refuses-two-lines.yaml" = "template/tests/refuses-two-lines.yaml",
+    "redress/redress-capability.js" = "redress-capability.js",
+    "wit/world.wit" = "template/wit/world.wit",
+    "wit/deps/filesystem.wit" = "template/wit/deps/filesystem.wit",
+    "wit/capability.wit" = "../../wit/capability.wit",
+];
+
+const PYTHON: &[File] = files!["sdk/python":
+    ".gitignore" = "template/.gitignore",
+    "requirements.txt" = "template/requirements.txt",
+    "build.py" = "template/build.py",
+    "README.md" = "template/README.md",
+    "capability.py" = "template/capability.py",
+    "tests/adds-a-line.yaml" = "template/tests/adds-a-line.yaml",
+    "tests/makes-the-file.yaml" = "template/tests/makes-the-file.yaml",
+    "tests/refuses-two-lines.yaml" = "template/tests/refuses-two-lines.yaml",
+    "redress_capability.py" = "redress_capability.py",
+    "wit/capability.wit" = "../../wit/capability.wit",
+];
+
 /// A language that a project can be written in.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Language {
-    /// Rust, with cargo.
+    /// With cargo: small and fast components.
     Rust,
+    /// JavaScript, with Node.js and npm: components of 12 MB.
+    Js,
+    /// With Python 3.10 or later: components of 19 MB.
+    Python,
 }
 
 impl Language {
     fn files(self) -> &'static [File] {
         match self {
             Language::Rust => RUST,
+            Language::Js => JS,
+            Language::Python => PYTHON,
         }
     }
 
-    fn next(self) -> &'static str {
+    /// What sets its tools up, in the folder of the project.
+    fn set_up(self) -> &'static str {
         match self {
             Language::Rust => "rustup target add wasm32-wasip2",
+            Language::Js => "npm install",
+            Language::Python => "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt",
         }
     }
 }
@@ -100,8 +137,10 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     }
     let result = json!({ "schema": 1, "folder": name, "capability": id, "written": written });
     context.output.result(&result, || {
-        let setup = arguments.lang.next();
-        format!("wrote {name}/ with the capability {id}\nnext: {setup}, then redress capability test {name}")
+        let set_up = arguments.lang.set_up();
+        format!(
+            "wrote {name}/ with the capability {id}\nnext: cd {name} && {set_up}, once; then redress capability test ."
+        )
     })?;
     Ok(Exit::Done)
 }

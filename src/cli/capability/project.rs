@@ -116,7 +116,7 @@ fn with_cargo(folder: &Path) -> Result<PathBuf, CliError> {
         message.reason == "compiler-artifact" && message.target.as_ref().is_some_and(library)
     });
     let is_component = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "wasm");
-    libraries.flat_map(|message| message.filenames).filter(is_component).last().ok_or_else(|| {
+    libraries.flat_map(|message| message.filenames).rfind(is_component).ok_or_else(|| {
         let shown = folder.display().to_string();
         CliError::usage("not-built", format!("cargo made no component in `{shown}`"))
             .help("write `crate-type = [\"cdylib\"]` under `[lib]` in its Cargo.toml")
