@@ -275,23 +275,33 @@ fn failed(reference: &Reference, error: OciDistributionError) -> InstallError {
     }
     let unauthorised = matches!(
         error,
-        OciDistributionError::UnauthorizedError { .. } | OciDistributionError::AuthenticationFailure(_)
+        OciDistributionError::UnauthorizedError { .. }
+            | OciDistributionError::AuthenticationFailure(_)
+            | OciDistributionError::ServerError { code: 401 | 403, .. }
     );
-    let help = if unauthorised {
+    let text = told(&error);
+    let help = if text.contains("certificate") {
+        "if the registry has an authority of its own, name the file of its certificate as `extra_ca` in the settings"
+    } else if unauthorised {
         "say who you are: `docker login REGISTRY`, which writes the file that is read here"
     } else {
         "nothing was changed; look whether the registry can be reached"
     };
+    InstallError::usage("registry", format!("`oci://{reference}`: {text}"), help)
+}
+
+/// An error with its causes.
+fn told(error: &OciDistributionError) -> String {
     let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
+    let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
+        let cause = inner.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
         }
         source = inner.source();
     }
-    InstallError::usage("registry", format!("`oci://{reference}`: {text}"), help)
+    text
 }
 
 /// Takes what comes up to a length and one byte more, and then no more.

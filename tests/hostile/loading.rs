@@ -195,7 +195,7 @@ fn a_component_composed_of_two_that_pass_text_is_compiled_and_judged_by_what_it_
                     (func (export "f") (param i32 i32)))
                 (core instance $i (instantiate $m))
                 (func (export "f") (param "s" string)
-                    (canon lift (core func $i "f") (memory $i "memory") (realloc (func $i "realloc")))))
+                    (canon lift (core func $i "f") (memory (core memory $i "memory")) (realloc (core func $i "realloc")))))
             (instance $ai (instantiate $a))
             (component $b
                 (import "f" (func $f (param "s" string)))
@@ -203,7 +203,7 @@ fn a_component_composed_of_two_that_pass_text_is_compiled_and_judged_by_what_it_
                     (memory (export "memory") 1)
                     (func (export "realloc") (param i32 i32 i32 i32) (result i32) i32.const 0))
                 (core instance $l (instantiate $libc))
-                (core func $lowered (canon lower (func $f) (memory $l "memory") (realloc (func $l "realloc"))))
+                (core func $lowered (canon lower (func $f) (memory (core memory $l "memory")) (realloc (core func $l "realloc"))))
                 (core module $m (import "" "f" (func (param i32 i32))))
                 (core instance (instantiate $m (with "" (instance (export "f" (func $lowered)))))))
             (instance (instantiate $b (with "f" (func $ai "f")))))"#,

@@ -7,9 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::{POLICY, Place, place, put};
+
+/// What `acme` says to a closed registry, and what the registry keeps of it.
+const PASSWORD: &str = "a-made-up-password";
+const HTPASSWD: &str = "acme:$2y$05$szIppfXepFJDGzlSGESnHeXMfawpXJMHrKGxFKNLByLLpaZO7aVdy\n";
 
 /// A registry with its files in a folder of its own, stopped by its process id.
 struct Registry {
@@ -20,6 +27,15 @@ struct Registry {
 
 impl Registry {
     fn start() -> Option<Registry> {
+        Registry::start_with("")
+    }
+
+    /// One that only lets `acme` in, with the password of [`PASSWORD`].
+    fn start_closed() -> Option<Registry> {
+        Registry::start_with("auth: { htpasswd: { realm: tests, path: FOLDER/htpasswd } }\n")
+    }
+
+    fn start_with(rest: &str) -> Option<Registry> {
         // A port that was free a moment ago may be somebody else's now: then another one is tried.
         for _ in 0..20 {
             let folder = tempfile::tempdir().unwrap();
@@ -30,7 +46,9 @@ impl Registry {
                 folder.path().join("data").display()
             );
             let file = folder.path().join("config.yml");
-            fs::write(&file, config).unwrap();
+            let rest = rest.replace("FOLDER", folder.path().to_str().unwrap());
+            fs::write(&file, format!("{config}{rest}")).unwrap();
+            fs::write(folder.path().join("htpasswd"), HTPASSWD).unwrap();
             let log = fs::File::create(folder.path().join("log")).unwrap();
             let started =
                 Command::new("docker-registry").arg("serve").arg(&file).stdout(Stdio::null()).stderr(log).spawn();
@@ -194,4 +212,27 @@ fn a_signature_travels_beside_the_component() {
     assert!(digest["signature"].is_string());
     let wrong = place.redress(&["capability", "add", &registry.name("acme/other:1"), "--accept"]).exits(6);
     assert!(wrong.stderr.contains("none of the signers"), "{wrong:#?}");
+}
+
+#[test]
+fn who_one_is_for_a_registry_is_read_from_the_configuration_of_docker() {
+    let Some(registry) = Registry::start_closed() else { return };
+    let place = place();
+    let target = registry.name("acme/notes:1");
+    let as_written = |config: &Path, arguments: &[&str]| {
+        let output = place.command(arguments).env("DOCKER_CONFIG", config).output().unwrap();
+        super::binary::Answer::from(output)
+    };
+    let config = registry.folder.path().join("docker");
+    fs::create_dir(&config).unwrap();
+    fs::write(config.join("config.json"), "{}").unwrap();
+    let arguments = ["capability", "push", "notes.wasm", &target];
+    let nobody = as_written(&config, &arguments).exits(2);
+    assert!(nobody.stderr.contains("docker login"), "{nobody:#?}");
+    let auth = STANDARD.encode(format!("acme:{PASSWORD}"));
+    let host = format!("127.0.0.1:{}", registry.port);
+    fs::write(config.join("config.json"), json!({ "auths": { host: { "auth": auth } } }).to_string()).unwrap();
+    as_written(&config, &arguments).exits(0);
+    let added = as_written(&config, &["capability", "add", &target]).exits(0);
+    assert!(!format!("{added:?}").contains(PASSWORD));
 }
