@@ -1,6 +1,7 @@
 //! The core by hand, one rule at a time, and under a small simulator.
 
 mod approval;
+mod details;
 mod simulator;
 mod undo;
 
