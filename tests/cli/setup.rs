@@ -125,6 +125,19 @@ fn a_grant_that_holds_what_guards_it_is_refused() {
     let place = Place::with_policy(&POLICY.replace("./workspace", "."));
     let answer = place.redress(&["call", "io.fs.exists", "--input", "path=/workspace"]).exits(2);
     assert!(answer.stderr.contains("policy.yaml:8:"), "{answer:?}");
+    place.write("w.yaml", "name: w\nsteps:\n  - { name: a, capability: io.fs.exists, inputs: { path: /workspace } }\n");
+    for verb in [&["plan", "w.yaml"][..], &["policy", "check", "policy.yaml"]] {
+        assert_eq!(place.redress(verb).exits(2).stderr, answer.stderr, "{verb:?}");
+    }
+    // Another policy is held against the settings too, and against itself.
+    place.write("policy.yaml", POLICY);
+    place.write("more/wide.yaml", POLICY.replace("./workspace", ".."));
+    place.write("more/own.yaml", POLICY.replace("./workspace", "."));
+    for file in ["more/wide.yaml", "more/own.yaml"] {
+        let refused = place.redress(&["policy", "check", file, "--json"]).exits(2).json();
+        assert_eq!(refused["error"]["code"], "unsafe-grant", "{refused}");
+    }
+    place.redress(&["policy", "check", "policy.yaml"]).exits(0);
 }
 
 #[test]
