@@ -48,8 +48,8 @@ pub use request::{VoteRequest, operate, vote};
 pub use runner::{Driven, Stop};
 pub use submit::{Submit, Submittal, Submitted};
 pub use view::{
-    ApprovalView, DecisionView, Done, HostView, Reason, RunView, StepView, TargetView, UndoView, VoteView, outline,
-    reason, rfc3339, view,
+    ApprovalView, DecisionView, Done, HostView, Reason, RunView, StepView, TargetView, UndoView, VoidVoteView,
+    VoteView, outline, reason, rfc3339, view,
 };
 
 use crate::journal::{Journal, OwnerLock};

@@ -85,6 +85,9 @@ fn a_policy_that_now_denies_fails_an_approved_step() {
     let view = vote(&place, "approve", &run, "user:alice", &["--json"]).exits(3).json();
     assert_eq!(view["steps"][0]["error"]["code"], "denied");
     assert!(place.path("workspace/a").exists());
+    let shown = place.redress(&["show", run.as_str()]).exits(0).stdout;
+    let void = "  void vote   approved by user:alice: \"r\"\n              void: the policy was changed, and";
+    assert!(shown.contains(void), "{shown}");
 }
 
 /// A run that was paused two days ago, by a process that has ended.
