@@ -326,9 +326,11 @@ fn credentials(registry: &str) -> Option<(String, String)> {
     }
 }
 
-/// Reads a policy file, with its warnings.
+/// Reads the policy file that is to be in force, with its warnings.
 pub(super) fn load_policy(path: &Path) -> Result<(Policy, crate::document::Diagnostics), CliError> {
-    let (source, folder) = policy_source(path)?;
+    let help = "put it back, or name another one with `--policy FILE` or in the settings; what a run was granted so far is on \
+        record, and its undo goes by that";
+    let (source, folder) = policy_source(path).map_err(|error| error.help(help))?;
     Ok(Policy::load(source, &folder)?)
 }
 

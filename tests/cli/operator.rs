@@ -82,6 +82,37 @@ fn an_undo_over_later_work_is_stuck_and_never_called_rolled_back() {
 }
 
 #[test]
+fn an_undo_in_a_granted_folder_that_is_missing_says_so_and_works_once_it_is_back() {
+    let place = Place::new();
+    let run = completed(&place);
+    std::fs::rename(place.path("workspace"), place.path("elsewhere")).unwrap();
+    let stuck = operate(&place, "undo", &run).exits(5).json();
+    let error = &stuck["steps"][0]["error"];
+    let folder = place.path("").canonicalize().unwrap().join("workspace");
+    let told = format!("the granted folder `{}` is missing", folder.display());
+    assert!(error["code"] == "changed_since" && error["message"].as_str().unwrap().starts_with(&told), "{error}");
+    std::fs::rename(place.path("elsewhere"), place.path("workspace")).unwrap();
+    repair(&place, &run, &["retry"]).exits(3);
+    assert_eq!(place.read("workspace/log"), "first\n");
+}
+
+#[test]
+fn without_the_policy_file_an_operators_verb_says_what_to_do() {
+    let place = Place::new();
+    let run = completed(&place);
+    std::fs::rename(place.path("policy.yaml"), place.path("other.yaml")).unwrap();
+    for verb in [&["undo", run.as_str(), "--reason", "r", "--as", "user:op"][..], &["recover"]] {
+        let refused = place.redress(verb).exits(2).stderr;
+        assert!(
+            refused.contains("`policy.yaml` cannot be read") && refused.contains("\nhelp: put it back, or name"),
+            "{refused}"
+        );
+        assert!(refused.contains("`--policy FILE`"), "{refused}");
+    }
+    place.redress(&["--policy", "other.yaml", "undo", run.as_str(), "--reason", "r", "--as", "user:op"]).exits(3);
+}
+
+#[test]
 fn a_run_that_shall_change_may_be_named_by_its_beginning_or_as_the_latest() {
     let place = Place::new();
     let run = paused(&place);
