@@ -15,7 +15,7 @@ use super::output::quoted;
 use super::text::{granted, json_lines};
 use super::{Exit, lookup};
 use crate::document::escape;
-use crate::engine::{rfc3339, state_of, undo_of, vote_command};
+use crate::engine::{rfc3339, state_of, undo_of, vote_command, voter};
 use crate::journal::{Journal, RunFilter};
 use crate::saga::{RunState, State, Step};
 use crate::types::{CapabilityId, Digest, Grant, Principal, RunId, StepName, Timestamp};
@@ -120,6 +120,7 @@ pub(super) fn waiting(
         None => None,
     };
     let (run, name) = (state.run(), &step.spec.name);
+    let voter = voter(&request.approvers, &state.requesters(step));
     Ok(Some(Waiting {
         schema: 1,
         run: run.clone(),
@@ -145,8 +146,8 @@ pub(super) fn waiting(
         expires: rfc3339(request.expires),
         deadline: state.submitted.deadline.map(rfc3339),
         expired: now >= state.submitted.deadline.map_or(request.expires, |deadline| deadline.min(request.expires)),
-        approve: vote_command(true, run, name, &request.id),
-        reject: vote_command(false, run, name, &request.id),
+        approve: vote_command(true, run, name, &request.id, &voter),
+        reject: vote_command(false, run, name, &request.id, &voter),
     }))
 }
 

@@ -15,7 +15,7 @@ use super::{Exit, lookup};
 use crate::engine::{self, Driven, Engine, EngineError, Run, Stop};
 use crate::journal::{Ended, Then};
 use crate::saga::{RunState, StepState};
-use crate::types::RunId;
+use crate::types::{Principal, RunId};
 
 /// How often a run that somebody else drives is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -190,10 +190,18 @@ fn report(context: &Context, host: &Host, run: &RunId, driven: Driven) -> Result
             match state {
                 RunState::Paused => {
                     let mut waiting = view.steps.iter().filter(|step| step.state == StepState::Waiting);
-                    let asked = waiting.find(|step| step.approval.is_some());
-                    let step = asked.map_or("STEP", |step| step.name.as_str());
+                    let asked = waiting.find_map(|step| Some((step, step.approval.as_ref()?)));
+                    let (step, voter) = match asked {
+                        Some((step, approval)) => {
+                            let requesters =
+                                step.agent.clone().into_iter().chain(Principal::parse(&view.principal).ok());
+                            let requesters: Vec<Principal> = requesters.collect();
+                            (step.name.as_str(), engine::voter(&approval.approvers, &requesters))
+                        }
+                        None => ("STEP", "PRINCIPAL".to_owned()),
+                    };
                     next(format!(
-                        "next: `redress approvals`, then `redress approve {run} {step} --as user:NAME --reason REASON`"
+                        "next: `redress approvals`, then `redress approve {run} {step} --as {voter} --reason REASON`"
                     ));
                 }
                 RunState::Stuck => {

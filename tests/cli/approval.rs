@@ -90,6 +90,26 @@ fn a_policy_that_now_denies_fails_an_approved_step() {
     assert!(shown.contains(void), "{shown}");
 }
 
+#[test]
+fn who_may_vote_stands_in_the_commands_that_are_suggested() {
+    for (approvers, voter) in [
+        ("agent:demo\", \"agent:reviewer", "agent:reviewer"),
+        ("agent:ops-*", "agent:ops-NAME"),
+        ("user:*", "user:NAME"),
+        ("*", "user:NAME"),
+    ] {
+        let rule = format!(
+            "rules:\n  - principal: \"agent:demo\"\n    capabilities: [\"io.fs.delete\"]\n    action: REQUIRE_APPROVAL\n    approval: {{ approvers: [\"{approvers}\"] }}\n"
+        );
+        let place = Place::with_policy(&POLICY.replace("\nrules:\n", &format!("\n{rule}")));
+        place.write("workspace/a", "content");
+        let told = place.redress(&DELETE).exits(4).stderr;
+        assert!(told.contains(&format!(" call --as {voter} --reason REASON`\n")), "{told}");
+        let listed = place.redress(&["approvals"]).exits(0).stdout;
+        assert_eq!(listed.matches(&format!(" --as {voter} --reason REASON\n")).count(), 2, "{listed}");
+    }
+}
+
 /// A run that was paused two days ago, by a process that has ended.
 fn paused_long_ago(place: &Place) -> RunId {
     place.write("workspace/a", "content");
