@@ -205,7 +205,12 @@ fn report(context: &Context, host: &Host, run: &RunId, driven: Driven) -> Result
                     ));
                 }
                 RunState::Stuck => {
-                    next(format!("next: `redress show {run} --effects`, then `redress repair {run} STEP ...`"));
+                    let failed = view.steps.iter().find(|step| step.state == StepState::UndoFailed);
+                    let step = failed.map_or("STEP", |step| step.name.as_str());
+                    next(format!(
+                        "next: `redress show {run} --effects`, then `redress repair {run} {step} retry --reason REASON`; or, in place \
+                         of `retry`, `resolve --undone` if it was undone by hand, or `resolve --left` if it may stay"
+                    ));
                 }
                 _ => {}
             }

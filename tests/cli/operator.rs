@@ -71,6 +71,9 @@ fn an_undo_over_later_work_is_stuck_and_never_called_rolled_back() {
     place.write("workspace/log", "somebody else's\n");
     let stuck = operate(&place, "undo", &run).exits(5).json();
     assert_eq!((&stuck["state"], &stuck["steps"][0]["error"]["code"]), (&"STUCK".into(), &"changed_since".into()));
+    let told = place.redress(&["recover", run.as_str()]).exits(5).stderr;
+    let retry = format!("`redress repair {run} call retry --reason REASON`");
+    assert!([retry.as_str(), "`resolve --undone`", "`resolve --left`"].iter().all(|way| told.contains(way)), "{told}");
     let again = repair(&place, &run, &["retry"]).exits(5).json();
     assert_eq!(again["state"], "STUCK", "nothing has changed: {again}");
     assert_eq!(place.read("workspace/log"), "somebody else's\n");
