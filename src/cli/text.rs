@@ -220,7 +220,8 @@ fn undos(page: &mut Page, step: &StepView) {
     for undo in &step.undos {
         let checked = if undo.checked { " (checked)" } else { "" };
         page.field("undo", format_args!("attempt {}: {}{checked}", undo.attempt, undo_word(undo.outcome)));
-        if let Some(error) = &undo.error {
+        // What the step ended with stands below.
+        if let Some(error) = undo.error.as_ref().filter(|error| step.error.as_ref() != Some(error)) {
             page.field("", format_args!("{}: {}", escape(&error.code), quoted(&error.message)));
         }
         done(page, "  ", &undo.done);

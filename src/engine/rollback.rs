@@ -120,7 +120,7 @@ impl Live {
     }
 
     fn refuse_undo(&self, step: &Step, outcome: UndoOutcome, failure: Failure) -> Result<(), EngineError> {
-        tracing::warn!(run = %self.run, step = %step.spec.name, "undo refused: {}", escape(&failure.to_string()));
+        tracing::info!(run = %self.run, step = %step.spec.name, "undo refused: {}", escape(&failure.to_string()));
         let event = Event::UndoResult(Box::new(UndoResult {
             step: step.spec.name.clone(),
             attempt: 0,

@@ -74,8 +74,13 @@ fn an_undo_over_later_work_is_stuck_and_never_called_rolled_back() {
     let told = place.redress(&["recover", run.as_str()]).exits(5).stderr;
     let retry = format!("`redress repair {run} call retry --reason REASON`");
     assert!([retry.as_str(), "`resolve --undone`", "`resolve --left`"].iter().all(|way| told.contains(way)), "{told}");
+    let shown = place.redress(&["show", run.as_str(), "--effects"]).exits(0).stdout;
+    assert_eq!(shown.matches("was changed after the step").count(), 1, "{shown}");
     let again = repair(&place, &run, &["retry"]).exits(5).json();
     assert_eq!(again["state"], "STUCK", "nothing has changed: {again}");
+    let text = ["repair", run.as_str(), "call", "retry", "--reason", "r", "--as", "user:op"];
+    let told = place.redress(&text).exits(5).stderr;
+    assert_eq!(told.matches("was changed after the step").count(), 1, "{told}");
     assert_eq!(place.read("workspace/log"), "somebody else's\n");
 
     place.write("workspace/log", "first\nmore\n");
