@@ -95,6 +95,17 @@ struct Globals {
     verbose: bool,
 }
 
+/// The longest reason that is taken: it is kept for ever, and shown whole to whoever looks.
+const MAX_REASON: usize = 4 << 10;
+
+fn parse_reason(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("a reason cannot be empty".to_owned()),
+        1..=MAX_REASON => Ok(text.to_owned()),
+        bytes => Err(format!("a reason has at most {MAX_REASON} bytes, and this one has {bytes}: name a file instead")),
+    }
+}
+
 fn parse_principal(text: &str) -> Result<Principal, String> {
     Principal::parse(text).map_err(|error| error.to_string())
 }

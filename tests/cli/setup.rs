@@ -147,6 +147,13 @@ fn a_mistake_in_usage_is_exit_2_and_json_where_json_is_wanted() {
     place.redress(&["approve", "not-a-run", "a", "--reason", "r"]).exits(2);
     place.redress(&["approve", RUN, "a"]).exits(2);
     place.redress(&["repair", RUN, "a", "resolve", "--reason", "r"]).exits(2);
+    let long = place.redress(&["undo", RUN, "--reason", &"x".repeat(100_000), "--json"]).exits(2).json();
+    assert!(
+        long["error"]["message"].as_str().unwrap().contains("a reason has at most 4096 bytes"),
+        "{:.300}",
+        long["error"]["message"]
+    );
+    place.redress(&["undo", RUN, "--reason", ""]).exits(2);
     let error = place.redress(&["run", "--json"]).exits(2).json();
     assert_eq!(error["error"]["code"], "usage");
     place.redress(&["--help"]).exits(0);
