@@ -294,7 +294,8 @@ fn usage(error: &clap::Error, json: bool) -> Result<Exit, CliError> {
 }
 
 fn start_log(verbose: bool) -> Result<(), CliError> {
-    let default = if verbose { "warn,redress=info" } else { "warn" };
+    // A request that fails is told by whoever sent it: what is beneath would only say it twice, in other words.
+    let default = if verbose { "warn,wasmtime_wasi_http=error,redress=info" } else { "warn,wasmtime_wasi_http=error" };
     let wanted = std::env::var("REDRESS_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(default))
         .map_err(|error| CliError::usage("bad-filter", format!("the variable REDRESS_LOG: {error}")))?;

@@ -320,6 +320,18 @@ steps:
 }
 
 #[test]
+fn a_request_without_an_answer_is_told_once_and_by_the_host_alone() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let rule = POLICY.replace("\"io.fs.*\", \"data", "\"net.*\", \"io.fs.*\", \"data");
+    let grant = format!("  - capabilities: [\"net.*\"]\n    network: [{{ url: \"{url}**\", methods: [GET] }}]\n");
+    let place = Place::with_policy(&format!("{rule}{grant}"));
+    let told = place.redress(&["call", "net.http.get", "--input", &format!("url={url}")]).exits(3);
+    assert!(told.stdout.contains("has no answer") && !told.stderr.contains("WARN"), "{told:?}");
+}
+
+#[test]
 fn a_log_that_cannot_be_written_changes_nothing() {
     let place = Place::with_policy("rules: []\n");
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
