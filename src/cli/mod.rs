@@ -75,7 +75,7 @@ struct Cli {
 /// Options of every verb.
 #[derive(Args, Clone, Debug, Default)]
 struct Globals {
-    /// Print one JSON document
+    /// Print JSON: one document, or for `events` one a line
     #[arg(long, global = true)]
     json: bool,
     /// The policy in force [variable: REDRESS_POLICY]
