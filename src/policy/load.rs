@@ -189,9 +189,9 @@ fn read_approval(node: &Node, requesters: &[Pattern], groups: &Groups, all: &mut
 }
 
 /// Warns of approvers who are all named and are too few to approve: a rule for one principal asks nobody of that name, who may
-/// not vote. What patterns with stars match is not known.
+/// not vote. What patterns with stars match is not known, and where something is wrong, that is to be mended first.
 fn warn_of_nobody(node: &Node, terms: &ApprovalTerms, requesters: &[Pattern], all: &mut Diagnostics) {
-    if !terms.approvers.iter().all(Pattern::is_one) {
+    if all.has_errors() || !terms.approvers.iter().all(Pattern::is_one) {
         return;
     }
     let requester = match requesters {
