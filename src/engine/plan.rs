@@ -146,15 +146,14 @@ fn missing_folders(policy: &Policy, grant: &Grant) -> Vec<String> {
     told.collect()
 }
 
-/// A warning of what a capability asks for and is not granted at all. Secrets are left out: most capabilities that take any go
-/// without.
+/// A warning of what a capability asks for and is not granted at all. Whoever takes any secret goes without one most often.
 fn not_granted(info: &CapabilityInfo, grant: &Grant) -> Option<String> {
     let is_open = |permission: &&Permission| match permission {
         Permission::FsRead => !grant.filesystem.is_empty(),
         Permission::FsWrite => grant.filesystem.iter().any(|dir| dir.access == Access::ReadWrite),
         Permission::Http { .. } => !grant.network.is_empty(),
         Permission::Config(name) => grant.config.contains_key(name),
-        Permission::Secret(_) => true,
+        Permission::Secret(name) => name == "*" || grant.secrets.iter().any(|secret| secret.name == *name),
     };
     let closed: Vec<String> =
         info.permissions.iter().filter(|asked| !is_open(asked)).map(|p| format!("`{p}`")).collect();
