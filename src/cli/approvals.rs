@@ -15,7 +15,7 @@ use super::output::quoted;
 use super::text::{granted, json_lines};
 use super::{Exit, lookup};
 use crate::document::escape;
-use crate::engine::{rfc3339, state_of, undo_of, vote_command};
+use crate::engine::{rfc3339, state_of, undo_of, vote_command, voter};
 use crate::journal::{Journal, RunFilter};
 use crate::saga::{RunState, State, Step};
 use crate::types::{CapabilityId, Digest, Grant, Principal, RunId, StepName, Timestamp};
@@ -58,6 +58,10 @@ pub(super) struct Waiting {
     approvals: u32,
     quorum: u32,
     expires: String,
+    /// When the run rolls back, whoever votes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<String>,
+    /// Whether either has passed, so that a vote is refused.
     expired: bool,
     approve: String,
     reject: String,
@@ -116,6 +120,7 @@ pub(super) fn waiting(
         None => None,
     };
     let (run, name) = (state.run(), &step.spec.name);
+    let voter = voter(&request.approvers, &state.requesters(step));
     Ok(Some(Waiting {
         schema: 1,
         run: run.clone(),
@@ -139,9 +144,10 @@ pub(super) fn waiting(
         approvals: step.approvals(),
         quorum: request.quorum,
         expires: rfc3339(request.expires),
-        expired: now >= request.expires,
-        approve: vote_command(true, run, name, &request.id),
-        reject: vote_command(false, run, name, &request.id),
+        deadline: state.submitted.deadline.map(rfc3339),
+        expired: now >= state.submitted.deadline.map_or(request.expires, |deadline| deadline.min(request.expires)),
+        approve: vote_command(true, run, name, &request.id, &voter),
+        reject: vote_command(false, run, name, &request.id, &voter),
     }))
 }
 
@@ -167,7 +173,6 @@ pub(super) fn text(waiting: &[Waiting]) -> String {
         };
         let also: String = one.also.iter().map(|also| format!(" and also {}", also.join(", "))).collect();
         let escalated = if one.escalated { ", which is why a person is asked" } else { "" };
-        let expired = if one.expired { ", which has passed: a vote is refused" } else { "" };
         field("run", &format!("{} {}", one.run, quoted(&one.workflow)));
         field("step", one.step.as_str());
         field("asked by", &requesters.join(" for "));
@@ -185,7 +190,13 @@ pub(super) fn text(waiting: &[Waiting]) -> String {
         field("undo", &one.undo);
         field("votes", &format!("{} of {}", one.approvals, one.quorum));
         field("approvers", &escape(&format!("{}{also}", one.approvers.join(", "))));
-        field("expires", &format!("{}{expired}", one.expires));
+        field("expires", &one.expires);
+        if let Some(deadline) = &one.deadline {
+            field("deadline", deadline);
+        }
+        if one.expired {
+            field("", "too late: a vote is refused");
+        }
         match &one.input {
             Some(input) => text.push_str(&format!("  input\n{}", json_lines(input, "    "))),
             None => field("input", "erased"),

@@ -10,7 +10,10 @@ use crate::saga::event::Verb;
 
 /// See [`super::Command::Cancel`].
 #[derive(Args, Debug)]
-#[command(after_help = "Example: redress cancel 01980c5e-7a30-7cc1-9d0f-1b2a3c4d5e6f --reason 'no longer wanted'")]
+#[command(
+    after_help = "Exits with 3, for ROLLED_BACK, once everything is undone; with 7 if something remains, with 5 if it is STUCK.\n\n\
+    Example: redress cancel 01980c5e-7a30-7cc1-9d0f-1b2a3c4d5e6f --reason 'no longer wanted'"
+)]
 pub(super) struct Arguments {
     #[command(flatten)]
     order: Order,

@@ -170,15 +170,23 @@ impl Context {
     /// Everything that a workflow is checked against. No journal is opened or made yet.
     pub(super) fn tools(&self, opening: Opening) -> Result<Tools, CliError> {
         let policy = self.policy()?;
+        let folder = self.journal_folder()?;
+        // The engine asks again once the journal is there; here, nothing is made yet beside what would be refused.
+        self.check_grants(&policy, None)?;
         if opening == Opening::Create {
-            let (settings, folder) = (self.settings()?, self.journal_folder()?);
-            // The engine asks again once the journal is there; here, nothing is made yet beside what would be refused.
-            check_grants(&policy, &protected(settings), settings.webhook.as_ref())?;
             prepare_binary_digest(folder.map(cache));
         }
         let (sandbox, registry) = self.registry_by(opening, Some(&policy))?;
         self.announce(Some(&policy));
         Ok(Tools { policy, sandbox, registry, opening })
+    }
+
+    /// Refuses a policy with a grant that contains what guards it: what is in force, and the file of the policy if it is another one.
+    pub(super) fn check_grants(&self, policy: &Policy, file: Option<&Path>) -> Result<(), CliError> {
+        let settings = self.settings()?;
+        let mut protected = protected(settings);
+        protected.extend(file.and_then(|file| std::path::absolute(file).ok()));
+        Ok(check_grants(policy, &protected, settings.webhook.as_ref())?)
     }
 
     /// The folder of the journal, if one is set; refused if what is there can be no journal, since nothing is made beside that.
@@ -318,9 +326,11 @@ fn credentials(registry: &str) -> Option<(String, String)> {
     }
 }
 
-/// Reads a policy file, with its warnings.
+/// Reads the policy file that is to be in force, with its warnings.
 pub(super) fn load_policy(path: &Path) -> Result<(Policy, crate::document::Diagnostics), CliError> {
-    let (source, folder) = policy_source(path)?;
+    let help = "put it back, or name another one with `--policy FILE` or in the settings; what a run was granted so far is on \
+        record, and its undo goes by that";
+    let (source, folder) = policy_source(path).map_err(|error| error.help(help))?;
     Ok(Policy::load(source, &folder)?)
 }
 

@@ -15,7 +15,7 @@ use super::{Exit, lookup};
 use crate::engine::{self, Driven, Engine, EngineError, Run, Stop};
 use crate::journal::{Ended, Then};
 use crate::saga::{RunState, StepState};
-use crate::types::RunId;
+use crate::types::{Principal, RunId};
 
 /// How often a run that somebody else drives is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const TELL: Duration = Duration::from_secs(15);
 const NOTE: Duration = Duration::from_secs(1);
 
-/// Ctrl-C and SIGTERM: the first stops what starts new things, the second ends the process at once.
+/// Ctrl-C, SIGTERM, and SIGHUP unless it is ignored: the first stops what starts new things, the second ends the process at once.
 #[derive(Clone)]
 pub(super) struct Interrupt {
     stop: Stop,
@@ -33,19 +33,31 @@ pub(super) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Listens from now on.
-    pub(super) fn listen(context: &Context) -> Result<Interrupt, CliError> {
+    /// Listens from now on. `resume` is the command that goes on with what is ended at once.
+    pub(super) fn listen(context: &Context, resume: String) -> Result<Interrupt, CliError> {
         let failed = |error| CliError::engine("signals", format!("signals cannot be listened to: {error}"));
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        // Listening would undo what `nohup` did.
+        let mut hangup = match ignores_hangup() {
+            true => None,
+            false => Some(signal(SignalKind::hangup()).map_err(failed)?),
+        };
         let (ask, asked) = watch::channel(false);
         let stop = Stop::default();
         let (output, stopper) = (context.output, stop.clone());
         tokio::spawn(async move {
             let mut next = async || {
+                let hung_up = async {
+                    match &mut hangup {
+                        Some(hangup) => hangup.recv().await,
+                        None => std::future::pending().await,
+                    }
+                };
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
+                    _ = hung_up => {}
                 }
             };
             next().await;
@@ -53,6 +65,7 @@ impl Interrupt {
             ask.send_replace(true);
             output.note("stopping: what runs is given its time to end; once more ends it at once");
             next().await;
+            output.note(&format!("ended at once: what ran is unclear until it is looked at; go on with `{resume}`"));
             std::process::exit(i32::from(Exit::Interrupted.number()));
         });
         Ok(Interrupt { stop, asked })
@@ -83,6 +96,14 @@ impl Interrupt {
         drop(tokio::time::timeout(LOOK, asked.wait_for(|asked| *asked)).await);
         self.was_asked()
     }
+}
+
+/// Whether whoever started the process had it ignore SIGHUP, as the system tells.
+fn ignores_hangup() -> bool {
+    const HANGUP: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & HANGUP != 0)
 }
 
 /// Brings a run to rest, here or in the process that owns it.
@@ -136,7 +157,7 @@ impl Waits {
 
 /// Drives a new run to rest and reports it.
 pub(super) async fn finish_new(context: &Context, host: &Host, run: Run) -> Result<Exit, CliError> {
-    let interrupt = Interrupt::listen(context)?;
+    let interrupt = Interrupt::listen(context, format!("redress recover {}", run.id()))?;
     let driven = run.drive(&interrupt.stop).await?;
     let exit = report(context, host, run.id(), driven)?;
     tell_people(context, host, &interrupt).await;
@@ -145,7 +166,7 @@ pub(super) async fn finish_new(context: &Context, host: &Host, run: Run) -> Resu
 
 /// Brings a run that exists to rest and reports it.
 pub(super) async fn finish(context: &Context, host: &Host, run: &RunId) -> Result<Exit, CliError> {
-    let interrupt = Interrupt::listen(context)?;
+    let interrupt = Interrupt::listen(context, format!("redress recover {run}"))?;
     let driven = to_rest(&context.output, &host.engine, run, &interrupt).await?;
     let exit = report(context, host, run, driven)?;
     tell_people(context, host, &interrupt).await;
@@ -169,14 +190,27 @@ fn report(context: &Context, host: &Host, run: &RunId, driven: Driven) -> Result
             match state {
                 RunState::Paused => {
                     let mut waiting = view.steps.iter().filter(|step| step.state == StepState::Waiting);
-                    let asked = waiting.find(|step| step.approval.is_some());
-                    let step = asked.map_or("STEP", |step| step.name.as_str());
+                    let asked = waiting.find_map(|step| Some((step, step.approval.as_ref()?)));
+                    let (step, voter) = match asked {
+                        Some((step, approval)) => {
+                            let requesters =
+                                step.agent.clone().into_iter().chain(Principal::parse(&view.principal).ok());
+                            let requesters: Vec<Principal> = requesters.collect();
+                            (step.name.as_str(), engine::voter(&approval.approvers, &requesters))
+                        }
+                        None => ("STEP", "PRINCIPAL".to_owned()),
+                    };
                     next(format!(
-                        "next: `redress approvals`, then `redress approve {run} {step} --as user:NAME --reason REASON`"
+                        "next: `redress approvals`, then `redress approve {run} {step} --as {voter} --reason REASON`"
                     ));
                 }
                 RunState::Stuck => {
-                    next(format!("next: `redress show {run} --effects`, then `redress repair {run} STEP ...`"));
+                    let failed = view.steps.iter().find(|step| step.state == StepState::UndoFailed);
+                    let step = failed.map_or("STEP", |step| step.name.as_str());
+                    next(format!(
+                        "next: `redress show {run} --effects`, then `redress repair {run} {step} retry --reason REASON`; or, in place \
+                         of `retry`, `resolve --undone` if it was undone by hand, or `resolve --left` if it may stay"
+                    ));
                 }
                 _ => {}
             }

@@ -41,7 +41,7 @@ pub(super) struct Backup {
 )]
 pub(super) struct Adopt {
     /// Why; it is journaled
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_parser = super::parse_reason)]
     reason: String,
 }
 

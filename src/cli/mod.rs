@@ -75,7 +75,7 @@ struct Cli {
 /// Options of every verb.
 #[derive(Args, Clone, Debug, Default)]
 struct Globals {
-    /// Print one JSON document
+    /// Print JSON: one document, or for `events` one a line
     #[arg(long, global = true)]
     json: bool,
     /// The policy in force [variable: REDRESS_POLICY]
@@ -93,6 +93,17 @@ struct Globals {
     /// Log one line for each attempt; the variable REDRESS_LOG sets the log more finely
     #[arg(short, long, global = true, action = ArgAction::SetTrue)]
     verbose: bool,
+}
+
+/// The longest reason that is taken: it is kept for ever, and shown whole to whoever looks.
+const MAX_REASON: usize = 4 << 10;
+
+fn parse_reason(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("a reason cannot be empty".to_owned()),
+        1..=MAX_REASON => Ok(text.to_owned()),
+        bytes => Err(format!("a reason has at most {MAX_REASON} bytes, and this one has {bytes}: name a file instead")),
+    }
 }
 
 fn parse_principal(text: &str) -> Result<Principal, String> {
@@ -283,7 +294,8 @@ fn usage(error: &clap::Error, json: bool) -> Result<Exit, CliError> {
 }
 
 fn start_log(verbose: bool) -> Result<(), CliError> {
-    let default = if verbose { "warn,redress=info" } else { "warn" };
+    // A request that fails is told by whoever sent it: what is beneath would only say it twice, in other words.
+    let default = if verbose { "warn,wasmtime_wasi_http=error,redress=info" } else { "warn,wasmtime_wasi_http=error" };
     let wanted = std::env::var("REDRESS_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(default))
         .map_err(|error| CliError::usage("bad-filter", format!("the variable REDRESS_LOG: {error}")))?;

@@ -15,7 +15,7 @@ pub(super) struct Order {
     /// The run: its id, the beginning of it, or `latest`
     pub run: String,
     /// Why; it is journaled
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_parser = super::parse_reason)]
     pub reason: String,
 }
 

@@ -225,7 +225,12 @@ pub(super) fn quoted(text: &str) -> String {
 
 /// A value of a stranger as JSON, safe to print; cut after `limit` characters.
 pub(super) fn json_text(value: &Value, limit: usize) -> String {
-    let text = escape(&value.to_string());
+    shortened(&value.to_string(), limit)
+}
+
+/// Text that a stranger may have written, safe to print; cut after `limit` characters.
+pub(super) fn shortened(text: &str, limit: usize) -> String {
+    let text = escape(text);
     match text.char_indices().nth(limit) {
         Some((end, _)) => format!("{}... ({} characters)", text.get(..end).unwrap_or_default(), text.chars().count()),
         None => text,

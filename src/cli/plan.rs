@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::context::{Context, Opening};
 use super::error::CliError;
 use super::inputs::InputOptions;
-use super::output::{Output, Tone, json_text, quoted};
+use super::output::{Output, Tone, quoted, shortened};
 use super::text::{granted, granted_url};
 use super::{Exit, run};
 use crate::document::escape;
@@ -22,7 +23,11 @@ const SHORT: usize = 200;
 
 /// See [`super::Command::Plan`].
 #[derive(Args, Debug)]
-#[command(after_help = "Example: redress plan examples/onboarding.yaml --input customer=Acme")]
+#[command(
+    after_help = "Exits with 2 if the workflow does not load or a grant contains what guards it, with 6 if a step would be \
+    denied or its input does not fit.\n\n\
+    Example: redress plan examples/onboarding.yaml --input customer=Acme"
+)]
 pub(super) struct Arguments {
     /// The workflow
     workflow: PathBuf,
@@ -62,11 +67,28 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
         plan: &plan,
     };
     context.output.result(&view, || text(&view, &context.output))?;
-    Ok(Exit::Done)
+    Ok(if plan.steps.iter().any(PlannedStep::is_refused) { Exit::Refused } else { Exit::Done })
 }
 
 fn compensated(workflow: &Workflow, step: &str) -> bool {
     workflow.steps.iter().any(|other| other.name.as_str() == step && other.compensation.is_some())
+}
+
+/// A value as JSON; what is not known yet stands as the bare word `depends`, which no JSON is.
+fn known(value: &Value, at: &str, unknown: &[String]) -> String {
+    let below = |value: &Value, name: &str| known(value, &format!("{at}.{name}"), unknown);
+    match value {
+        Value::Null if unknown.iter().any(|place| place == at) => "depends".to_owned(),
+        Value::Array(items) => {
+            let items = items.iter().enumerate().map(|(index, item)| below(item, &index.to_string()));
+            format!("[{}]", items.collect::<Vec<_>>().join(","))
+        }
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| format!("{}:{}", Value::from(&**name), below(value, name)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+        }
+        other => other.to_string(),
+    }
 }
 
 fn text(view: &PlanView<'_>, output: &Output) -> String {
@@ -90,7 +112,7 @@ fn text(view: &PlanView<'_>, output: &Output) -> String {
         if let Some(reason) = &step.reason {
             let _ = writeln!(text, "      because {}", quoted(reason));
         }
-        let _ = writeln!(text, "      input {}", json_text(&step.input, SHORT));
+        let _ = writeln!(text, "      input {}", shortened(&known(&step.input, "inputs", &step.unknown), SHORT));
         for line in granted(&step.grant).iter().filter(|_| step.capability.is_some()) {
             let _ = writeln!(text, "      grant {line}");
         }

@@ -68,7 +68,7 @@ enum Came {
 
 /// A run that cannot be recovered does not keep the others from it.
 async fn recover_all(context: &Context, host: &Host) -> Result<Exit, CliError> {
-    let interrupt = Interrupt::listen(context)?;
+    let interrupt = Interrupt::listen(context, "redress recover".to_owned())?;
     let waiting = drive::blocking(host, Engine::candidates).await?;
     for (run, what) in &waiting.unreadable {
         context.output.note(&lookup::damage_note(run, what));

@@ -37,7 +37,7 @@ enum How {
         #[arg(long, value_name = "DIGEST", value_parser = parse_digest)]
         component: Option<Digest>,
         /// Why; it is journaled
-        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        #[arg(long, value_parser = super::parse_reason)]
         reason: String,
     },
     /// Say what a person did; the run will be closed with residue
@@ -48,7 +48,7 @@ enum How {
         #[command(flatten)]
         settled: Settled,
         /// Why; it is journaled
-        #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+        #[arg(long, value_parser = super::parse_reason)]
         reason: String,
     },
 }

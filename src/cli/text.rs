@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::logs::undo_word;
 use super::output::{decided, json_text, quoted};
 use crate::document::escape;
-use crate::engine::{ApprovalView, Done, RunView, StepView, TargetView};
+use crate::engine::{ApprovalView, Done, RunView, StepView, TargetView, VoidVoteView, VoteView};
 use crate::saga::event::{ReadRecord, Residue, ResidueKind};
 use crate::saga::{RunState, StepState};
 use crate::types::{Effect, EffectStatus, Exchange, Grant, SecretGrant, SecretSource, UrlGrant};
@@ -121,6 +121,10 @@ fn step(page: &mut Page, step: &StepView, view: &RunView, effects: bool) {
     if let Some(approval) = &step.approval {
         approved(page, approval);
     }
+    for VoidVoteView { vote, void, .. } in &step.void_votes {
+        page.field("void vote", said(vote));
+        page.field("", format_args!("void: {void}"));
+    }
     if let Some(asks) = &step.asks {
         page.field("asks for", if asks.is_empty() { "nothing".to_owned() } else { escape(&asks.join(", ")) });
     }
@@ -148,9 +152,13 @@ fn approved(page: &mut Page, approval: &ApprovalView) {
     page.field("approval", format_args!("{yes} of {} votes, request {}", approval.quorum, approval.id));
     page.field("", format_args!("until {}, by {}", approval.expires, escape(&approval.approvers.join(", "))));
     for vote in &approval.votes {
-        let said = if vote.approve { "approved" } else { "rejected" };
-        page.field("", format_args!("{said} by {}: {}", vote.by, quoted(&vote.reason)));
+        page.field("", said(vote));
     }
+}
+
+fn said(vote: &VoteView) -> String {
+    let said = if vote.approve { "approved" } else { "rejected" };
+    format!("{said} by {}: {}", vote.by, quoted(&vote.reason))
 }
 
 /// A line for each thing that is opened.
@@ -212,7 +220,8 @@ fn undos(page: &mut Page, step: &StepView) {
     for undo in &step.undos {
         let checked = if undo.checked { " (checked)" } else { "" };
         page.field("undo", format_args!("attempt {}: {}{checked}", undo.attempt, undo_word(undo.outcome)));
-        if let Some(error) = &undo.error {
+        // What the step ended with stands below.
+        if let Some(error) = undo.error.as_ref().filter(|error| step.error.as_ref() != Some(error)) {
             page.field("", format_args!("{}: {}", escape(&error.code), quoted(&error.message)));
         }
         done(page, "  ", &undo.done);

@@ -24,7 +24,7 @@ pub(super) struct Ballot {
     #[arg(long, value_name = "ID")]
     request: Option<String>,
     /// Why
-    #[arg(long, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_parser = super::parse_reason)]
     reason: String,
 }
 

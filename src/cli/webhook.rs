@@ -122,7 +122,7 @@ async fn deliver(arguments: &Deliver, context: &Context) -> Result<Exit, CliErro
     };
     let mut interrupted = false;
     if arguments.wait {
-        let interrupt = Interrupt::listen(context)?;
+        let interrupt = Interrupt::listen(context, "redress webhook deliver".to_owned())?;
         tokio::select! {
             done = outbox.deliver_all(&mut tell) => done?,
             () = interrupt.wait() => interrupted = true,

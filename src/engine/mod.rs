@@ -40,7 +40,7 @@ pub use binary::{binary_digest, prepare_binary_digest};
 pub use clock::{Clock, SimClock, SystemClock};
 pub use error::EngineError;
 pub use history::{entries_of, misrepresented, state_of};
-pub use outbox::{Outbox, SECRET_PREFIX, Sent, Webhook, WebhookError, send_test, vote_command};
+pub use outbox::{Outbox, SECRET_PREFIX, Sent, Webhook, WebhookError, send_test, vote_command, voter};
 pub use plan::{Egress, Foreseen, Plan, PlannedStep, known_problems, plan, undo_of};
 pub use recovery::{Candidates, Orphans, Recovery, orphans};
 pub use registry::{Installed, Registry, embedded};
@@ -48,8 +48,8 @@ pub use request::{VoteRequest, operate, vote};
 pub use runner::{Driven, Stop};
 pub use submit::{Submit, Submittal, Submitted};
 pub use view::{
-    ApprovalView, DecisionView, Done, HostView, Reason, RunView, StepView, TargetView, UndoView, VoteView, outline,
-    reason, rfc3339, view,
+    ApprovalView, DecisionView, Done, HostView, Reason, RunView, StepView, TargetView, UndoView, VoidVoteView,
+    VoteView, outline, reason, rfc3339, view,
 };
 
 use crate::journal::{Journal, OwnerLock};

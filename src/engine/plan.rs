@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::registry::Registry;
 use crate::policy::{self, Foresight, Policy};
 use crate::types::{
-    Action, CapabilityId, CapabilityInfo, Catalog, EffectKind, Failure, Grant, Limits, Principal, Risk, UrlGrant,
-    canonical_bytes,
+    Access, Action, CapabilityId, CapabilityInfo, Catalog, EffectKind, Failure, Grant, Limits, Permission, Principal,
+    Risk, UrlGrant, canonical_bytes,
 };
 use crate::workflow::{Step, Workflow};
 
@@ -35,8 +35,10 @@ pub struct PlannedStep {
     pub grant: Grant,
     /// How it would be undone.
     pub undo: String,
-    /// The input, as far as it is known.
+    /// The input, as far as it is known; what is not known yet is null.
     pub input: Value,
+    /// The places in the input that are not known yet, such as `inputs.path`.
+    pub unknown: Vec<String>,
     /// What is wrong with the input, if that is known.
     pub problem: Option<Failure>,
     /// What to know besides.
@@ -65,6 +67,13 @@ impl Foreseen {
 impl Serialize for Foreseen {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
+    }
+}
+
+impl PlannedStep {
+    /// Whether it is known that the step cannot succeed: it is denied, or its input does not fit.
+    pub fn is_refused(&self) -> bool {
+        self.decision == Foreseen::Decided(Action::Deny) || self.problem.is_some()
     }
 }
 
@@ -99,6 +108,10 @@ pub fn plan(workflow: &Workflow, registry: &Registry, policy: &Policy, principal
         let grants = [&planned.grant, &compensation];
         let missing = grants.into_iter().flat_map(|grant| missing_folders(policy, grant)).collect::<BTreeSet<_>>();
         planned.warnings.extend(missing);
+        let info = step.capability().and_then(|capability| registry.capability(capability.as_str()));
+        if planned.decision != Foreseen::Decided(Action::Deny) {
+            planned.warnings.extend(info.and_then(|info| not_granted(info, &planned.grant)));
+        }
         if planned.decision != Foreseen::Decided(Action::Deny) {
             let urls: BTreeSet<&UrlGrant> = grants.into_iter().flat_map(|grant| &grant.network).collect();
             urls.into_iter().for_each(|url| egress.entry(url.clone()).or_default().push(planned.name.clone()));
@@ -131,6 +144,21 @@ fn missing_folders(policy: &Policy, grant: &Grant) -> Vec<String> {
         format!("the granted folder `{}` is not there: make it, or mend {}", dir.host, places.join(", "))
     });
     told.collect()
+}
+
+/// A warning of what a capability asks for and is not granted at all. Whoever takes any secret goes without one most often.
+fn not_granted(info: &CapabilityInfo, grant: &Grant) -> Option<String> {
+    let is_open = |permission: &&Permission| match permission {
+        Permission::FsRead => !grant.filesystem.is_empty(),
+        Permission::FsWrite => grant.filesystem.iter().any(|dir| dir.access == Access::ReadWrite),
+        Permission::Http { .. } => !grant.network.is_empty(),
+        Permission::Config(name) => grant.config.contains_key(name),
+        Permission::Secret(name) => name == "*" || grant.secrets.iter().any(|secret| secret.name == *name),
+    };
+    let closed: Vec<String> =
+        info.permissions.iter().filter(|asked| !is_open(asked)).map(|p| format!("`{p}`")).collect();
+    let says = || format!("it asks for {}, which is not granted: whatever needs that will fail", closed.join(" and "));
+    (!closed.is_empty()).then(says)
 }
 
 fn planned_step(
@@ -196,6 +224,7 @@ fn planned_step(
         ),
         problem: if unknown.is_empty() { problem(registry, step, &input) } else { None },
         input,
+        unknown,
         warnings: Vec::new(),
     }
 }

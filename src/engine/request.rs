@@ -5,10 +5,11 @@
 //! the run: the system chain records who asked for what, and why not.
 
 use super::history::state_of;
+use super::view::rfc3339;
 use super::{Engine, EngineError};
 use crate::journal::{Append, Journal, JournalError, Kept, Pending, Summary, SystemEvent};
 use crate::saga::event::{Entry, Event, Operator, Verb, Vote};
-use crate::saga::{State, Step};
+use crate::saga::{Phase, State, Step};
 use crate::types::{CapabilityId, Digest, Principal, RunId, StepName, Timestamp};
 
 /// A vote: the request may be left out if the one in force is meant.
@@ -30,6 +31,11 @@ pub struct VoteRequest {
 pub fn vote(journal: &dyn Journal, run: &RunId, request: &VoteRequest, now: Timestamp) -> Result<State, EngineError> {
     let verb = if request.approve { "approve" } else { "reject" };
     let appended = append(journal, run, now, |state| {
+        let passed = state.submitted.deadline.filter(|deadline| now >= *deadline && state.phase == Phase::Forward);
+        if let Some(deadline) = passed {
+            let why = format!("the deadline of the run passed at {}, so it will roll back", rfc3339(deadline));
+            return Err(EngineError::Refused { why });
+        }
         let step = state.index(request.step.as_str()).and_then(|index| state.step(index));
         let current = step.and_then(|step| step.request()).map(|request| request.id.clone());
         let vote = Vote {
@@ -39,7 +45,7 @@ pub fn vote(journal: &dyn Journal, run: &RunId, request: &VoteRequest, now: Time
             approve: request.approve,
             reason: request.reason.clone(),
         };
-        Event::Vote(vote)
+        Ok(Event::Vote(vote))
     });
     appended.or_else(|error| {
         record_refusal(journal, &request.by, &format!("{verb} {run} {}", request.step), &error, now).wait()?;
@@ -58,7 +64,8 @@ pub fn operate(
     now: Timestamp,
 ) -> Result<State, EngineError> {
     let appended = append(journal, run, now, |_| {
-        Event::Operator(Operator { verb: verb.clone(), by: by.clone(), reason: reason.to_owned(), step: step.clone() })
+        let (by, reason) = (by.clone(), reason.to_owned());
+        Ok(Event::Operator(Operator { verb: verb.clone(), by, reason, step: step.clone() }))
     });
     appended.or_else(|error| {
         record_refusal(journal, by, &asked(run, &verb, step.as_ref()), &error, now).wait()?;
@@ -140,11 +147,11 @@ fn append(
     journal: &dyn Journal,
     run: &RunId,
     now: Timestamp,
-    event: impl Fn(&State) -> Event,
+    event: impl Fn(&State) -> Result<Event, EngineError>,
 ) -> Result<State, EngineError> {
     loop {
         let mut state = state_of(journal, run)?;
-        let event = event(&state);
+        let event = event(&state)?;
         let expected = state.seq;
         let entry = Entry { seq: expected + 1, at: now.max(state.at), event: event.clone() };
         state.apply(&entry).map_err(|illegal| EngineError::Refused { why: illegal.why })?;

@@ -120,7 +120,7 @@ impl Live {
     }
 
     fn refuse_undo(&self, step: &Step, outcome: UndoOutcome, failure: Failure) -> Result<(), EngineError> {
-        tracing::warn!(run = %self.run, step = %step.spec.name, "undo refused: {}", escape(&failure.to_string()));
+        tracing::info!(run = %self.run, step = %step.spec.name, "undo refused: {}", escape(&failure.to_string()));
         let event = Event::UndoResult(Box::new(UndoResult {
             step: step.spec.name.clone(),
             attempt: 0,
@@ -252,6 +252,13 @@ fn changed_since(state: &State, step: &Step, remade: &BTreeSet<Target>) -> Optio
         let now = observe_like(path, after);
         // A directory that was moved here has an identity, and may hold what it held before.
         let made = touched.before == TargetState::Absent && matches!(after, TargetState::Directory { inode: None, .. });
+        if now == TargetState::Absent
+            && let Some(folder) = missing_folder(step, path)
+        {
+            let what = format!("the granted folder `{folder}` is missing, with `{target}` in it");
+            let way = "nothing was touched; put it back, and repair the step";
+            return Some(Failure::new(code::CHANGED_SINCE, format!("{what}: {way}")));
+        }
         let same = state.is_as_left(step, target, &now) || (remade.contains(target) && is_alike(&now, after));
         let what = if !same {
             format!("it was left as: {after}; it is now: {now}")
@@ -265,6 +272,14 @@ fn changed_since(state: &State, step: &Step, remade: &BTreeSet<Target>) -> Optio
             format!("`{target}` was changed after the step: {what}; nothing was touched"),
         ))
     })
+}
+
+/// The directory that was granted to a step with this path in it, if it is not there any more.
+fn missing_folder<'s>(step: &'s Step, path: &str) -> Option<&'s str> {
+    let decision = step.decision.as_ref()?;
+    let grants = std::iter::once(&decision.grant).chain(decision.compensation.as_ref().map(|declared| &declared.grant));
+    let mut folders = grants.flat_map(|grant| &grant.filesystem).map(|dir| dir.host.as_str());
+    folders.find(|folder| Path::new(path).starts_with(folder) && !Path::new(folder).exists())
 }
 
 /// Something in a directory that the step made and that is not the step's own.

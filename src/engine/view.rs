@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::EngineError;
 use super::live::parse;
 use crate::journal::Journal;
-use crate::saga::event::{Cause, Event, Evidence, ReadRecord, Residue, UndoOutcome};
+use crate::saga::event::{Cause, Decision, Event, Evidence, ReadRecord, Residue, UndoOutcome, Vote};
 use crate::saga::{RunState, State, Status, Step, StepIndex, StepState};
 use crate::types::{Action, Digest, Effect, Failure, Grant, Principal, Risk, RunId, Timestamp};
 
@@ -82,6 +82,9 @@ pub struct StepView {
     pub decision: Option<DecisionView>,
     /// The request, if a person is or was asked.
     pub approval: Option<ApprovalView>,
+    /// Votes on earlier requests of the step, which count no more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub void_votes: Vec<VoidVoteView>,
     /// What it was given, once that is decided.
     pub input: Option<Value>,
     /// What it returned.
@@ -191,6 +194,18 @@ pub struct VoteView {
     pub reason: String,
 }
 
+/// A vote that counts no more.
+#[derive(Clone, Debug, Serialize)]
+pub struct VoidVoteView {
+    /// The request that it was given for.
+    pub request: String,
+    /// The vote.
+    #[serde(flatten)]
+    pub vote: VoteView,
+    /// Why it counts no more.
+    pub void: String,
+}
+
 /// A target.
 #[derive(Clone, Debug, Serialize)]
 pub struct TargetView {
@@ -216,7 +231,14 @@ pub fn rfc3339(at: Timestamp) -> String {
 pub fn view(journal: &dyn Journal, run: &RunId) -> Result<RunView, EngineError> {
     let mut state: Option<State> = None;
     let mut done: HashMap<StepIndex, (Done, Vec<UndoView>)> = HashMap::new();
+    let mut void: HashMap<StepIndex, Vec<VoidVoteView>> = HashMap::new();
     super::history::each_entry(journal, run, |entry| {
+        if let (Some(state), Event::Decision(decision)) = (&state, &entry.event)
+            && let Some(index) = state.index(decision.step.as_str())
+            && let Some(step) = state.step(index).filter(|step| !step.votes.is_empty())
+        {
+            void.entry(index).or_default().extend(voided(step, decision));
+        }
         match &mut state {
             None => state = Some(State::begin(entry)?),
             Some(state) => state.apply(entry)?,
@@ -246,9 +268,31 @@ pub fn view(journal: &dyn Journal, run: &RunId) -> Result<RunView, EngineError> 
     for (index, step) in state.steps.iter().enumerate() {
         let asks = asks.of(journal, step);
         let (done, undos) = done.remove(&index).unwrap_or_default();
-        steps.push(StepView { asks, done, undos, ..step_view(journal, &state, index, step)? });
+        let void_votes = void.remove(&index).unwrap_or_default();
+        steps.push(StepView { asks, void_votes, done, undos, ..step_view(journal, &state, index, step)? });
     }
     Ok(RunView { steps, ..outline(&state) })
+}
+
+fn vote_view(vote: &Vote) -> VoteView {
+    VoteView { by: vote.by.to_string(), approve: vote.approve, reason: vote.reason.clone() }
+}
+
+/// The votes of a step that count no more, since `new` takes the place of the decision that they were given for.
+fn voided(step: &Step, new: &Decision) -> impl Iterator<Item = VoidVoteView> {
+    let earlier = step.decision.as_ref();
+    let same_policy = earlier.is_some_and(|earlier| earlier.policy == new.policy);
+    let by = if same_policy { "the step" } else { "the policy was changed, and the step" };
+    let now = match earlier {
+        Some(earlier) if earlier.action == new.action => "with another risk, grant, approvers or quorum".to_owned(),
+        _ => format!("the answer is {}", new.action),
+    };
+    let void = format!("{by} was decided again before it ran: {now}");
+    step.votes.iter().map(move |vote| VoidVoteView {
+        request: vote.request.clone(),
+        vote: vote_view(vote),
+        void: void.clone(),
+    })
 }
 
 /// The view of a run without its steps: no more is needed for it than the state.
@@ -338,12 +382,9 @@ fn step_view(journal: &dyn Journal, state: &State, index: StepIndex, step: &Step
             approvers: request.approvers.iter().chain(request.also.iter().flatten()).cloned().collect(),
             quorum: request.quorum,
             expires: rfc3339(request.expires),
-            votes: step
-                .votes
-                .iter()
-                .map(|vote| VoteView { by: vote.by.to_string(), approve: vote.approve, reason: vote.reason.clone() })
-                .collect(),
+            votes: step.votes.iter().map(vote_view).collect(),
         }),
+        void_votes: Vec::new(),
         input: read(decision.and_then(|decision| decision.input))?,
         output: read(step.output)?,
         error,

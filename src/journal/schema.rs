@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, Row, TransactionBehavior};
+use rustix::fs::{Access, access};
 
-use super::error::{on_read, on_write};
+use super::error::{on_file, on_read, on_write};
 use super::reader::bytes;
 use super::store::{last, uint};
-use super::{JournalError, mark};
+use super::{JournalError, mark, place};
 
 /// `RDRS`, in the header of the file.
 const APPLICATION: i64 = 0x5244_5253;
@@ -194,6 +195,17 @@ fn not_opened(path: &Path, error: String) -> JournalError {
     JournalError::File { what: "open", path: path.to_owned(), error }
 }
 
+/// Why a journal is not opened for writing. The database only says that it cannot be: it makes files beside itself, which takes the
+/// right to write to its folder.
+fn unwritable(path: &Path, error: JournalError) -> JournalError {
+    let folder = place::folder(path);
+    let why = || access(&folder, Access::WRITE_OK | Access::EXEC_OK).err();
+    match error {
+        JournalError::File { what: "open", .. } => why().map_or(error, |why| on_file("write to", &folder)(why.into())),
+        error => error,
+    }
+}
+
 /// The file beside a database whose name ends so.
 fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -213,8 +225,9 @@ pub(super) fn refuse_emptied(path: &Path) -> Result<(), JournalError> {
 /// A connection that writes. With `create`, an empty file becomes a journal.
 pub(super) fn open_writer(path: &Path, busy: Duration, create: bool) -> Result<Connection, JournalError> {
     let file = File::at(path)?;
-    let mut conn = connect(path, busy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    match examine(&conn, file)? {
+    let opened = connect(path, busy, OpenFlags::SQLITE_OPEN_READ_WRITE);
+    let mut conn = opened.map_err(|error| unwritable(path, error))?;
+    match examine(&conn, file).map_err(|error| unwritable(path, error))? {
         Content::Nothing if !create => return Err(JournalError::Empty { path: path.to_owned() }),
         Content::Backup(_) => return Err(JournalError::Backup { path: path.to_owned() }),
         Content::Journal(found) => {

@@ -5,7 +5,7 @@ mod grants;
 mod network;
 mod provenance;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::document::{
     Diagnostic, Diagnostics, MapReader, Node, Source, Span, duration, integer, list, parse, string, strings, suggest,
@@ -116,7 +116,7 @@ fn read_rule(node: &Node, index: usize, groups: &Groups, all: &mut Diagnostics) 
             let message = "`approval` has no effect on a rule with `action: DENY`";
             all.push(Diagnostic::error("no-effect", key.span, message).help("remove it"));
         }
-        read_approval(node, groups, all)
+        read_approval(node, principals.as_deref().unwrap_or_default(), groups, all)
     });
     Some(Rule {
         reference: RuleRef { index, line: reader.span().line, name },
@@ -155,7 +155,7 @@ fn accepts_high(node: &Node, index: usize, action: Option<Action>, all: &mut Dia
     true
 }
 
-fn read_approval(node: &Node, groups: &Groups, all: &mut Diagnostics) -> ApprovalTerms {
+fn read_approval(node: &Node, requesters: &[Pattern], groups: &Groups, all: &mut Diagnostics) -> ApprovalTerms {
     let mut terms = ApprovalTerms::default();
     let Some(reader) = MapReader::new(node, "`approval`", &keys::APPROVAL, all) else {
         return terms;
@@ -182,7 +182,37 @@ fn read_approval(node: &Node, groups: &Groups, all: &mut Diagnostics) -> Approva
             None => {}
         }
     }
+    if let Some(node) = reader.optional("approvers") {
+        warn_of_nobody(node, &terms, requesters, all);
+    }
     terms
+}
+
+/// Warns of approvers who are all named and are too few to approve: a rule for one principal asks nobody of that name, who may
+/// not vote. What patterns with stars match is not known, and where something is wrong, that is to be mended first.
+fn warn_of_nobody(node: &Node, terms: &ApprovalTerms, requesters: &[Pattern], all: &mut Diagnostics) {
+    if all.has_errors() || !terms.approvers.iter().all(Pattern::is_one) {
+        return;
+    }
+    let requester = match requesters {
+        [one] if one.is_one() => Some(one),
+        _ => None,
+    };
+    let named: BTreeSet<&Pattern> = terms.approvers.iter().collect();
+    let voters = named.iter().filter(|voter| Some(**voter) != requester).count();
+    if voters >= usize::try_from(terms.quorum).unwrap_or(usize::MAX) {
+        return;
+    }
+    let cannot = match requester.filter(|requester| named.contains(requester)) {
+        Some(requester) => format!(": `{requester}` asks for it and cannot vote on it"),
+        None => String::new(),
+    };
+    let message = match voters {
+        0 => format!("nobody among `approvers` can approve{cannot}"),
+        _ => format!("`approvers` has {voters} who can approve, and `quorum` needs {}{cannot}", terms.quorum),
+    };
+    let help = "every request will expire: name others, such as `user:*`";
+    all.push(Diagnostic::warning("no-approver", node.span, message).help(help));
 }
 
 fn read_floors(node: &Node, all: &mut Diagnostics) -> Vec<RiskFloor> {

@@ -72,6 +72,11 @@ impl Pattern {
         &self.0
     }
 
+    /// Whether it has no star: only its own text matches.
+    pub(super) fn is_one(&self) -> bool {
+        !self.0.contains('*')
+    }
+
     /// Whether the whole of `text` matches.
     pub fn matches(&self, text: &str) -> bool {
         wild(self.0.as_bytes(), text.as_bytes(), |p| *p == b'*', |p, t| p == t)

@@ -3,7 +3,7 @@
 use redress::engine::{Driven, SimClock, Submit, Submitted};
 use redress::saga::RunState;
 use redress::saga::event::Event;
-use redress::types::{Catalog, Principal, RunId, Timestamp};
+use redress::types::{Catalog, Duration, Principal, RunId, Timestamp};
 use redress::workflow::Workflow;
 
 use crate::common::{Answer, POLICY, Place};
@@ -85,10 +85,33 @@ fn a_policy_that_now_denies_fails_an_approved_step() {
     let view = vote(&place, "approve", &run, "user:alice", &["--json"]).exits(3).json();
     assert_eq!(view["steps"][0]["error"]["code"], "denied");
     assert!(place.path("workspace/a").exists());
+    let shown = place.redress(&["show", run.as_str()]).exits(0).stdout;
+    let void = "  void vote   approved by user:alice: \"r\"\n              void: the policy was changed, and";
+    assert!(shown.contains(void), "{shown}");
+}
+
+#[test]
+fn who_may_vote_stands_in_the_commands_that_are_suggested() {
+    for (approvers, voter) in [
+        ("agent:demo\", \"agent:reviewer", "agent:reviewer"),
+        ("agent:ops-*", "agent:ops-NAME"),
+        ("user:*", "user:NAME"),
+        ("*", "user:NAME"),
+    ] {
+        let rule = format!(
+            "rules:\n  - principal: \"agent:demo\"\n    capabilities: [\"io.fs.delete\"]\n    action: REQUIRE_APPROVAL\n    approval: {{ approvers: [\"{approvers}\"] }}\n"
+        );
+        let place = Place::with_policy(&POLICY.replace("\nrules:\n", &format!("\n{rule}")));
+        place.write("workspace/a", "content");
+        let told = place.redress(&DELETE).exits(4).stderr;
+        assert!(told.contains(&format!(" call --as {voter} --reason REASON`\n")), "{told}");
+        let listed = place.redress(&["approvals"]).exits(0).stdout;
+        assert_eq!(listed.matches(&format!(" --as {voter} --reason REASON\n")).count(), 2, "{listed}");
+    }
 }
 
 /// A run that was paused two days ago, by a process that has ended.
-fn paused_long_ago(place: &Place) -> RunId {
+fn paused_long_ago(place: &Place, deadline: Option<Duration>) -> RunId {
     place.write("workspace/a", "content");
     let two_days_ago =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as u64 - 2 * 86_400_000;
@@ -97,7 +120,8 @@ fn paused_long_ago(place: &Place) -> RunId {
         let engine = place.engine(SimClock::standing(Timestamp(two_days_ago)));
         let inputs = serde_json::json!({"path": "/workspace/a"});
         let catalog: &dyn Catalog = engine.registry();
-        let workflow = Workflow::one_step("io.fs.delete", inputs.as_object().unwrap(), catalog).unwrap().0;
+        let mut workflow = Workflow::one_step("io.fs.delete", inputs.as_object().unwrap(), catalog).unwrap().0;
+        workflow.deadline = deadline;
         let submit = Submit::by(Principal::parse("agent:demo").unwrap());
         let Submitted::New(run) = engine.submit(&workflow, &submit).await.unwrap() else { panic!("a new run") };
         assert_eq!(run.finish().await.unwrap(), Driven::Rest(RunState::Paused));
@@ -108,7 +132,7 @@ fn paused_long_ago(place: &Place) -> RunId {
 #[test]
 fn a_vote_after_expiry_is_refused_even_if_no_process_ran_meanwhile() {
     let place = Place::new();
-    let run = paused_long_ago(&place);
+    let run = paused_long_ago(&place, None);
     let refused = vote(&place, "approve", &run, "user:alice", &[]).exits(6);
     assert!(refused.stderr.contains("expired"), "{refused:?}");
     let view = place.redress(&["recover", run.as_str(), "--json"]).exits(3).json();
@@ -117,9 +141,25 @@ fn a_vote_after_expiry_is_refused_even_if_no_process_ran_meanwhile() {
 }
 
 #[test]
+fn a_vote_after_the_deadline_is_refused_and_the_list_of_what_waits_says_why() {
+    let place = Place::new();
+    let run = paused_long_ago(&place, Some(Duration::from_secs(3_600)));
+    let waiting = place.redress(&["approvals", "--json"]).exits(0).json();
+    assert!(
+        waiting[0]["expired"] == true && waiting[0]["deadline"].as_str() < waiting[0]["expires"].as_str(),
+        "{waiting}"
+    );
+    let refused = vote(&place, "approve", &run, "user:alice", &[]).exits(6);
+    assert!(refused.stderr.contains("the deadline of the run passed at "), "{refused:?}");
+    assert_eq!(place.count(&run, |event| matches!(event, Event::Vote(_))), 0);
+    let view = place.redress(&["recover", run.as_str(), "--json"]).exits(3).json();
+    assert_eq!(view["reason"]["code"], "deadline");
+}
+
+#[test]
 fn recover_finds_a_paused_run_whose_request_has_expired() {
     let place = Place::new();
-    let run = paused_long_ago(&place);
+    let run = paused_long_ago(&place, None);
     let rows = place.redress(&["recover", "--json"]).exits(0).json();
     assert_eq!((&rows[0]["run"], &rows[0]["state"]), (&run.as_str().into(), &"ROLLED_BACK".into()));
     assert!(rows[0].get("steps").is_none());

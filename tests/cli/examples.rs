@@ -54,7 +54,7 @@ fn the_rollback_example_leaves_every_byte_as_it_was() {
 fn the_denied_example_never_calls_what_is_denied_and_undoes_the_step_before() {
     let place = Place::of_examples();
     let before = place.world();
-    let plan = place.redress(&["plan", "examples/denied.yaml", "--json"]).exits(0).json();
+    let plan = place.redress(&["plan", "examples/denied.yaml", "--json"]).exits(6).json();
     assert_eq!(plan["steps"][1]["decision"], "DENY");
     assert!(!place.path(".redress/journal.db").exists(), "a plan makes no journal");
 

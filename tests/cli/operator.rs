@@ -71,14 +71,53 @@ fn an_undo_over_later_work_is_stuck_and_never_called_rolled_back() {
     place.write("workspace/log", "somebody else's\n");
     let stuck = operate(&place, "undo", &run).exits(5).json();
     assert_eq!((&stuck["state"], &stuck["steps"][0]["error"]["code"]), (&"STUCK".into(), &"changed_since".into()));
+    let told = place.redress(&["recover", run.as_str()]).exits(5).stderr;
+    let retry = format!("`redress repair {run} call retry --reason REASON`");
+    assert!([retry.as_str(), "`resolve --undone`", "`resolve --left`"].iter().all(|way| told.contains(way)), "{told}");
+    let shown = place.redress(&["show", run.as_str(), "--effects"]).exits(0).stdout;
+    assert_eq!(shown.matches("was changed after the step").count(), 1, "{shown}");
     let again = repair(&place, &run, &["retry"]).exits(5).json();
     assert_eq!(again["state"], "STUCK", "nothing has changed: {again}");
+    let text = ["repair", run.as_str(), "call", "retry", "--reason", "r", "--as", "user:op"];
+    let told = place.redress(&text).exits(5).stderr;
+    assert_eq!(told.matches("was changed after the step").count(), 1, "{told}");
     assert_eq!(place.read("workspace/log"), "somebody else's\n");
 
     place.write("workspace/log", "first\nmore\n");
     let mended = repair(&place, &run, &["retry"]).exits(3).json();
     assert_eq!(mended["state"], "ROLLED_BACK");
     assert_eq!(place.read("workspace/log"), "first\n");
+}
+
+#[test]
+fn an_undo_in_a_granted_folder_that_is_missing_says_so_and_works_once_it_is_back() {
+    let place = Place::new();
+    let run = completed(&place);
+    std::fs::rename(place.path("workspace"), place.path("elsewhere")).unwrap();
+    let stuck = operate(&place, "undo", &run).exits(5).json();
+    let error = &stuck["steps"][0]["error"];
+    let folder = place.path("").canonicalize().unwrap().join("workspace");
+    let told = format!("the granted folder `{}` is missing", folder.display());
+    assert!(error["code"] == "changed_since" && error["message"].as_str().unwrap().starts_with(&told), "{error}");
+    std::fs::rename(place.path("elsewhere"), place.path("workspace")).unwrap();
+    repair(&place, &run, &["retry"]).exits(3);
+    assert_eq!(place.read("workspace/log"), "first\n");
+}
+
+#[test]
+fn without_the_policy_file_an_operators_verb_says_what_to_do() {
+    let place = Place::new();
+    let run = completed(&place);
+    std::fs::rename(place.path("policy.yaml"), place.path("other.yaml")).unwrap();
+    for verb in [&["undo", run.as_str(), "--reason", "r", "--as", "user:op"][..], &["recover"]] {
+        let refused = place.redress(verb).exits(2).stderr;
+        assert!(
+            refused.contains("`policy.yaml` cannot be read") && refused.contains("\nhelp: put it back, or name"),
+            "{refused}"
+        );
+        assert!(refused.contains("`--policy FILE`"), "{refused}");
+    }
+    place.redress(&["--policy", "other.yaml", "undo", run.as_str(), "--reason", "r", "--as", "user:op"]).exits(3);
 }
 
 #[test]

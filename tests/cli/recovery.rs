@@ -174,7 +174,15 @@ fn an_interrupted_verb_ends_with_130_and_says_how_to_go_on() {
 
 /// A run with a step that ends only when `workspace/go` is there, interrupted while that step runs. The process ends when it
 /// has said that it stops and `then` was done, and says how to go on.
-fn interrupted(place: &Place, then: impl FnOnce()) -> RunId {
+fn interrupted(place: &Place, by: Signal, then: impl FnOnce()) -> RunId {
+    let (run, told) = stopped(place, by, |_| then());
+    let way = format!("interrupted: nothing new was started; go on with `redress recover {run}`\n");
+    assert!(told.ends_with(&way), "{told}");
+    run
+}
+
+/// The same, whatever it says at its end.
+fn stopped(place: &Place, by: Signal, then: impl FnOnce(&Child)) -> (RunId, String) {
     place.write(
         "w.yaml",
         "name: w
@@ -192,20 +200,52 @@ steps:
         std::thread::yield_now();
     }
     let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    kill_process(Pid::from_child(&child), by).unwrap();
     let mut told = String::new();
     while !told.contains("stopping: what runs is given its time to end") {
         assert!(stderr.read_line(&mut told).unwrap() > 0, "it did not say that it stops: {told}");
     }
-    then();
+    then(&child);
     stderr.read_to_string(&mut told).unwrap();
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
 
     let run = place.journal().runs(&RunFilter::default(), None, 1).unwrap().rows[0].run.clone();
-    let way = format!("interrupted: nothing new was started; go on with `redress recover {run}`\n");
-    assert!(told.ends_with(&way), "{told}");
     assert!(!place.path("workspace/c").exists(), "nothing new was started");
-    run
+    (run, told)
+}
+
+#[test]
+fn a_second_signal_ends_the_process_at_once_and_says_how_to_go_on() {
+    let place = with_test_capabilities();
+    let end = |child: &Child| kill_process(Pid::from_child(child), Signal::TERM).unwrap();
+    let (run, told) = stopped(&place, Signal::INT, end);
+    assert!(told.ends_with(&format!("; go on with `redress recover {run}`\n")), "{told}");
+    place.write("workspace/go", "");
+    let view = place.redress(&["recover", run.as_str(), "--json"]).exits(0).json();
+    assert_eq!(view["state"], "COMPLETED");
+}
+
+#[test]
+fn a_hangup_stops_a_run_like_any_signal_unless_it_is_ignored() {
+    let place = with_test_capabilities();
+    let run = interrupted(&place, Signal::HUP, || place.write("workspace/go", ""));
+    assert_eq!(place.redress(&["recover", run.as_str(), "--json"]).exits(0).json()["state"], "COMPLETED");
+
+    let place = with_test_capabilities();
+    place.write(
+        "w.yaml",
+        "name: w\nsteps: [{ name: b, capability: test.until, inputs: { path: /workspace/b, until: /workspace/go } }]\n",
+    );
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "trap '' HUP; exec \"$0\" run w.yaml", env!("CARGO_BIN_EXE_redress")]);
+    let mut child = shell.current_dir(place.path("")).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while std::fs::read(place.path("workspace/b")).ok().as_deref() != Some(b"begin\n") {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it began");
+        std::thread::yield_now();
+    }
+    kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+    place.write("workspace/go", "");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 pub fn with_test_capabilities() -> Place {
@@ -341,7 +381,7 @@ steps:
 #[test]
 fn an_interrupted_run_starts_nothing_new_and_is_finished_by_recover() {
     let place = with_test_capabilities();
-    let run = interrupted(&place, || place.write("workspace/go", ""));
+    let run = interrupted(&place, Signal::INT, || place.write("workspace/go", ""));
     assert_eq!(place.read("workspace/b"), "begin\nend\n", "what ran was given its time");
     let view = place.redress(&["show", run.as_str(), "--json"]).exits(0).json();
     assert_eq!(view["state"], "RUNNING");
@@ -358,7 +398,7 @@ fn what_runs_longer_than_the_settle_timeout_of_the_settings_is_interrupted() {
     let place = with_test_capabilities();
     let settings = place.read("redress.yaml");
     place.write("redress.yaml", format!("{settings}settle_timeout: 0s\nidle_timeout: 1h\n"));
-    let run = interrupted(&place, || ());
+    let run = interrupted(&place, Signal::INT, || ());
     assert_eq!(place.read("workspace/b"), "begin\n");
     let submitted = place.entries(&run).swap_remove(0).event;
     let Event::RunSubmitted(submitted) = submitted else { panic!("{submitted:?}") };

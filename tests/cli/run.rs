@@ -254,6 +254,33 @@ fn a_plan_warns_of_a_granted_folder_that_is_not_there_with_its_place_in_the_poli
 }
 
 #[test]
+fn a_plan_says_what_is_asked_for_and_not_granted_and_what_is_not_known_yet() {
+    let policy = POLICY.split_once("grants:").unwrap().0;
+    let place = Place::with_policy(policy);
+    place.write("w.yaml", COPY);
+    let warning = "it asks for `fs:read` and `fs:write`, which is not granted: whatever needs that will fail";
+    let plan = place.redress(&["plan", "w.yaml", "--json"]).exits(0).json();
+    assert_eq!(plan["steps"][0]["warnings"], serde_json::json!([warning]));
+    assert_eq!(plan["steps"][1]["unknown"], serde_json::json!(["inputs.from"]));
+    let text = place.redress(&["plan", "w.yaml"]).exits(0).stdout;
+    assert!(text.contains(&format!("      grant nothing\n      warning: {warning}\n")), "{text}");
+    assert!(text.contains("      input {\"from\":depends,"), "{text}");
+    place.write("policy.yaml", format!("{policy}grants:\n  - capabilities: [\"io.fs.*\"]\n    filesystem: [{{ host: ./workspace, guest: /workspace, access: read-only }}]\n"));
+    let text = place.redress(&["plan", "w.yaml"]).exits(0).stdout;
+    assert!(text.contains("      warning: it asks for `fs:write`, which is not granted"), "{text}");
+}
+
+#[test]
+fn a_plan_ends_with_6_if_a_step_is_denied_or_its_input_does_not_fit() {
+    let place = Place::new();
+    place.write("w.yaml", COPY);
+    place.redress(&["plan", "w.yaml", "--as", "user:nobody"]).exits(6);
+    place.write("misfit.yaml", COPY.replace("content:", "contents:"));
+    let plan = place.redress(&["plan", "misfit.yaml", "--json"]).exits(6).json();
+    assert_eq!(plan["steps"][0]["problem"]["code"], "invalid-input");
+}
+
+#[test]
 fn a_plan_says_where_data_could_leave_to_at_worst() {
     let grants = r#"  - capabilities: ["test.http.*"]
     network:
@@ -275,7 +302,7 @@ steps:
   - { name: d, capability: io.fs.delete, inputs: { path: /workspace/a }, compensation: { capability: test.http.change, inputs: {} } }
 ",
     );
-    let plan = place.redress(&["plan", "w.yaml", "--json"]).exits(0).json();
+    let plan = place.redress(&["plan", "w.yaml", "--json"]).exits(6).json();
     assert_eq!(
         plan["egress"],
         serde_json::json!([
@@ -283,13 +310,25 @@ steps:
             { "url": "https://api.example.com/v1/**", "methods": ["GET", "POST"], "query": true, "steps": ["c"] }
         ])
     );
-    let text = place.redress(&["plan", "w.yaml"]).exits(0).stdout;
+    let text = place.redress(&["plan", "w.yaml"]).exits(6).stdout;
     let url = "\"https://api.example.com/v1/**\", with query by";
     let leaves = format!("can leave to the network:\n  GET {url} b\n  GET, POST {url} c\n");
     assert!(text.ends_with(&leaves), "{text}");
     assert!(text.contains("      grant secret token from variable \"TOKEN\", for api.example.com\n"), "{text}");
-    let nothing = place.redress(&["plan", "w.yaml", "--as", "user:nobody"]).exits(0).stdout;
+    let nothing = place.redress(&["plan", "w.yaml", "--as", "user:nobody"]).exits(6).stdout;
     assert!(nothing.ends_with("can leave to the network: nothing\n"), "{nothing}");
+}
+
+#[test]
+fn a_request_without_an_answer_is_told_once_and_by_the_host_alone() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let rule = POLICY.replace("\"io.fs.*\", \"data", "\"net.*\", \"io.fs.*\", \"data");
+    let grant = format!("  - capabilities: [\"net.*\"]\n    network: [{{ url: \"{url}**\", methods: [GET] }}]\n");
+    let place = Place::with_policy(&format!("{rule}{grant}"));
+    let told = place.redress(&["call", "net.http.get", "--input", &format!("url={url}")]).exits(3);
+    assert!(told.stdout.contains("has no answer") && !told.stderr.contains("WARN"), "{told:?}");
 }
 
 #[test]

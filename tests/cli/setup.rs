@@ -125,6 +125,19 @@ fn a_grant_that_holds_what_guards_it_is_refused() {
     let place = Place::with_policy(&POLICY.replace("./workspace", "."));
     let answer = place.redress(&["call", "io.fs.exists", "--input", "path=/workspace"]).exits(2);
     assert!(answer.stderr.contains("policy.yaml:8:"), "{answer:?}");
+    place.write("w.yaml", "name: w\nsteps:\n  - { name: a, capability: io.fs.exists, inputs: { path: /workspace } }\n");
+    for verb in [&["plan", "w.yaml"][..], &["policy", "check", "policy.yaml"]] {
+        assert_eq!(place.redress(verb).exits(2).stderr, answer.stderr, "{verb:?}");
+    }
+    // Another policy is held against the settings too, and against itself.
+    place.write("policy.yaml", POLICY);
+    place.write("more/wide.yaml", POLICY.replace("./workspace", ".."));
+    place.write("more/own.yaml", POLICY.replace("./workspace", "."));
+    for file in ["more/wide.yaml", "more/own.yaml"] {
+        let refused = place.redress(&["policy", "check", file, "--json"]).exits(2).json();
+        assert_eq!(refused["error"]["code"], "unsafe-grant", "{refused}");
+    }
+    place.redress(&["policy", "check", "policy.yaml"]).exits(0);
 }
 
 #[test]
@@ -134,6 +147,13 @@ fn a_mistake_in_usage_is_exit_2_and_json_where_json_is_wanted() {
     place.redress(&["approve", "not-a-run", "a", "--reason", "r"]).exits(2);
     place.redress(&["approve", RUN, "a"]).exits(2);
     place.redress(&["repair", RUN, "a", "resolve", "--reason", "r"]).exits(2);
+    let long = place.redress(&["undo", RUN, "--reason", &"x".repeat(100_000), "--json"]).exits(2).json();
+    assert!(
+        long["error"]["message"].as_str().unwrap().contains("a reason has at most 4096 bytes"),
+        "{:.300}",
+        long["error"]["message"]
+    );
+    place.redress(&["undo", RUN, "--reason", ""]).exits(2);
     let error = place.redress(&["run", "--json"]).exits(2).json();
     assert_eq!(error["error"]["code"], "usage");
     place.redress(&["--help"]).exits(0);

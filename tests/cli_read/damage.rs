@@ -313,6 +313,20 @@ fn a_journal_in_a_folder_that_cannot_be_written_is_read_and_every_write_refused(
 }
 
 #[test]
+fn a_folder_that_cannot_be_written_is_named_in_place_of_what_the_database_says() {
+    let project = crashed(3);
+    fs::remove_file(project.path(".redress/journal.db-shm")).unwrap();
+    seal(project.0.path(), 0o600, 0o500);
+    for verb in WRITE {
+        let error = as_nobody(&project, &[verb, &["--json"]].concat()).json()["error"].clone();
+        let message = error["message"].as_str().unwrap();
+        let folder = project.path(".redress").canonicalize().unwrap();
+        assert!(message.starts_with(&format!("cannot write to `{}`: ", folder.display())), "{verb:?}: {message}");
+    }
+    unseal(project.0.path());
+}
+
+#[test]
 fn a_log_that_cannot_be_taken_in_where_it_is_is_named() {
     let project = crashed(3);
     fs::remove_file(project.path(".redress/journal.db-shm")).unwrap();

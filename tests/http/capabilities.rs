@@ -550,6 +550,39 @@ async fn a_request_that_was_refused_made_nothing_and_nothing_is_sent_for_it() {
 }
 
 #[tokio::test]
+async fn a_request_that_was_answered_without_what_its_undo_needs_is_sent_once_and_an_operator_looks() {
+    let server =
+        Server::start(|_| Reply::Answer(201, vec![("content-type".into(), "text/plain".into())], b"7".to_vec()));
+    let world = world(&server);
+    let inputs = json!({
+        "url": server.url("/things"), "method": "POST", "json": {},
+        "undo": { "url": "/things/{response.json.id}", "method": "DELETE" },
+    });
+    let view = world.run(&workflow(&[a_step("make", "net.http.request", inputs)])).await;
+    is(&view, RunState::Stuck);
+    let error = step(&view, "make").error.as_ref().unwrap();
+    let told = "the answer, status 201 with the content type `text/plain`, has nothing at `{response.json.id}`";
+    assert!(error.code == "undo-unresolved" && error.message.contains(told), "{error:?}");
+    assert_eq!(server.received().len(), 1, "what was done is not done again");
+}
+
+#[tokio::test]
+async fn a_target_that_only_fails_gets_the_request_from_each_attempt_and_from_each_attempt_to_undo() {
+    let server = Server::start(|_| Reply::Answer(500, Vec::new(), Vec::new()));
+    let world = world(&server);
+    let inputs = json!({
+        "url": server.url("/things"), "method": "POST", "json": {},
+        "undo": { "url": "/things/{response.json.id}", "method": "DELETE" },
+    });
+    let mut make = a_step("make", "net.http.request", inputs);
+    make["retry"] = json!({ "max_attempts": 2 });
+    is(&world.run(&workflow(&[make])).await, RunState::Stuck);
+    let received = server.received();
+    let keys: std::collections::BTreeSet<_> = received.iter().map(|one| one.header("idempotency-key")).collect();
+    assert_eq!((received.len(), keys.len()), (7, 1), "two attempts and five to undo, all with one key");
+}
+
+#[tokio::test]
 async fn a_refused_connection_is_tried_again_and_leaves_nothing_to_undo() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://127.0.0.1:{}/things", closed.local_addr().unwrap().port());

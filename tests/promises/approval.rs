@@ -201,9 +201,40 @@ async fn passing_the_deadline_rolls_back_also_while_it_waits() {
     let view = world.run(&format!("deadline: 1m\n{}", RISKY.trim_start())).await;
     is(&view, RunState::Paused);
     world.clock.move_to(Timestamp(1_700_000_000_000 + 120_000));
+    for approve in [true, false] {
+        assert!(refusal(world.vote(&view.run, "b", "user:alice", approve)).contains("deadline of the run passed"));
+    }
+    assert!(!world.kinds(&view.run).contains(&"VOTE"));
     let view = world.resume(&view.run).await;
     is(&view, RunState::RolledBack);
     assert_eq!(view.reason.unwrap().code, "deadline");
+}
+
+#[tokio::test]
+async fn a_vote_on_a_request_that_was_replaced_is_shown_as_void_with_the_reason() {
+    let rule = |action: &str| {
+        let rule = format!("rules:\n  - {{ principal: \"*\", capabilities: [\"test.count\"], action: {action} }}\n");
+        asking().replace("rules:\n", &rule)
+    };
+    for (policy, reason) in [
+        (rule("DENY"), "the answer is DENY"),
+        (rule("REQUIRE_APPROVAL, approval: { quorum: 2 }"), "with another risk, grant, approvers or quorum"),
+    ] {
+        let world = World::new(&asking());
+        let view = world.run(RISKY).await;
+        let request = step(&view, "b").approval.as_ref().unwrap().id.clone();
+        world.vote(&view.run, "b", "user:alice", true).unwrap();
+        assert!(step(&world.view(&view.run), "b").void_votes.is_empty());
+        let world = world.restart(&policy);
+        let view = world.resume(&view.run).await;
+        let void = &step(&view, "b").void_votes;
+        assert_eq!((void.len(), void[0].vote.by.as_str(), &void[0].request), (1, "user:alice", &request));
+        assert_eq!(
+            void[0].void,
+            format!("the policy was changed, and the step was decided again before it ran: {reason}")
+        );
+        assert!(step(&view, "b").approval.as_ref().is_none_or(|approval| approval.votes.is_empty()));
+    }
 }
 
 #[tokio::test]

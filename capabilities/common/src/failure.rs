@@ -27,13 +27,21 @@ impl Failure {
     /// An error of the system at a path; `doing` completes "cannot ...".
     pub fn io(doing: &str, path: &str, error: &io::Error) -> Failure {
         let code = io_code(error.kind());
-        Failure { retryable: code == "unavailable", ..Failure::new(code, format!("cannot {doing} `{path}`: {error}")) }
+        let said = words(error);
+        Failure { retryable: code == "unavailable", ..Failure::new(code, format!("cannot {doing} `{path}`: {said}")) }
     }
 
     /// The same failure with more for a person.
     pub fn with_details(self, details: impl Into<String>) -> Failure {
         Failure { details: Some(details.into()), ..self }
     }
+}
+
+/// What the system says, without its number: in a component that is WASI's, and not the one of the machine's manual.
+fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    let number = error.raw_os_error().map(|number| format!(" (os error {number})"));
+    number.and_then(|number| text.strip_suffix(&number).map(str::to_owned)).unwrap_or(text)
 }
 
 fn io_code(kind: ErrorKind) -> &'static str {
@@ -67,6 +75,14 @@ mod tests {
         assert_eq!(failure.code, "not-found");
         assert!(failure.message.starts_with("cannot open `/workspace/x`: "), "{}", failure.message);
         assert!(!failure.retryable);
+    }
+
+    #[test]
+    fn a_system_error_is_told_in_words_without_a_number() {
+        let failure = Failure::io("open", "/x", &io::Error::from_raw_os_error(2));
+        assert_eq!(failure.message, "cannot open `/x`: No such file or directory");
+        let failure = Failure::io("open", "/x", &io::Error::other("a word (os error)"));
+        assert_eq!(failure.message, "cannot open `/x`: a word (os error)");
     }
 
     #[test]

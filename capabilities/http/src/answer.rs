@@ -106,6 +106,17 @@ impl Answer {
         }
     }
 
+    /// Its status and what it says it is, for a person.
+    pub fn summary(&self) -> String {
+        match self.headers.get("content-type") {
+            Some(kind) => {
+                let kind: String = kind.chars().take(100).collect();
+                format!("status {} with the content type `{kind}`", self.status)
+            }
+            None => format!("status {} without a content type", self.status),
+        }
+    }
+
     /// The first part of the body, for a person.
     pub fn excerpt(&self) -> Option<String> {
         let text = match &self.body {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::answer::Answer;
 use crate::status::{Statuses, unexpected};
-use crate::template::{Piece, Values, fill, fill_json, fill_url, pieces};
+use crate::template::{Piece, UNRESOLVED, Values, fill, fill_json, fill_url, pieces};
 
 /// A method.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -287,7 +287,7 @@ fn absolute(url: &str, at: &str) -> Result<String, Failure> {
             return Ok(format!("{at}{path}"));
         }
     }
-    Err(Failure { code: "undo-unresolved".to_owned(), ..elsewhere(url, at) })
+    Err(Failure { code: UNRESOLVED.to_owned(), ..elsewhere(url, at) })
 }
 
 /// Whether a URL with references can lie at `at`: it says so itself, or an answer will say it.

@@ -14,6 +14,9 @@ use redress_guest::serde_json::Value;
 
 use crate::answer::Answer;
 
+/// The code of a failure: an answer does not have what the undo refers to, or it cannot stand there.
+pub const UNRESOLVED: &str = "undo-unresolved";
+
 /// What references stand for, by their text without braces.
 pub type Values = BTreeMap<String, Value>;
 
@@ -169,7 +172,7 @@ fn value_of<'v>(name: &str, values: &'v Values) -> Result<&'v Value, Failure> {
 
 /// The failure of a reference.
 pub fn unresolved(message: String) -> Failure {
-    Failure::new("undo-unresolved", message)
+    Failure::new(UNRESOLVED, message)
 }
 
 /// Percent-encoded, save what RFC 3986 calls unreserved.

@@ -126,6 +126,10 @@ fn looked() -> (String, Option<String>, String) {
     line("GET https://h/items", None, "")
 }
 
+fn words(failure: Failure) -> (String, String, Option<String>) {
+    (failure.code, failure.message, failure.details)
+}
+
 #[test]
 fn what_a_request_made_is_deleted_by_the_id_that_the_target_chose() {
     let world = Scripted::new(vec![answer(201, json!({"id": 7}))]);
@@ -269,8 +273,45 @@ fn a_target_that_is_still_busy_is_waited_for_and_then_the_outcome_is_unknown() {
 fn an_answer_that_does_not_say_what_the_undo_needs_is_no_success() {
     for (status, body) in [(201, json!({})), (201, json!({"id": null})), (201, json!({"id": ".."})), (202, json!([]))] {
         let world = Scripted::new(vec![answer(status, body.clone())]);
-        assert_eq!(run(&post(), 1, &world).unwrap_err().code, "undo-unresolved", "{body}");
+        let failure = run(&post(), 1, &world).unwrap_err();
+        assert_eq!((failure.code.as_str(), failure.retryable), ("undo-unresolved", false), "{body}");
+        // It was done, so it is never repeated: that could do it twice.
+        let world = world.then(vec![]);
+        assert_eq!(words(undone(&post(), None, &world).unwrap_err()), words(failure));
+        assert_eq!(world.sent(), [], "{body}");
     }
+}
+
+#[test]
+fn an_answer_without_what_the_undo_needs_is_told_with_the_reference_and_ends_the_attempts() {
+    let page = || Some(Answer::new(201, [("content-type", "text/html")], b"<p>7</p>".to_vec()));
+    let world = Scripted::new(vec![page()]);
+    let failure = run(&post(), 1, &world).unwrap_err();
+    assert_eq!(
+        failure.message,
+        "the answer, status 201 with the content type `text/html`, has nothing at `{response.json.id}`, which its undo needs"
+    );
+    assert_eq!(failure.details.as_deref(), Some("<p>7</p>"));
+    // The host died before it told anybody: the next attempt tells the same without asking again.
+    let world = world.then(vec![]);
+    assert_eq!(words(run(&post(), 2, &world).unwrap_err()), words(failure));
+    assert_eq!(world.sent(), []);
+}
+
+#[test]
+fn what_an_answer_does_not_name_is_looked_for_until_it_has_had_its_time_and_never_made_again() {
+    let mut input = post_with_lookup();
+    input["settle_seconds"] = json!(60);
+    let ended = |now: u64, answers: Vec<Option<Answer>>| {
+        let world = Scripted::new(vec![answer(201, json!({}))]);
+        run(&input, 1, &world).unwrap_err();
+        let world = Scripted { now, ..world.then(answers) };
+        (undo(&input, None, &world), world.sent())
+    };
+    let found = vec![answer(200, json!({"items": [{"id": 9}]})), answer(204, json!(null))];
+    assert_eq!(ended(0, found), (Ok(()), vec![looked(), delete("9")]));
+    assert_eq!(ended(0, vec![answer(404, json!(null))]), (Err("not-settled".into()), vec![looked()]));
+    assert_eq!(ended(60, vec![answer(404, json!(null))]), (Err("undo-unresolved".into()), vec![looked()]));
 }
 
 #[test]

@@ -15,6 +15,9 @@
 //! the time that the caller gave it is over; then the outcome is unknown, which an operator must settle.
 //!
 //! A first request that the target refused (4xx) made nothing: that is appended, and there is nothing to undo.
+//!
+//! A request that was answered without what the undo needs is never repeated: it has arrived, and a target that does not
+//! honour the key would make another thing. That is appended too. Only a lookup can still find what it made.
 
 use redress_guest::serde_json;
 use redress_guest::{Call, Compensation, Failure, input};
@@ -24,7 +27,7 @@ use serde_json::Value;
 use crate::answer::Answer;
 use crate::request::{Message, Method, Request, check_origin, origin};
 use crate::status::{Statuses, is_refusal};
-use crate::template::{Values, look_up, unresolved};
+use crate::template::{UNRESOLVED, Values, look_up, unresolved};
 
 /// How a capability reaches the world.
 pub trait World {
@@ -87,6 +90,20 @@ enum Learned {
     Answered(Values),
     /// The target refused: nothing was made.
     Refused { code: String, message: String, details: Option<String> },
+    /// The target did it, and its answer does not have what the undo refers to.
+    Unresolved { message: String, details: Option<String> },
+}
+
+impl Learned {
+    /// The failure of an attempt after which none makes sense.
+    fn end(&self) -> Option<Failure> {
+        let (code, message, details) = match self {
+            Learned::Answered(_) => return None,
+            Learned::Refused { code, message, details } => (code.as_str(), message, details),
+            Learned::Unresolved { message, details } => (UNRESOLVED, message, details),
+        };
+        Some(Failure { details: details.clone(), ..Failure::new(code, message.clone()) })
+    }
 }
 
 /// Does the request.
@@ -97,11 +114,9 @@ pub fn execute(call: &Call, world: &dyn World) -> Result<Value, Failure> {
     let record = serde_json::to_vec(&plan).map_err(|error| Failure::invalid_input(error.to_string()))?;
     let (plan, learned) = read(&world.save(&record).map_err(refused_undo)?)?;
     let plan = plan.ok_or_else(|| refused_undo("the host returned no undo record".to_owned()))?;
-    if let Some(Learned::Refused { code, message, details }) =
-        learned.iter().find(|l| matches!(l, Learned::Refused { .. }))
-    {
+    if let Some(failure) = learned.iter().find_map(Learned::end) {
         // An earlier attempt got this answer, and the host died before it was told.
-        return Err(Failure { details: details.clone(), ..Failure::new(code, message.clone()) });
+        return Err(failure);
     }
     let answer = world.send(&message)?;
     let status = answer.status;
@@ -113,12 +128,15 @@ pub fn execute(call: &Call, world: &dyn World) -> Result<Value, Failure> {
         Err(error) => Err(Failure::invalid_input(error.to_string())),
     };
     let expected = request.expected();
-    if let Ok(values) = &values {
-        let new = Learned::Answered(values.clone());
-        let made = expected.contain(status) || (200..300).contains(&status);
-        if made && !values.is_empty() && !learned.contains(&new) {
-            append(&new)?;
+    let new = match &values {
+        Ok(values) => Some(Learned::Answered(values.clone())).filter(|_| !values.is_empty()),
+        Err(Failure { message, details, .. }) => {
+            Some(Learned::Unresolved { message: message.clone(), details: details.clone() })
         }
+    };
+    let made = expected.contain(status) || (200..300).contains(&status);
+    if let Some(new) = new.filter(|new| made && !learned.contains(new)) {
+        append(&new)?;
     }
     let answer = match message.expect(&expected, answer) {
         Ok(answer) => answer,
@@ -139,18 +157,19 @@ pub fn execute(call: &Call, world: &dyn World) -> Result<Value, Failure> {
 pub fn compensate(call: &Compensation, world: &dyn World) -> Result<(), Failure> {
     let (Some(plan), learned) = read(&call.undo)? else { return Ok(()) };
     let mut answers: Vec<Values> = Vec::new();
+    let mut unusable = None;
     if let Some(output) = &call.output {
         answers.push(values(&plan.undo.references()?, &Answer::from_output(output)?)?);
     }
-    for learned in learned {
+    for learned in &learned {
         match learned {
-            Learned::Answered(values) => answers.push(values),
+            Learned::Answered(values) => answers.push(values.clone()),
             Learned::Refused { .. } if call.output.is_none() => return Ok(()),
             Learned::Refused { .. } => {}
+            Learned::Unresolved { .. } => unusable = learned.end(),
         }
     }
     let mut known: Vec<Request> = Vec::new();
-    let mut unusable = None;
     for values in &answers {
         match plan.undo.filled(values, &plan.origin) {
             Ok(undo) if known.contains(&undo) => {}
@@ -159,8 +178,7 @@ pub fn compensate(call: &Compensation, world: &dyn World) -> Result<(), Failure>
         }
     }
     if known.is_empty() {
-        unusable = None;
-        known.push(Unclear { plan: &plan, world }.find(call)?);
+        known.push(Unclear { plan: &plan, world }.find(call, unusable.take())?);
     }
     for (index, undo) in known.iter().enumerate() {
         // A key never reaches two different requests.
@@ -170,17 +188,22 @@ pub fn compensate(call: &Compensation, world: &dyn World) -> Result<(), Failure>
     unusable.map_or(Ok(()), Err)
 }
 
-/// The search for what a request made that was not answered.
+/// The search for what a request made whose answer is not known, or does not say it.
 struct Unclear<'a> {
     plan: &'a Plan,
     world: &'a dyn World,
 }
 
 impl Unclear<'_> {
-    /// The undo request for what was made.
-    fn find(&self, call: &Compensation) -> Result<Request, Failure> {
+    /// The undo request for what was made; `answered` is what is wrong with the answer, if there was one.
+    fn find(&self, call: &Compensation, answered: Option<Failure>) -> Result<Request, Failure> {
         if let Some(found) = self.look()? {
             return Ok(found);
+        }
+        if let Some(failure) = answered {
+            let why = format!("the lookup does not name what was made; {}", failure.message);
+            let waits = self.plan.lookup.as_ref().and_then(|_| self.settling(&why));
+            return Err(waits.unwrap_or(failure));
         }
         let request = input::<Input>(&call.input)?.request.with_key(&self.plan.key);
         let message = request.message(Some(&self.plan.key))?;
@@ -224,15 +247,19 @@ impl Unclear<'_> {
     }
 
     fn not_settled<T>(&self, why: &str) -> Result<T, Failure> {
+        Err(self.settling(why).unwrap_or_else(|| {
+            Failure::new("outcome-unknown", format!("whether the request did anything cannot be told: {why}"))
+                .with_details(format!("look for what carries the key `{}` at the target", self.plan.key))
+        }))
+    }
+
+    /// That the target is waited for, as long as it has time left.
+    fn settling(&self, why: &str) -> Option<Failure> {
         let over = self.plan.at.saturating_add(self.plan.settle_seconds);
         let left = over.saturating_sub(self.world.now());
-        if left > 0 {
-            let wait = left.min(5).saturating_mul(1_000);
-            let message = format!("{why}; it has {left} s left to settle");
-            return Err(Failure { retry_after_ms: Some(wait), ..Failure::new("not-settled", message) });
-        }
-        Err(Failure::new("outcome-unknown", format!("whether the request did anything cannot be told: {why}"))
-            .with_details(format!("look for what carries the key `{}` at the target", self.plan.key)))
+        let wait = left.min(5).saturating_mul(1_000);
+        let message = format!("{why}; it has {left} s left to settle");
+        (left > 0).then(|| Failure { retry_after_ms: Some(wait), ..Failure::new("not-settled", message) })
     }
 }
 
@@ -275,8 +302,10 @@ fn plan(call: &Call, now: u64) -> Result<(Request, Plan), Failure> {
 fn values(references: &[String], answer: &Answer) -> Result<Values, Failure> {
     let value = |name: &String| {
         let found = look_up(name, answer);
-        let found =
-            found.ok_or_else(|| unresolved(format!("the answer has nothing at `{{{name}}}`, which its undo needs")));
+        let found = found.ok_or_else(|| Failure {
+            details: answer.excerpt(),
+            ..unresolved(format!("the answer, {}, has nothing at `{{{name}}}`, which its undo needs", answer.summary()))
+        });
         Ok((name.clone(), found?))
     };
     references.iter().map(value).collect()

@@ -1,4 +1,4 @@
-//! `redress policy check`: does a file load, and do its tests pass?
+//! `redress policy check`: does a file load, would a run take its grants, and do its tests pass?
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -14,7 +14,8 @@ use crate::types::Digest;
 
 /// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
-#[command(after_help = "Exits with 2 if the file does not load, with 6 if a test of it fails.\n\n\
+#[command(after_help = "Exits with 2 if the file does not load, or a grant of it contains what guards it: the \
+    file itself, and the journal, settings and components that are in force here. Exits with 6 if a test of it fails.\n\n\
     Example: redress policy check policies/default.yaml")]
 pub(in crate::cli) struct Arguments {
     /// The policy file
@@ -33,6 +34,7 @@ struct Checked {
 
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let (policy, warnings) = untested(&arguments.file)?;
+    context.check_grants(&policy, Some(&arguments.file))?;
     let tests = run_tests(&policy, policy.tests());
     let passed = tests.iter().all(|test| test.problem.is_none());
     let file = policy.name().to_owned();

@@ -9,16 +9,32 @@ use crate::engine::{new_id, rfc3339};
 use crate::journal::{Message, MessageKind};
 use crate::saga::event::Event;
 use crate::saga::{State, Status, Step, StepIndex};
-use crate::types::{RunId, StepName, Timestamp, code};
+use crate::types::{Principal, RunId, StepName, Timestamp, code};
 
 /// How many fields of an input are named, and how many characters of a name.
 const FIELDS: usize = 50;
 const NAME: usize = 100;
 
 /// The command that answers a request for approval; what a person has to put in stands in capitals.
-pub fn vote_command(approve: bool, run: &RunId, step: &StepName, request: &str) -> String {
+pub fn vote_command(approve: bool, run: &RunId, step: &StepName, request: &str, voter: &str) -> String {
     let verb = if approve { "approve" } else { "reject" };
-    format!("redress {verb} {run} {step} --request {request} --as user:NAME --reason REASON")
+    format!("redress {verb} {run} {step} --request {request} --as {voter} --reason REASON")
+}
+
+/// Who may answer a request, as it is typed: the first approver who is none of the requesters, with `NAME` where the pattern has
+/// a star.
+pub fn voter(approvers: &[String], requesters: &[Principal]) -> String {
+    let own = |approver: &&String| requesters.iter().any(|requester| requester.as_str() == approver.as_str());
+    let Some(first) = approvers.iter().find(|approver| !own(approver)).or(approvers.first()) else {
+        return "user:NAME".to_owned();
+    };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"*:._-@+/".contains(&b);
+    match first.starts_with('*') {
+        // Agents vote only where a pattern names agents.
+        true => "user:NAME".to_owned(),
+        false if first.bytes().all(plain) => first.replace('*', "NAME"),
+        false => "PRINCIPAL".to_owned(),
+    }
 }
 
 /// What people are to be told once `event` has been applied; `input` reads the input that was decided for a step.
@@ -44,6 +60,7 @@ fn approval_required(state: &State, step: &Step, at: Timestamp, input: Option<Va
     let (requester, acting_for) = parties(&state.submitted.principal, step);
     let rule = decision.rule.as_ref().map(|rule| json!({ "index": rule.index, "line": rule.line, "name": rule.name }));
     let (run, name) = (state.run(), &step.spec.name);
+    let voter = voter(&request.approvers, &state.requesters(step));
     let data = json!({
         "component": step.spec.component,
         "input": input.as_ref().map(shape_of_input),
@@ -58,8 +75,8 @@ fn approval_required(state: &State, step: &Step, at: Timestamp, input: Option<Va
         "also": request.also,
         "quorum": request.quorum,
         "expires": rfc3339(request.expires),
-        "approve": vote_command(true, run, name, &request.id),
-        "reject": vote_command(false, run, name, &request.id),
+        "approve": vote_command(true, run, name, &request.id, &voter),
+        "reject": vote_command(false, run, name, &request.id, &voter),
     });
     Some(message(MessageKind::ApprovalRequired, state, step, at, data))
 }

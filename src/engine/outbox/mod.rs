@@ -21,8 +21,8 @@
 mod message;
 mod webhook;
 
-pub use message::vote_command;
 pub(super) use message::{caused_by, run_stuck};
+pub use message::{vote_command, voter};
 pub use webhook::{SECRET_PREFIX, Webhook, WebhookError};
 
 use std::collections::BTreeSet;
