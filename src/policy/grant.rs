@@ -14,7 +14,11 @@ use super::{Pattern, Policy};
 /// An entry of `grants:`.
 #[derive(Clone, Debug)]
 pub(super) struct GrantEntry {
+    /// Where it stands.
+    pub span: Span,
     pub capabilities: Vec<Pattern>,
+    /// Where each of them stands.
+    pub capability_spans: Vec<Span>,
     /// None for everybody.
     pub principals: Option<Vec<Pattern>>,
     pub filesystem: Vec<GrantedDir>,
@@ -59,7 +63,7 @@ pub struct GrantedHost<'p> {
 }
 
 impl GrantEntry {
-    fn covers(&self, principals: &[&Principal], capability: &CapabilityId) -> bool {
+    pub(super) fn covers(&self, principals: &[&Principal], capability: &CapabilityId) -> bool {
         let everybody =
             |patterns: &Vec<Pattern>| principals.iter().all(|principal| Pattern::any(patterns, principal.as_str()));
         Pattern::any(&self.capabilities, capability.as_str()) && self.principals.as_ref().is_none_or(everybody)

@@ -121,6 +121,8 @@ fn read_rule(node: &Node, index: usize, groups: &Groups, all: &mut Diagnostics) 
     Some(Rule {
         reference: RuleRef { index, line: reader.span().line, name },
         principals: principals?,
+        span: reader.span(),
+        capability_spans: spans(reader.optional("capabilities")),
         capabilities: capabilities?,
         when,
         action: action?,
@@ -248,6 +250,11 @@ fn expand(text: &str, node: &Node, groups: &Groups, all: &mut Diagnostics) -> Ve
         None => unknown.help("define it under `groups:`"),
     });
     Vec::new()
+}
+
+/// Where each item of a list stands.
+fn spans(node: Option<&Node>) -> Vec<Span> {
+    node.and_then(Node::as_sequence).unwrap_or_default().iter().map(|item| item.span).collect()
 }
 
 /// A list of patterns over capability ids.

@@ -75,13 +75,16 @@
 //! and to *every* principal ([`effective_grant`]). Whether a path on the host is a symbolic link, or contains the
 //! journal, is for the host to check: [`Policy::granted_hosts`] lists what to look at.
 
+mod classes;
 mod condition;
 mod decide;
+mod diff;
 mod explain;
 mod foresee;
 mod grant;
 mod index;
 mod keys;
+mod lint;
 mod load;
 mod pattern;
 mod provenance;
@@ -90,10 +93,12 @@ mod rule;
 mod selftest;
 
 pub use decide::{Decision, Request, decide, decide_by_rule_only};
+pub use diff::{Answer, Change, Direction, GrantChange, TooMany, diff};
 pub use explain::{Explanation, PrincipalExplanation, RuleOutcome, RuleTrace, explain};
 pub use foresee::{Foresight, foresee};
 pub use grant::{GrantedHost, Opening, effective_grant, openings};
 pub use keys::keys;
+pub use lint::lint;
 pub use load::read_secret_source;
 pub use pattern::Pattern;
 pub use provenance::{Offer, Signer};

@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use crate::document::Span;
 use crate::types::{Action, Duration, Risk};
 
 use super::condition::Condition;
@@ -9,9 +10,13 @@ use super::pattern::Pattern;
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
     pub reference: RuleRef,
+    /// Where it stands.
+    pub span: Span,
     /// Groups are written out.
     pub principals: Vec<Pattern>,
     pub capabilities: Vec<Pattern>,
+    /// Where each of them stands.
+    pub capability_spans: Vec<Span>,
     pub when: Vec<Condition>,
     pub action: Action,
     /// `accept_risk: HIGH`.

@@ -11,6 +11,7 @@ mod approval;
 mod documents;
 mod examples;
 mod operator;
+mod policy;
 mod recovery;
 mod recovery_of_many;
 mod refusals;

@@ -192,7 +192,9 @@ steps:
   - { name: c, capability: io.fs.write_file, inputs: { path: /workspace/c, content: c } }
 ",
     );
-    let mut command = place.command(&["run", "w.yaml"]);
+    // Whoever started this test may ignore hangups, as `nohup` does, and a child would do the same.
+    let binary = env!("CARGO_BIN_EXE_redress").as_ref();
+    let mut command = place.through("env", &["--default-signal=HUP".as_ref(), binary], &["run", "w.yaml"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // The file is there before its first line is.
     while std::fs::read(place.path("workspace/b")).ok().as_deref() != Some(b"begin\n") {

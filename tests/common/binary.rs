@@ -2,6 +2,7 @@
 // Not every test binary needs everything.
 #![allow(dead_code)]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -176,8 +177,13 @@ impl Place {
 
     /// The binary in this folder, with nothing of this process's environment that it would heed.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_redress"));
-        command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
+        self.through(env!("CARGO_BIN_EXE_redress"), &[], arguments)
+    }
+
+    /// Another program in this folder, in the same way.
+    pub fn through(&self, program: &str, before: &[&OsStr], arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(before).args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
         for name in ["POLICY", "JOURNAL", "AS", "COMPONENTS", "LOG"] {
             command.env_remove(format!("REDRESS_{name}"));
         }

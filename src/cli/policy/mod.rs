@@ -1,6 +1,7 @@
 //! `redress policy`: looking at a policy file before, and at an answer after.
 
 mod check;
+mod diff;
 mod explain;
 mod test;
 
@@ -20,6 +21,8 @@ use crate::policy::{Policy, TestResult};
 pub(super) enum Verb {
     /// Read a policy file, say everything that is wrong or odd with it, and run its tests
     Check(check::Arguments),
+    /// Say what a change of the policy opens and closes, for every principal, capability and risk
+    Diff(diff::Arguments),
     /// Say rule by rule why a request is answered as it is
     Explain(explain::Arguments),
     /// Run the tests of a policy file, and more from a file of their own
@@ -29,6 +32,7 @@ pub(super) enum Verb {
 pub(super) fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> {
     match verb {
         Verb::Check(arguments) => check::execute(arguments, context),
+        Verb::Diff(arguments) => diff::execute(arguments, context),
         Verb::Explain(arguments) => explain::execute(arguments, context),
         Verb::Test(arguments) => test::execute(arguments, context),
     }

@@ -30,6 +30,8 @@ fn read_entry(node: &Node, base_dir: &str, groups: &Groups, all: &mut Diagnostic
         secrets: secrets.map(|node| read_secrets(node, base_dir, all)).unwrap_or_default(),
         config: config.map(|node| read_config(node, all)).unwrap_or_default(),
         limits: limits.map(|node| read_limits(node, all)).unwrap_or_default(),
+        span: reader.span(),
+        capability_spans: super::spans(reader.optional("capabilities")),
         capabilities: capabilities?,
         principals,
     })
