@@ -140,3 +140,64 @@ fn a_run_that_was_cancelled_and_has_ended_is_at_rest() {
     assert_eq!(run.close(), RunState::RolledBack);
     assert_eq!(run.next(), []);
 }
+
+#[test]
+fn no_more_steps_start_at_once_than_the_run_lets() {
+    let mut event = submitted(Mode::Sealed, vec![spec("a", &[]), spec("b", &[]), spec("c", &[])]);
+    let Event::RunSubmitted(run) = &mut event else { panic!("it submits a run") };
+    run.max_parallel = 2;
+    let run = Run::begin(event);
+    assert_eq!(run.next(), [Command::Decide { step: 0 }, Command::Decide { step: 1 }]);
+    let running = next(&run.state, Timestamp(run.now), &attempts(2));
+    assert_eq!(running, [Command::Decide { step: 0 }]);
+}
+
+#[test]
+fn a_rollback_says_which_step_failed_and_why() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &["a"])]);
+    run.done("a");
+    run.decide("b", Action::Allow);
+    run.result("b", Outcome::Clean, false);
+    let failure = Failure { retryable: true, ..Failure::new("unavailable", "not now") };
+    let cause = Cause::StepFailed { step: name("b"), error: failure };
+    assert_eq!(run.next(), [Command::StartRollback(cause)]);
+}
+
+#[test]
+fn attempts_are_counted_to_the_last_and_one_that_the_host_interrupted_is_not() {
+    let run = Run::new(Mode::Sealed, vec![spec("a", &[])]);
+    let step = run.step("a");
+    let most = step.spec.retry.max_attempts;
+    let passes = Failure { retryable: true, ..Failure::new("unavailable", "m") };
+    let allowed = |error: &Failure, counted| next::retry_allowed(step, Outcome::Clean, error, counted);
+    assert!(allowed(&passes, most - 1));
+    assert!(!allowed(&passes, most));
+    let interrupted = Failure::new(code::INTERRUPTED, "m");
+    assert!(allowed(&interrupted, most) && allowed(&interrupted, most + 1));
+}
+
+#[test]
+fn a_failed_undo_is_tried_again_when_it_is_due_until_its_attempts_are_used_up() {
+    let mut run = Run::new(Mode::Sealed, vec![spec("a", &[]), spec("b", &["a"])]);
+    run.done("a");
+    run.push(operator(Verb::Cancel, None));
+    run.rollback();
+    run.push(undo_intent("a", 1));
+    let broken = Failure::new("broken", "it broke");
+    let due = undo_retry_at(run.step("a"), &broken, Timestamp(run.now), 5).unwrap();
+    assert_eq!(due, Timestamp(run.now + 5));
+    let Event::UndoResult(mut result) = undo_result("a", 1, UndoOutcome::Failed) else { panic!("it is a result") };
+    result.retry_at = Some(due);
+    run.push(Event::UndoResult(result));
+    assert_eq!(run.next(), [Command::WaitUntil(due)]);
+    run.now = due.0;
+    assert_eq!(run.next(), [Command::Undo { step: 0, attempt: 2 }]);
+    let mut step = run.step("a").clone();
+    let again = |step: &Step, code: &str| undo_retry_at(step, &Failure::new(code, "m"), Timestamp(0), 0).is_some();
+    step.undo.counted = Retry::UNDO.max_attempts - 1;
+    assert!(again(&step, "broken"));
+    step.undo.counted = Retry::UNDO.max_attempts;
+    assert!(!again(&step, "broken"));
+    // One that must wait is not counted.
+    assert!(again(&step, code::NOT_SETTLED));
+}
