@@ -93,6 +93,11 @@ fn read_map(root: &Node, source: &Source, capabilities: &[CapabilityInfo], all: 
         read.collect::<BTreeMap<_, _>>()
     };
     let (config, secrets) = (words("config"), words("secrets"));
+    let plain = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+    if let Some(name) = secrets.keys().find(|name| !plain(name)) {
+        let span = map.optional("secrets").map_or(root.span, |node| node.span);
+        all.push(Diagnostic::error("wrong-value", span, format!("`{name}` is not the name of a secret")));
+    }
     if let Some((name, _)) = secrets.iter().find(|(_, value)| value.len() < LEAST_SECRET) {
         let span = map.optional("secrets").map_or(root.span, |node| node.span);
         let message = format!("the secret `{name}` has fewer than {LEAST_SECRET} characters");
@@ -140,6 +145,11 @@ fn read_files(node: &Node, all: &mut Diagnostics) -> Files {
             all.push(error.help(format!("write `{GUEST}/notes.txt`, or `{GUEST}/folder/` for a directory")));
             continue;
         }
+        if path.contains('\0') || path.split('/').any(|part| part.len() > 255) {
+            let message = format!("`{}` is not a name that a file can have", path.escape_debug());
+            all.push(Diagnostic::error("wrong-value", value.span, message));
+            continue;
+        }
         match path.strip_suffix('/') {
             Some(folder) if value.is_null() => {
                 files.insert(folder.to_owned(), Entry::Directory);
@@ -159,7 +169,10 @@ fn read_files(node: &Node, all: &mut Diagnostics) -> Files {
     // The directories on the way are there, too.
     let above: Vec<String> = files.keys().flat_map(|path| ancestors(path)).collect();
     for folder in above {
-        files.entry(folder).or_insert(Entry::Directory);
+        if *files.entry(folder.clone()).or_insert(Entry::Directory) != Entry::Directory {
+            let message = format!("`{folder}` is a file, and something lies below it");
+            all.push(Diagnostic::error("wrong-value", node.span, message));
+        }
     }
     files
 }
@@ -196,10 +209,14 @@ fn read_http(node: &Node, all: &mut Diagnostics) -> Script {
 }
 
 fn check_url(url: &str, node: &Node, all: &mut Diagnostics) {
-    let good = origin(url).is_some_and(|origin| {
-        origin.split_once("://").is_some_and(|(scheme, host)| matches!(scheme, "http" | "https") && !host.is_empty())
-    });
-    if !good {
+    let origin = origin(url).unwrap_or_default();
+    let (scheme, authority) = origin.split_once("://").unwrap_or_default();
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    if host.starts_with('[') || host.parse::<std::net::IpAddr>().is_ok() {
+        // An address would be dialled as it stands: whatever listens there would be asked, and not the server of the kit.
+        let error = Diagnostic::error("wrong-value", node.span, format!("`{url}` names an address"));
+        all.push(error.help("write a name, such as `https://api.example.com/things`: the kit answers for every name"));
+    } else if !matches!(scheme, "http" | "https") || host.is_empty() {
         let error = Diagnostic::error("wrong-value", node.span, format!("`{url}` is not a URL"));
         all.push(error.help("write `https://api.example.com/things`"));
     }
@@ -345,6 +362,22 @@ mod tests {
             (
                 "capability: acme.notes.add\ninput: {}\nexpect: {}\nhttp: { answers: [{ request: x }] }\n",
                 "not a request",
+            ),
+            (
+                "capability: acme.notes.add\ninput: {}\nexpect: {}\nhttp: { collections: { \"http://127.0.0.1:80/x\": {} } }\n",
+                "names an address",
+            ),
+            (
+                "capability: acme.notes.add\ninput: {}\nexpect: {}\nhttp: { collections: { \"http://[::1]/x\": {} } }\n",
+                "names an address",
+            ),
+            (
+                "capability: acme.notes.add\ninput: {}\nexpect: {}\nfiles: { /workspace/a: x, /workspace/a/b: y }\n",
+                "is a file, and something",
+            ),
+            (
+                "capability: acme.notes.add\ninput: {}\nexpect: {}\nsecrets: { a/b: long-enough }\n",
+                "not the name of a secret",
             ),
             ("capability: acme.notes.add\ninput: {}\nexpect: {}\nsecrets: { A: short }\n", "fewer than 8 characters"),
             ("input: {}\nexpect: {}\n", "needs the key `capability`"),

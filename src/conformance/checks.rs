@@ -9,7 +9,7 @@ use super::world::Snapshot;
 use super::{Kit, KitError, faults};
 use crate::types::{EffectKind, Failure, code};
 
-/// Of an execution with more effects, the first are tried one by one.
+/// Of an execution with more effects, so many are tried one by one: the first, the last, and some in between.
 const MOST_EFFECTS: u64 = 40;
 
 /// How far the clock is moved to see whether anything depends on it: years, and odd in every unit.
@@ -28,8 +28,14 @@ pub(super) struct Baseline {
 
 impl Baseline {
     /// The numbers of the effects that are tried.
-    pub(super) fn effects(&self) -> std::ops::RangeInclusive<u64> {
-        1..=(self.let_out.len() as u64).min(MOST_EFFECTS)
+    pub(super) fn effects(&self) -> Vec<u64> {
+        let all = self.let_out.len() as u64;
+        let third = MOST_EFFECTS / 3;
+        if all <= MOST_EFFECTS {
+            return (1..=all).collect();
+        }
+        let between = (1..third).map(|n| third + n * (all - 2 * third) / third);
+        (1..=third).chain(between).chain(all - third + 1..=all).collect()
     }
 }
 
@@ -128,6 +134,24 @@ pub(super) async fn check(kit: &Kit, case: &Case, report: &mut Report) -> Result
     let Some(info) = kit.info(&case.capability) else { return Ok(()) };
     if baseline.let_out.is_empty() {
         return Ok(());
+    }
+    let tried = baseline.effects().len();
+    if tried < baseline.let_out.len() {
+        report.note(format!(
+            "{}: {}: {tried} of its {} effects are tried one by one",
+            info.id,
+            case.name,
+            baseline.let_out.len()
+        ));
+    }
+    let unseen =
+        case.script.answers.iter().find(|answer| !matches!(answer.method.as_str(), "GET" | "HEAD" | "OPTIONS"));
+    if let Some(answer) = unseen {
+        let what = format!("{} {}", answer.method, answer.url);
+        report.note(format!(
+            "{}: {}: what `{what}` changes is in no collection, so that its undo is not compared",
+            info.id, case.name
+        ));
     }
     if info.idempotent {
         once_for_one_key(&finder, &baseline, info.effect, report).await?;
@@ -235,10 +259,16 @@ async fn undo_restores(finder: &Finder<'_>, baseline: &Baseline, report: &mut Re
     let done = trial.execute(Plan::Whole).await;
     let output = done.result.ok();
     let (output, before) = (output.as_ref(), &baseline.before);
-    if finder.undone(Promise::UndoRestores, &mut trial, output, before, report).await? {
-        finder.undone(Promise::UndoIsRepeatable, &mut trial, output, before, report).await?;
+    if !finder.undone(Promise::UndoRestores, &mut trial, output, before, report).await? {
+        return Ok(());
     }
-    Ok(())
+    finder.undone(Promise::UndoIsRepeatable, &mut trial, output, before, report).await?;
+    let mut trial = finder.trial()?;
+    let _ = trial.execute(Plan::Whole).await;
+    trial.clock_ahead = LATER;
+    trial.did.push("move the clock on by two years and some".to_owned());
+    finder.undone(Promise::UndoRestores, &mut trial, output, before, report).await?;
+    faults::undo_ends_or_fails(finder, baseline, report).await
 }
 
 pub(super) fn told(failure: &Failure) -> String {

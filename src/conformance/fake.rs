@@ -43,6 +43,8 @@ pub(super) enum Fault {
     ArriveLate,
     /// It is answered with 500 and not carried out.
     ServerError,
+    /// It is carried out and answered with 500 all the same.
+    ErrorAfterDoing,
 }
 
 /// What a case says of its hosts.
@@ -228,6 +230,10 @@ impl Fake {
             match due.and_then(|index| state.faults.remove(index)) {
                 None => state.answer(&arrived),
                 Some((_, Fault::ServerError, _)) => Answer::bare(StatusCode::INTERNAL_SERVER_ERROR),
+                Some((_, Fault::ErrorAfterDoing, _)) => {
+                    let _ = state.answer(&arrived);
+                    Answer::bare(StatusCode::INTERNAL_SERVER_ERROR)
+                }
                 Some((_, Fault::LoseAnswer, cancel)) => {
                     let _ = state.answer(&arrived);
                     cancel.cancel();
@@ -254,12 +260,17 @@ impl State {
         if let Some(answer) = key.as_ref().and_then(|key| self.answered.get(key)) {
             return answer.clone();
         }
-        let answer = self.of_collection(request).or_else(|| self.of_script(request));
-        let answer = answer.unwrap_or_else(|| Answer::bare(StatusCode::NOT_FOUND));
+        let answer = self.carry_out(request);
         if let Some(key) = key {
             self.answered.insert(key, answer.clone());
         }
         answer
+    }
+
+    /// Does what is asked for.
+    fn carry_out(&mut self, request: &Arrived) -> Answer {
+        let answer = self.of_collection(request).or_else(|| self.of_script(request));
+        answer.unwrap_or_else(|| Answer::bare(StatusCode::NOT_FOUND))
     }
 
     fn of_script(&mut self, request: &Arrived) -> Option<Answer> {

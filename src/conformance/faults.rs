@@ -29,9 +29,16 @@ pub(super) async fn death(
         }
         let kind = usize::try_from(n - 1).ok().and_then(|index| baseline.let_out.get(index));
         if kind.is_some_and(|kind| kind.starts_with("http.")) {
+            let promise = Promise::UndoReckonsWithLateRequests;
             let mut trial = finder.trial()?;
             trial.execute(Plan::DieAtLate(n)).await;
-            finder.undone(Promise::UndoReckonsWithLateRequests, &mut trial, None, before, report).await?;
+            finder.undone(promise, &mut trial, None, before, report).await?;
+            if idempotent {
+                let mut trial = finder.trial()?;
+                trial.execute(Plan::DieAtLate(n)).await;
+                let done = trial.retry().await;
+                finder.undone(promise, &mut trial, done.result.ok().as_ref(), before, report).await?;
+            }
         }
     }
     Ok(())
@@ -41,7 +48,7 @@ async fn retry(finder: &Finder<'_>, baseline: &Baseline, plan: Plan, report: &mu
     report.count();
     let mut trial = finder.trial()?;
     trial.execute(plan).await;
-    let done = trial.execute(Plan::Whole).await;
+    let done = trial.retry().await;
     if finder.of_code(&trial, &done, report) {
         return Ok(());
     }
@@ -117,14 +124,55 @@ pub(super) async fn requests_fail(
     report: &mut Report,
 ) -> Result<(), KitError> {
     for n in 1..=baseline.requests.min(20) {
-        let mut trial = finder.trial()?;
-        trial.fail_request(n);
-        let done = trial.execute(Plan::Whole).await;
-        told_or_harmless(finder, baseline, &trial, &done, report)?;
-        failed_half_way(finder, baseline, &mut trial, &done, report).await?;
+        for carried_out in [false, true] {
+            let mut trial = finder.trial()?;
+            trial.fail_request(n, carried_out);
+            let done = trial.execute(Plan::Whole).await;
+            told_or_harmless(finder, baseline, &trial, &done, report)?;
+            failed_half_way(finder, baseline, &mut trial, &done, report).await?;
+        }
     }
     Ok(())
 }
+
+/// Ends the undo at each of its effects, and lets each of its requests fail: it says so, or it has undone, and asked for
+/// again it makes the world as it was.
+pub(super) async fn undo_ends_or_fails(
+    finder: &Finder<'_>,
+    baseline: &Baseline,
+    report: &mut Report,
+) -> Result<(), KitError> {
+    let output = Some(&baseline.output);
+    for n in 1..=MOST_OF_AN_UNDO {
+        let mut trial = finder.trial()?;
+        trial.execute(Plan::Whole).await;
+        let came_so_far = trial.has_record() && trial.undo_and_die(output, n).await;
+        if !came_so_far {
+            break;
+        }
+        finder.undone(Promise::UndoAfterItsOwnDeath, &mut trial, output, &baseline.before, report).await?;
+    }
+    for n in 1..=MOST_OF_AN_UNDO {
+        let mut trial = finder.trial()?;
+        trial.execute(Plan::Whole).await;
+        let sent = trial.requests();
+        trial.fail_request(n, false);
+        let ended = trial.undo(output).await;
+        trial.no_more_faults();
+        if trial.requests() < sent + n {
+            break;
+        }
+        if ended.is_ok() {
+            finder.compare(Promise::TellsErrors, &trial, &baseline.before, report)?;
+        } else {
+            finder.undone(Promise::UndoAfterItsOwnDeath, &mut trial, output, &baseline.before, report).await?;
+        }
+    }
+    Ok(())
+}
+
+/// How many effects and requests of an undo are tried one by one.
+const MOST_OF_AN_UNDO: u64 = 40;
 
 /// Withholds each permission in turn.
 pub(super) async fn permissions_withheld(

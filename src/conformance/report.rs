@@ -45,6 +45,8 @@ pub enum Promise {
     UndoAfterDeath,
     /// Its undo makes the world as it was after an execution that failed half-way.
     UndoAfterFailure,
+    /// Its undo, ended anywhere and asked for again, makes the world as it was.
+    UndoAfterItsOwnDeath,
     /// Ended anywhere and executed again, it does what it would have done at once.
     RetryAfterDeath,
     /// After a retry, its undo makes the world as it was before the first attempt.
@@ -79,6 +81,7 @@ impl Promise {
             Promise::UndoOfNothing => "its undo of what never happened changes nothing",
             Promise::UndoAfterDeath => "its undo makes the world as it was, wherever the execution ended",
             Promise::UndoAfterFailure => "its undo makes the world as it was after an execution that failed half-way",
+            Promise::UndoAfterItsOwnDeath => "its undo, ended anywhere and asked for again, makes the world as it was",
             Promise::RetryAfterDeath => "ended anywhere and executed again, it does what it would have done at once",
             Promise::UndoRestoresTheFirstState => {
                 "after a retry, its undo makes the world as it was before the first attempt"
@@ -173,6 +176,12 @@ pub struct Report {
 impl Report {
     pub(super) fn count(&mut self) {
         self.checks += 1;
+    }
+
+    pub(super) fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
     }
 
     /// Something was tried without a permission, and it mattered or not.

@@ -329,6 +329,51 @@ impl<'k> Trial<'k> {
         }
     }
 
+    /// Executes again with the same key, as the host does after an unclear end: a failure that may pass is waited for, with the
+    /// clock moved on. What is late arrives after the first try.
+    pub(super) async fn retry(&mut self) -> Done {
+        for _ in 0..MOST_WAITS {
+            let done = self.execute(Plan::Whole).await;
+            if self.kit.fake.has_late() {
+                self.did.push("the request arrives".to_owned());
+                self.kit.fake.arrive();
+            }
+            match &done.result {
+                Err(failure) if failure.retryable && failure.retry_after_ms.is_some() => self.wait(failure),
+                _ => return done,
+            }
+        }
+        self.execute(Plan::Whole).await
+    }
+
+    fn wait(&mut self, failure: &Failure) {
+        let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(1_000).max(1_000));
+        self.did.push(format!("it says `{}`: again {} s later", failure.code, wait.as_secs()));
+        self.clock_ahead = self.clock_ahead.saturating_add(wait);
+    }
+
+    /// Undoes as far as its `n`th effect, and ends it there; whether it came so far.
+    pub(super) async fn undo_and_die(&mut self, output: Option<&Value>, n: u64) -> bool {
+        self.undos += 1;
+        self.did.push(format!("undo, and end it at its effect {n}, which happens"));
+        let (_, host) = self.run(self.undo_call(output), Plan::DieAt(n)).await;
+        self.kit.fake.no_more_faults();
+        locked(&host.kinds).len() as u64 >= n
+    }
+
+    fn undo_call(&self, output: Option<&Value>) -> Call {
+        let kind = CallKind::Compensate {
+            execute_key: KEY.to_owned(),
+            output: output.map(Value::to_string),
+            undo: self.records.clone(),
+            may_change: match output {
+                Some(_) => Reach::Only(self.targets.clone()),
+                None => Reach::AllBut(Vec::new()),
+            },
+        };
+        self.call(kind, format!("{KEY}-undo"), self.undos)
+    }
+
     /// Undoes: with the output if it is known. An undo that says that it must wait is asked again, with its clock moved on as
     /// far as it said; what is late arrives before that.
     pub(super) async fn undo(&mut self, output: Option<&Value>) -> Result<(), Failure> {
@@ -339,16 +384,7 @@ impl<'k> Trial<'k> {
         let mut waits = 0;
         loop {
             self.undos += 1;
-            let kind = CallKind::Compensate {
-                execute_key: KEY.to_owned(),
-                output: output.map(Value::to_string),
-                undo: self.records.clone(),
-                may_change: match output {
-                    Some(_) => Reach::Only(self.targets.clone()),
-                    None => Reach::AllBut(Vec::new()),
-                },
-            };
-            let (ran, _) = self.run(self.call(kind, format!("{KEY}-undo"), self.undos), Plan::Whole).await;
+            let (ran, _) = self.run(self.undo_call(output), Plan::Whole).await;
             let late = self.kit.fake.has_late();
             if late {
                 self.did.push("the request arrives".to_owned());
@@ -358,19 +394,26 @@ impl<'k> Trial<'k> {
                 Ok(_) => return Ok(()),
                 Err(failure) if failure.code == code::NOT_SETTLED && waits < MOST_WAITS => {
                     waits += 1;
-                    let wait = Duration::from_millis(failure.retry_after_ms.unwrap_or(1_000).max(1_000));
-                    self.did.push(format!("it says `not-settled`: undo again {} s later", wait.as_secs()));
-                    self.clock_ahead = self.clock_ahead.saturating_add(wait);
+                    self.wait(&failure);
                 }
                 Err(failure) => return Err(failure),
             }
         }
     }
 
-    /// Counted from now on, the `nth` request is answered with 500.
-    pub(super) fn fail_request(&mut self, nth: u64) {
-        self.did.push(format!("request {nth} will be answered with 500"));
-        self.kit.fake.fault(nth, Fault::ServerError, Cancel::new());
+    /// Counted from now on, the `nth` request is answered with 500; carried out all the same, or not.
+    pub(super) fn fail_request(&mut self, nth: u64, done: bool) {
+        let (fault, words) = match done {
+            true => (Fault::ErrorAfterDoing, ", and carried out"),
+            false => (Fault::ServerError, ""),
+        };
+        self.did.push(format!("request {nth} from now on will be answered with 500{words}"));
+        self.kit.fake.fault(nth, fault, Cancel::new());
+    }
+
+    /// Nothing goes wrong any more.
+    pub(super) fn no_more_faults(&self) {
+        self.kit.fake.no_more_faults();
     }
 
     /// How many requests came.

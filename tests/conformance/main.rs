@@ -59,6 +59,8 @@ fn each_wrong_capability_is_caught_with_the_promise_that_it_breaks() {
         ("wrong.swallows_an_error", Promise::TellsErrors),
         ("wrong.partial_failure", Promise::UndoAfterFailure),
         ("wrong.undo_of_nothing", Promise::UndoOfNothing),
+        ("wrong.undo_half_way", Promise::UndoAfterItsOwnDeath),
+        ("wrong.undo_by_the_clock", Promise::UndoRestores),
         ("wrong.asks_too_little", Promise::AsksForWhatItUses),
         ("wrong.traps", Promise::EndsWithAnAnswer),
     ] {
@@ -94,6 +96,8 @@ fn a_thing_at_a_target_that_chooses_ids_keeps_every_promise_if_it_is_made_as_the
         ("wrong.remote.ignores_key", Promise::OnceForOneKey),
         ("wrong.remote.forgets_late_requests", Promise::UndoReckonsWithLateRequests),
         ("wrong.remote.ignores_status", Promise::TellsErrors),
+        ("wrong.remote.makes_two", Promise::UndoReckonsWithLateRequests),
+        ("wrong.remote.undo_ignores_status", Promise::TellsErrors),
     ] {
         let broken = of(&report, capability);
         assert!(broken.iter().any(|broken| broken.promise == promise), "{capability}: {promise:?}\n{}", shown(&report));

@@ -45,7 +45,7 @@ pub trait Capability: Sized {
     const EFFECT: Effect;
     /// Whether a second execution with the same key has no further effect.
     const IDEMPOTENT: bool = true;
-    /// What it asks for: `fs:read`, `fs:write`, `http:GET,POST https://host/path*`, `secret:NAME`, `config:NAME`.
+    /// What it asks for: `fs:read`, `fs:write`, `http:GET,POST https://host/**`, `secret:NAME`, `config:NAME`.
     const PERMISSIONS: &'static [&'static str] = &[];
 
     /// The input. With `#[serde(deny_unknown_fields)]` the schema refuses fields that are not known.

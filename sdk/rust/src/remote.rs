@@ -7,8 +7,8 @@
 //! 3. *append* the id that the target chose
 //!
 //! [`unmake`] removes what the output or an appended record names. Where there is neither, the outcome is unclear: it looks
-//! the thing up by its reference. Not finding it is no proof that it will not appear, since the request may still be on
-//! its way; so it is absent only once the target's own limit for a request has passed since the reference was saved.
+//! the thing up by its reference. A later attempt looks it up, too, before it makes one. Not finding it is no proof that it will not appear, since the request may still be on
+//! its way; so it counts as absent only once the target's own limit for a request has passed since the reference was saved.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -30,6 +30,12 @@ pub trait Remote {
 
     /// Removes it; success if it is gone already.
     fn remove(&self, made: &Self::Made) -> Result<(), Failure>;
+
+    /// Whether the target answers a second request with the same idempotency key as it answered the first, and does nothing: then
+    /// [`Remote::make`] may be called again at once. The reference is the key.
+    fn honours_key(&self) -> bool {
+        false
+    }
 
     /// How long after it was sent a request can still take effect at the target.
     fn settles_after(&self) -> Duration {
@@ -98,11 +104,19 @@ where
     if let Some(made) = made(&records) {
         return Ok(made);
     }
-    let (reference, _) = planned(&records)?;
+    let (reference, sent) = planned(&records)?;
     let found = if call.attempt > 1 { remote.find(reference)? } else { None };
     let made = match found {
         Some(made) => made,
-        None => remote.make(reference)?,
+        None => {
+            // An earlier request may still arrive, and then there would be two.
+            if call.attempt > 1 && !remote.honours_key() {
+                let why = "an earlier request may still be on its way";
+                sent.settled(remote.settles_after(), why)
+                    .map_err(|wait| Failure { retry_after_ms: wait.retry_after_ms, ..Failure::unavailable(why) })?;
+            }
+            remote.make(reference)?
+        }
     };
     // Of a thing that an earlier attempt made, this one has changed nothing and may not append: the reference finds it.
     match call.append(&Record::Made(made.clone())) {

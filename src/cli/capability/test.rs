@@ -63,11 +63,18 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
         ..Options::default()
     };
     let bar = live(context);
-    let mut told = |what: &str| {
-        bar.set_message(escape(what));
-        bar.tick();
+    let report = {
+        let mut told = |what: &str| {
+            bar.set_message(escape(what));
+            bar.tick();
+        };
+        let tried = crate::conformance::test(&project.bytes, &cases, &options, &mut told);
+        // Ended here, it leaves none of its folders behind.
+        tokio::select! {
+            report = tried => report.map_err(failed)?,
+            _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
+        }
     };
-    let report = crate::conformance::test(&project.bytes, &cases, &options, &mut told).await.map_err(failed)?;
     bar.finish_and_clear();
     let file = project.file.display().to_string();
     let tested = Tested {

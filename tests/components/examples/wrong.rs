@@ -23,6 +23,8 @@ fn capabilities() -> Vec<Capability> {
         pure("wrong.swallows_an_error", read_or_nothing),
         capability("wrong.partial_failure", Effect::Reversible, fail_half_way, restore_if_known),
         capability("wrong.undo_of_nothing", Effect::Reversible, write_one, remove),
+        capability("wrong.undo_half_way", Effect::Reversible, write_both, restore_unless_the_first_is_so),
+        capability("wrong.undo_by_the_clock", Effect::Reversible, write_one, restore_within_a_day),
         Capability { permissions: &["fs:read"], ..reversible("wrong.asks_too_little", write_one) },
         Capability { input: path, ..pure("wrong.traps", trap_on_an_odd_name) },
     ]
@@ -131,6 +133,31 @@ fn fail_half_way(call: &Call) -> Result<Value, Failure> {
 /// A failure is taken for nothing having happened.
 fn restore_if_known(call: &Compensation) -> Result<(), Failure> {
     if call.output.is_some() { restore(call) } else { Ok(()) }
+}
+
+/// `{path, second, content}`
+fn write_both(call: &Call) -> Result<Value, Failure> {
+    let input = Input::of(&call.input);
+    prepare(&[input.text("second"), input.text("path")])?;
+    write(input.text("path"), input.text("content"))?;
+    write(input.text("second"), input.text("content"))?;
+    Ok(json!({}))
+}
+
+/// The first file as before is taken for both being so.
+fn restore_unless_the_first_is_so(call: &Compensation) -> Result<(), Failure> {
+    let input = Input::of(&call.input);
+    let changed = |name: &str| fs::read_to_string(input.text(name)).ok().as_deref() == Some(input.text("content"));
+    if !changed("path") && call.output.is_some() {
+        return Ok(());
+    }
+    restore(call)
+}
+
+fn restore_within_a_day(call: &Compensation) -> Result<(), Failure> {
+    let written = Input::of(&call.input);
+    let age = fs::metadata(written.text("path")).and_then(|file| file.modified()).ok().and_then(|at| at.elapsed().ok());
+    if age.is_some_and(|age| age.as_secs() > 86_400) { Ok(()) } else { restore(call) }
 }
 
 /// Removes the file without asking whether it is the one that was made.

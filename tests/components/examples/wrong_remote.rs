@@ -128,4 +128,36 @@ capability!(
     |undo: &Compensation<Self>| remote::unmake(undo, &Things(&undo.input.name, Duration::from_secs(60)), Thing::clone)
 );
 
-export!(Right, ForgetsLateRequests, IgnoresKey, IgnoresStatus);
+capability!(
+    MakesTwo,
+    "wrong.remote.makes_two",
+    Option<Thing>,
+    |call: &Call<Self>| {
+        call.save(&None)?;
+        let found = if call.attempt > 1 { find(&call.key)? } else { None };
+        match found {
+            Some(thing) => Ok(thing),
+            None => create(&json!({ "name": call.input.name, "reference": call.key })),
+        }
+    },
+    |undo: &Compensation<Self>| match &undo.output {
+        Some(thing) => delete(&thing.id),
+        None => find(&undo.execute_key)?.map_or(Ok(()), |thing| delete(&thing.id)),
+    }
+);
+
+capability!(
+    UndoIgnoresStatus,
+    "wrong.remote.undo_ignores_status",
+    Record<Thing>,
+    |call: &Call<Self>| remote::make(call, &Things(&call.input.name, Duration::from_secs(60))),
+    |undo: &Compensation<Self>| {
+        if let Some(thing) = &undo.output {
+            let _ = Request::delete(format!("{THINGS}/{}", thing.id)).send();
+            return Ok(());
+        }
+        remote::unmake(undo, &Things(&undo.input.name, Duration::from_secs(60)), Thing::clone)
+    }
+);
+
+export!(Right, ForgetsLateRequests, IgnoresKey, IgnoresStatus, MakesTwo, UndoIgnoresStatus);

@@ -96,6 +96,10 @@ impl Remote for Customers<'_> {
         self.crm.send(Request::post(self.crm.customers()).key(reference).json(&body))?.ok()?.json()
     }
 
+    fn honours_key(&self) -> bool {
+        true
+    }
+
     fn remove(&self, made: &Customer) -> Result<(), Failure> {
         self.crm.delete(&made.id)
     }

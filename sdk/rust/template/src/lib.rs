@@ -52,6 +52,9 @@ impl Capability for AddLine {
         before.restore()?;
 
         let mut text = before.text()?.unwrap_or_default();
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
         text.push_str(line);
         text.push('\n');
         files::write(path, text.as_bytes())?;
