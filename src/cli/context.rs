@@ -13,11 +13,11 @@ use super::output::Output;
 use super::progress::Progress;
 use super::settings::{InstallPlace, Settings};
 use crate::document::Source;
-use crate::engine::{Engine, Outbox, Parts, Registry, SystemClock, check_grants, prepare_binary_digest};
-use crate::install::{self, Lock, signer_of};
+use crate::engine::{Engine, EngineError, Outbox, Parts, Registry, SystemClock, check_grants, prepare_binary_digest};
+use crate::install::{self, Lock, Locked, signer_of};
 use crate::journal::{Journal, Options, SqliteJournal, SystemEvent};
 use crate::policy::{Offer, Policy};
-use crate::sandbox::{Net, Provenance, Sandbox, SandboxConfig, SystemResolver};
+use crate::sandbox::{Component, Net, Provenance, Sandbox, SandboxConfig, SystemResolver};
 use crate::types::{Principal, Timestamp};
 
 /// What a verb works with.
@@ -122,23 +122,59 @@ impl Context {
         if let Some(policy) = policy.filter(|policy| policy.has_provenance()) {
             check_folders(&registry, policy)?;
         }
-        self.add_installed(&mut registry, policy, origin)?;
+        for added in self.add_installed(&sandbox, &mut registry, policy, origin)? {
+            added?;
+        }
         Ok((sandbox, registry))
     }
 
-    /// What `redress.lock` names.
-    fn add_installed(&self, registry: &mut Registry, policy: Option<&Policy>, but: &str) -> Result<(), CliError> {
-        let Some(place) = self.settings()?.install_place() else { return Ok(()) };
-        for locked in Lock::read(&place.lock)?.components.iter().filter(|locked| locked.origin != but) {
-            let ids: Vec<&str> = locked.ids().collect();
-            let signer = locked.signer.as_ref().map(|signer| (signer.name.as_str(), signer.key.as_str()));
-            if let Some(policy) = policy {
-                let offer = Offer { origin: &locked.origin, ids: &ids, signer };
-                policy.admit(&offer).map_err(|why| not_admitted(policy, &format!("`{}`: {why}", locked.name)))?;
-            }
-            registry.install(place.store.get(locked)?, locked.source.clone(), Provenance::External)?;
+    /// What verbs about runs that exist have: whatever they refer to is in the journal, so that a component which cannot be
+    /// loaded, or is not let in any more, is told of and does not stand in the way of an undo.
+    fn registry_as_far_as_it_goes(&self, policy: &Policy) -> Result<(Sandbox, Registry), CliError> {
+        let told = |error: &CliError| self.output.note(&format!("warning: not used: {}", error.message()));
+        if let Ok(complete) = self.registry_by(Opening::Existing, Some(policy)) {
+            return Ok(complete);
         }
-        Ok(())
+        let (sandbox, mut registry) = self.standard(Opening::Existing)?;
+        for folder in &self.settings()?.components {
+            let mut more = Registry::standard(sandbox.clone())?;
+            let added = more.add_folder(folder).map_err(CliError::from);
+            let added =
+                added.and_then(|()| if policy.has_provenance() { check_folders(&more, policy) } else { Ok(()) });
+            match added.and_then(|()| Ok(registry.add_folder(folder)?)) {
+                Ok(()) => {}
+                Err(error) => told(&error),
+            }
+        }
+        match self.add_installed(&sandbox, &mut registry, Some(policy), "") {
+            Ok(all) => all.iter().filter_map(|one| one.as_ref().err()).for_each(told),
+            Err(error) => told(&error),
+        }
+        Ok((sandbox, registry))
+    }
+
+    /// Adds what `redress.lock` names; says of each whether it could be added.
+    fn add_installed(
+        &self,
+        sandbox: &Sandbox,
+        registry: &mut Registry,
+        policy: Option<&Policy>,
+        but: &str,
+    ) -> Result<Vec<Result<(), CliError>>, CliError> {
+        let Some(place) = self.settings()?.install_place() else { return Ok(Vec::new()) };
+        let mut add = |locked: &Locked| -> Result<(), CliError> {
+            let bytes = place.store.get(locked)?;
+            let file = locked.source.clone();
+            let component = sandbox
+                .load(&bytes, Provenance::External)
+                .map_err(|error| CliError::from(EngineError::Component { file, error }))?;
+            if let Some(policy) = policy {
+                admit_locked(policy, locked, &component, &bytes)?;
+            }
+            Ok(registry.install_loaded(component, bytes, locked.source.clone(), Provenance::External)?)
+        };
+        let lock = Lock::read(&place.lock)?;
+        Ok(lock.components.iter().filter(|locked| locked.origin != but).map(&mut add).collect())
     }
 
     /// Where components are installed.
@@ -176,7 +212,10 @@ impl Context {
         if opening == Opening::Create {
             prepare_binary_digest(folder.map(cache));
         }
-        let (sandbox, registry) = self.registry_by(opening, Some(&policy))?;
+        let (sandbox, registry) = match opening {
+            Opening::Create => self.registry_by(opening, Some(&policy))?,
+            Opening::Existing => self.registry_as_far_as_it_goes(&policy)?,
+        };
         self.announce(Some(&policy));
         Ok(Tools { policy, sandbox, registry, opening })
     }
@@ -300,6 +339,25 @@ impl Context {
             shown(&settings.journal)
         ));
     }
+}
+
+/// Whether the policy lets an installed component in: by what it provides and who signed its bytes, and not by what the lock
+/// says of that.
+pub(super) fn admit_locked(
+    policy: &Policy,
+    locked: &Locked,
+    component: &Component,
+    bytes: &[u8],
+) -> Result<(), CliError> {
+    if !policy.has_provenance() {
+        return Ok(());
+    }
+    let ids: Vec<&str> = component.capabilities().iter().map(|info| info.id.as_str()).collect();
+    let signer = signer_of(bytes, locked.signature.as_deref(), policy.signers_for(&locked.origin, &ids));
+    let signer = signer.map_err(|error| not_admitted(policy, &format!("`{}`: {error}", locked.name)))?;
+    let signer = signer.as_ref().map(|signer| (signer.name.as_str(), signer.key.as_str()));
+    let offer = Offer { origin: &locked.origin, ids: &ids, signer };
+    policy.admit(&offer).map_err(|why| not_admitted(policy, &format!("`{}`: {why}", locked.name)))
 }
 
 /// Components of folders come from their files; a signature lies beside each.

@@ -91,6 +91,17 @@ impl Registry {
             .sandbox
             .load(&bytes, provenance)
             .map_err(|error| EngineError::Component { file: source.clone(), error })?;
+        self.install_loaded(component, bytes, source, provenance)
+    }
+
+    /// Adds a component that is loaded already.
+    pub fn install_loaded(
+        &mut self,
+        component: Arc<Component>,
+        bytes: Bytes,
+        source: String,
+        provenance: Provenance,
+    ) -> Result<(), EngineError> {
         let index = self.installed.len();
         for info in component.capabilities() {
             if let Some((other, _)) = self.by_id.get(&info.id) {

@@ -39,6 +39,9 @@ pub struct Locked {
     /// Who signed it, of those whom the policy trusted then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<SignedBy>,
+    /// The signature itself, which is verified each time the component is loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
     /// What it said of itself: ids, texts, permissions and schemas.
     pub description: Value,
 }
@@ -62,7 +65,9 @@ impl Default for Lock {
 impl Lock {
     /// Reads it; an empty one if there is no file.
     pub fn read(path: &Path) -> Result<Lock, InstallError> {
-        let bytes = match fs::read(path) {
+        let is_other = fs::metadata(path).is_ok_and(|found| !found.is_file());
+        let read = if is_other { Err(std::io::Error::other("it is not a file")) } else { fs::read(path) };
+        let bytes = match read {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Lock::default()),
             Err(error) => return Err(InstallError::io(path)(error)),
@@ -142,6 +147,7 @@ mod tests {
             origin: format!("file:///{name}.wasm"),
             manifest: None,
             signer: None,
+            signature: None,
             description: json!({ "schema": 1, "capabilities": [{ "id": id }] }),
         }
     }

@@ -16,6 +16,7 @@ use oci_client::{Client, Reference, RegistryOperation};
 use serde_json::{Value, json};
 
 use super::{InstallError, MAX_COMPONENT};
+use crate::document::escape;
 use crate::types::{Digest, sha256};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -27,6 +28,9 @@ const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// The largest signature file that is read.
 const MAX_SIGNATURE: i64 = 16 << 10;
+
+/// The largest manifest that is read.
+const MAX_MANIFEST: usize = 4 << 20;
 
 /// A component as it was pulled.
 #[derive(Debug)]
@@ -54,6 +58,9 @@ type Credentials = Box<dyn Fn(&str) -> Option<(String, String)> + Send + Sync>;
 /// Talks to registries.
 pub struct Registry {
     client: Client,
+    /// For manifests: the other client reads them whole, however long they are.
+    http: reqwest::Client,
+    scheme: &'static str,
     credentials: Credentials,
 }
 
@@ -84,8 +91,16 @@ impl Registry {
                 "look at `extra_ca` in the settings",
             )
         };
+        let scheme = if is_loopback(registry) { "http" } else { "https" };
         let client = Client::try_from(config).map_err(failed)?;
-        Ok(Registry { client, credentials: Box::new(credentials) })
+        let http = plain_client(extra_ca).map_err(|error| {
+            InstallError::usage(
+                "registry",
+                format!("registries cannot be reached: {error}"),
+                "look at `extra_ca` in the settings",
+            )
+        })?;
+        Ok(Registry { client, http, scheme, credentials: Box::new(credentials) })
     }
 
     fn auth(&self, reference: &Reference) -> RegistryAuth {
@@ -97,8 +112,7 @@ impl Registry {
 
     /// The digest that a tag stands for now.
     pub async fn resolve(&self, reference: &Reference) -> Result<String, InstallError> {
-        let auth = self.auth(reference);
-        self.client.fetch_manifest_digest(reference, &auth).await.map_err(|error| failed(reference, error))
+        Ok(sha256(&self.fetch(reference).await?).to_string())
     }
 
     /// Pulls a component and its signature.
@@ -116,9 +130,7 @@ impl Registry {
     }
 
     async fn manifest(&self, reference: &Reference) -> Result<(OciImageManifest, String), InstallError> {
-        let auth = self.auth(reference);
-        let pulled = self.client.pull_manifest_raw(reference, &auth, &[MANIFEST]).await;
-        let (bytes, _) = pulled.map_err(|error| failed(reference, error))?;
+        let bytes = self.fetch(reference).await?;
         let digest = sha256(&bytes).to_string();
         if let Some(asked) = reference.digest().filter(|asked| *asked != digest) {
             let message = format!("`{reference}`: the registry sent a manifest with the digest {digest}, not {asked}");
@@ -129,6 +141,38 @@ impl Registry {
             InstallError::usage("not-a-component", message, NOT_A_COMPONENT)
         })?;
         Ok((manifest, digest))
+    }
+
+    /// The bytes of a manifest, as far as they may be.
+    async fn fetch(&self, reference: &Reference) -> Result<Vec<u8>, InstallError> {
+        let auth = self.auth(reference);
+        let token = self.client.auth(reference, &auth, RegistryOperation::Pull).await;
+        let token = token.map_err(|error| failed(reference, error))?;
+        let which = reference.digest().or(reference.tag()).unwrap_or("latest");
+        let (registry, name) = (reference.resolve_registry(), reference.repository());
+        let request = self.http.get(format!("{}://{registry}/v2/{name}/manifests/{which}", self.scheme));
+        let request = match (token, auth) {
+            (Some(token), _) => request.bearer_auth(token),
+            (None, RegistryAuth::Basic(user, password)) => request.basic_auth(user, Some(password)),
+            (None, _) => request,
+        };
+        let broken = |error: reqwest::Error| failed(reference, OciDistributionError::RequestError(error));
+        let mut answer = request.header("accept", MANIFEST).send().await.map_err(broken)?;
+        let status = answer.status();
+        if !status.is_success() {
+            let url = format!("manifests/{which}");
+            let error = OciDistributionError::ServerError { code: status.as_u16(), url, message: status.to_string() };
+            return Err(failed(reference, error));
+        }
+        let mut bytes = Vec::new();
+        while let Some(more) = answer.chunk().await.map_err(broken)? {
+            bytes.extend_from_slice(&more);
+            if bytes.len() > MAX_MANIFEST {
+                let message = format!("`oci://{reference}`: its manifest has more than {MAX_MANIFEST} bytes");
+                return Err(InstallError::refused("too-large", message, BROKEN));
+            }
+        }
+        Ok(bytes)
     }
 
     fn the_layer<'m>(
@@ -236,6 +280,17 @@ impl Artifact {
     }
 }
 
+fn plain_client(extra_ca: Option<&[u8]>) -> reqwest::Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("redress/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(std::time::Duration::from_secs(20))
+        .read_timeout(std::time::Duration::from_secs(60));
+    for certificate in extra_ca.map(reqwest::Certificate::from_pem_bundle).transpose()?.unwrap_or_default() {
+        builder = builder.add_root_certificate(certificate);
+    }
+    builder.build()
+}
+
 const NOT_A_COMPONENT: &str = "push components with `redress capability push`, or `wkg oci push`";
 const BROKEN: &str = "nothing was installed; pull again, and if it is still so, ask whoever runs the registry";
 
@@ -279,7 +334,7 @@ fn failed(reference: &Reference, error: OciDistributionError) -> InstallError {
             | OciDistributionError::AuthenticationFailure(_)
             | OciDistributionError::ServerError { code: 401 | 403, .. }
     );
-    let text = told(&error);
+    let text = escape(&told(&error));
     let help = if text.contains("certificate") {
         "if the registry has an authority of its own, name the file of its certificate as `extra_ca` in the settings"
     } else if unauthorised {

@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -7,6 +8,14 @@ use bytes::Bytes;
 use super::lock::write_whole;
 use super::{InstallError, Locked};
 use crate::types::{Digest, sha256};
+
+/// Held by whoever installs or removes something.
+#[derive(Debug)]
+pub struct Alone(#[allow(dead_code, reason = "the lock goes with the file")] fs::File);
+
+fn private_folder(folder: &Path) -> Result<(), InstallError> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(InstallError::io(folder))
+}
 
 /// The bytes of what is installed, by digest.
 #[derive(Clone, Debug)]
@@ -25,6 +34,19 @@ impl Store {
         &self.folder
     }
 
+    /// Waits until nobody else installs or removes anything here, and keeps others out until it is dropped.
+    pub fn alone(&self) -> Result<Alone, InstallError> {
+        let folder = self.folder.parent().unwrap_or(&self.folder);
+        private_folder(folder)?;
+        let path = folder.join("install.lock");
+        let open = || {
+            let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+            rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive)?;
+            Ok(file)
+        };
+        open().map(Alone).map_err(InstallError::io(&path))
+    }
+
     fn file(&self, digest: &Digest) -> PathBuf {
         let text = digest.to_string();
         self.folder.join(format!("{}.wasm", text.strip_prefix("sha256:").unwrap_or(&text)))
@@ -37,7 +59,7 @@ impl Store {
         if fs::read(&file).is_ok_and(|found| found == bytes) {
             return Ok(digest);
         }
-        fs::create_dir_all(&self.folder).map_err(InstallError::io(&self.folder))?;
+        private_folder(&self.folder)?;
         write_whole(&file, bytes)?;
         Ok(digest)
     }

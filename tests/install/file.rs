@@ -148,3 +148,53 @@ fn no_component_can_be_let_write_what_is_installed() {
         assert!(answer.stderr.contains("grant"), "{answer:#?}");
     }
 }
+
+#[test]
+fn of_two_installs_at_once_none_is_lost() {
+    let place = place();
+    fs::copy(super::guests::component("plain"), place.path("plain.wasm")).unwrap();
+    let children: Vec<_> = ["notes.wasm", "plain.wasm"]
+        .map(|file| place.command(&["capability", "add", file]).stdout(std::process::Stdio::null()).spawn().unwrap())
+        .into();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let lock: Value = serde_json::from_str(&place.read("redress.lock")).unwrap();
+    assert_eq!(lock["components"].as_array().unwrap().len(), 2);
+    assert_eq!(stored(&place).len(), 2);
+}
+
+#[test]
+fn a_component_that_cannot_be_used_any_more_stands_in_the_way_of_no_undo() {
+    let place = place();
+    place.redress(&["capability", "add", "notes.wasm"]).exits(0);
+    fs::copy(super::guests::component("plain"), place.path("plain.wasm")).unwrap();
+    place.redress(&["capability", "add", "plain.wasm"]).exits(0);
+    let run = place.redress(&["run", "workflow.yaml", "--json"]).exits(0).run().to_string();
+    for file in stored(&place) {
+        fs::remove_file(place.path(".redress/components").join(file)).unwrap();
+    }
+    place.redress(&["run", "workflow.yaml"]).exits(2);
+    let undone = place.redress(&["undo", &run, "--reason", "the journal has what it needs"]).exits(3);
+    assert!(undone.stderr.contains("warning: not used: the bytes of `notes` are not there"), "{undone:#?}");
+    assert!(!place.path("workspace/a.txt").exists());
+    // Nor does a lock that cannot be read.
+    let place = super::place();
+    place.redress(&["capability", "add", "notes.wasm"]).exits(0);
+    let run = place.redress(&["run", "workflow.yaml", "--json"]).exits(0).run().to_string();
+    place.write("redress.lock", "{");
+    place.redress(&["undo", &run, "--reason", "the same"]).exits(3);
+}
+
+#[test]
+fn only_files_are_read() {
+    let place = place();
+    for source in ["/dev/zero", "workspace"] {
+        let answer = place.redress(&["capability", "add", source]).exits(2);
+        assert!(answer.stderr.contains("is not a file"), "{answer:#?}");
+    }
+    let answer = place.redress(&["capability", "add", "notes.wasm", "--signature", "/dev/zero"]).exits(2);
+    assert!(answer.stderr.contains("not the file of a signature"), "{answer:#?}");
+    fs::create_dir(place.path("notes.wasm.minisig")).unwrap();
+    place.redress(&["capability", "add", "notes.wasm"]).exits(2);
+}

@@ -236,3 +236,22 @@ fn who_one_is_for_a_registry_is_read_from_the_configuration_of_docker() {
     let added = as_written(&config, &["capability", "add", &target]).exits(0);
     assert!(!format!("{added:?}").contains(PASSWORD));
 }
+
+#[test]
+fn a_manifest_without_end_is_cut_off() {
+    let server = super::server::Server::start(|request| match request.path.as_str() {
+        "/v2/" => super::server::Reply::ok(""),
+        _ => super::server::Reply::Talk(Box::new(|connection| {
+            drop(
+                connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n"),
+            );
+            while connection.write_all(&[b' '; 1 << 16]).is_ok() {}
+        })),
+    });
+    let place = place();
+    let answer =
+        place.redress(&["capability", "add", &format!("oci://127.0.0.1:{}/acme/notes:1", server.port())]).exits(6);
+    assert!(answer.stderr.contains("its manifest has more than"), "{answer:#?}");
+    let lines: Vec<&str> = answer.stderr.lines().collect();
+    assert!(lines.iter().all(|line| line.starts_with("error: ") || line.starts_with("help: ")), "{lines:?}");
+}

@@ -81,3 +81,18 @@ fn a_signature_that_is_none_is_refused_where_signers_are_named() {
     let added = place.redress(&["capability", "add", "notes.wasm", "--json"]).exits(0).json();
     assert_eq!(added["signer"], serde_json::Value::Null);
 }
+
+#[test]
+fn a_lock_that_was_edited_lets_nothing_in() {
+    let (place, acme) = (place(), key());
+    place.redress(&["capability", "add", "notes.wasm"]).exits(0);
+    trust(&place, &acme, ", capabilities: [\"acme.*\"], require: true");
+    let mut lock: serde_json::Value = serde_json::from_str(&place.read("redress.lock")).unwrap();
+    lock["components"][0]["signer"] = serde_json::json!({ "name": "acme", "key": acme.pk.to_base64() });
+    place.write("redress.lock", lock.to_string());
+    place.redress(&["run", "workflow.yaml"]).exits(6);
+    place.redress(&["capability", "verify"]).exits(6);
+    lock["components"][0]["description"] = serde_json::json!({ "schema": 1, "capabilities": [] });
+    place.write("redress.lock", lock.to_string());
+    place.redress(&["run", "workflow.yaml"]).exits(6);
+}

@@ -80,6 +80,7 @@ struct Provided {
 pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let source = Source::parse(&arguments.source)?;
     let place = context.install_place()?;
+    let _alone = place.store.alone()?;
     let mut lock = Lock::read(&place.lock)?;
     let read = read(&source, arguments.signature.as_deref(), context).await?;
     let settings = context.settings()?;
@@ -117,6 +118,7 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
             origin: source.origin(),
             manifest: read.manifest.clone(),
             signer: signer.clone(),
+            signature: read.signature.clone(),
             description,
         });
         lock.write(&place.lock)?;
@@ -156,7 +158,11 @@ pub(super) async fn read(source: &Source, signature: Option<&Path>, context: &Co
     match source {
         Source::File(path) => {
             let shown = path.display().to_string();
-            let length = path.metadata().map_err(|error| CliError::unreadable(&shown, &error))?.len();
+            let found = path.metadata().map_err(|error| CliError::unreadable(&shown, &error))?;
+            if !found.is_file() {
+                return Err(CliError::usage("not-a-file", format!("`{shown}` is not a file")).in_file(shown));
+            }
+            let length = found.len();
             if length > MAX_COMPONENT as u64 {
                 let message = format!("`{shown}` has {length} bytes; at most {MAX_COMPONENT} are installed");
                 return Err(CliError::usage("too-large", message).in_file(shown));
@@ -165,7 +171,7 @@ pub(super) async fn read(source: &Source, signature: Option<&Path>, context: &Co
             let beside = beside(path);
             let signature = match named {
                 Some(signature) => Some(signature),
-                None if beside.is_file() => Some(read_signature(&beside)?),
+                None if beside.exists() => Some(read_signature(&beside)?),
                 None => None,
             };
             Ok(Read { bytes: Bytes::from(bytes), manifest: None, signature })
@@ -188,6 +194,12 @@ pub(super) fn beside(path: &Path) -> PathBuf {
 
 pub(super) fn read_signature(path: &Path) -> Result<String, CliError> {
     let shown = path.display().to_string();
+    if path.metadata().is_ok_and(|found| !found.is_file() || found.len() > 16 << 10) {
+        let message = format!("`{shown}` is not the file of a signature");
+        return Err(CliError::usage("not-a-signature", message)
+            .in_file(shown)
+            .help("minisign writes one beside what it signs"));
+    }
     std::fs::read_to_string(path).map_err(|error| CliError::unreadable(&shown, &error))
 }
 

@@ -20,6 +20,7 @@ pub(in crate::cli) struct Arguments {
 
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let place = context.install_place()?;
+    let _alone = place.store.alone()?;
     let mut lock = Lock::read(&place.lock)?;
     let Some(found) = lock.find(&arguments.what).cloned() else { return Err(unknown(&arguments.what, &lock)) };
     lock.components.retain(|locked| locked.name != found.name);

@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Context, Exit, Opening, add, remove};
+use crate::cli::context::admit_locked;
 use crate::cli::error::CliError;
 use crate::document::escape;
 use crate::install::{Lock, Locked, Source};
-use crate::policy::Offer;
 use crate::sandbox::Provenance;
 use crate::types::Digest;
 
@@ -62,12 +62,8 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
             let message = "the lock says something else of it than it says of itself";
             return Err(CliError::refused("changed-lock", message));
         }
-        let ids: Vec<&str> = locked.ids().collect();
-        let signer = locked.signer.as_ref().map(|signer| (signer.name.as_str(), signer.key.as_str()));
         match &policy {
-            Some(policy) => policy
-                .admit(&Offer { origin: &locked.origin, ids: &ids, signer })
-                .map_err(|why| add::not_admitted(policy, &why)),
+            Some(policy) => admit_locked(policy, locked, &component, &bytes),
             None => Ok(()),
         }
     };
