@@ -28,6 +28,7 @@ const RUST: &[File] = files!["sdk/rust":
     ".gitignore" = "template/gitignore",
     ".cargo/config.toml" = "template/cargo-config.toml",
     "Cargo.toml" = "template/Cargo.toml",
+    "Cargo.lock" = "template/Cargo.lock",
     "README.md" = "template/README.md",
     "src/lib.rs" = "template/src/lib.rs",
     "tests/adds_a_line.yaml" = "template/tests/adds_a_line.yaml",
