@@ -47,7 +47,8 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
     Ok(Exit::Done)
 }
 
-fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
+/// Writes a file that is not there yet, and the folders above it.
+pub(super) fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }

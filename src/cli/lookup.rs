@@ -5,8 +5,10 @@ use std::path::Path;
 use super::error::CliError;
 use super::output::quoted;
 use crate::document::escape;
+use crate::engine::entries_of;
 use crate::journal::{Journal, RunFilter, RunRow, try_lock_dead};
-use crate::types::RunId;
+use crate::saga::event::Entry;
+use crate::types::{Duration, RunId, Timestamp};
 
 /// The least of an id that names a run.
 const LEAST: usize = 8;
@@ -14,6 +16,45 @@ const LEAST: usize = 8;
 const PAGE: usize = 1_000;
 
 const LIST: &str = "`redress runs` lists the runs of this journal";
+
+/// A moment, or the one that long ago.
+pub(super) fn moment(text: &str, now: Timestamp) -> Result<Timestamp, CliError> {
+    if let Ok(length) = Duration::parse(text) {
+        return Ok(Timestamp(now.0.saturating_sub(length.0)));
+    }
+    let parsed = text.parse::<jiff::Timestamp>().ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
+    parsed.map(Timestamp).ok_or_else(|| {
+        CliError::usage("bad-time", format!("`{}` is not a moment", escape(text)))
+            .help("write `2026-11-01T00:00:00Z`, or a length of time such as `30d`")
+    })
+}
+
+/// Hands over the events of each run that was submitted since then, newest first; how many could not be read.
+pub(super) fn each_run(
+    journal: &dyn Journal,
+    since: Option<Timestamp>,
+    mut take: impl FnMut(&[Entry]) -> Result<(), CliError>,
+) -> Result<u64, CliError> {
+    let mut unreadable = 0;
+    let mut before = None;
+    loop {
+        let page = journal.runs(&RunFilter::default(), before.as_ref(), PAGE)?;
+        unreadable += page.damaged.len() as u64;
+        for row in &page.rows {
+            if since.is_some_and(|since| row.submitted < since) {
+                return Ok(unreadable);
+            }
+            match entries_of(journal, &row.run) {
+                Ok(entries) => take(&entries)?,
+                Err(_) => unreadable += 1,
+            }
+        }
+        match page.rows.last() {
+            Some(last) => before = Some(last.run.clone()),
+            None => return Ok(unreadable),
+        }
+    }
+}
 
 /// The run that is meant by its id, by the beginning of its id, or by `latest`.
 pub(super) fn run(journal: &dyn Journal, given: &str) -> Result<RunId, CliError> {

@@ -13,7 +13,7 @@ use super::{EngineError, new_id};
 use crate::journal::{Durability, Payload};
 use crate::policy;
 use crate::saga::event::{
-    ApprovalRequest, CompensationDecision, Decision, Event, Evidence, Outcome, RuleRef, StepResult,
+    ApprovalRequest, CompensationDecision, Decision, Event, Evidence, Outcome, RuleRef, StepResult, StepSpec,
 };
 use crate::saga::{Step, StepIndex};
 use crate::types::{
@@ -273,7 +273,12 @@ pub(super) fn step_at(core: &Core, index: StepIndex) -> Result<Arc<Step>, Engine
 
 /// Who acts in a step, and for whom if that is somebody else.
 pub(super) fn parties(principal: &Principal, step: &Step) -> (Principal, Option<Principal>) {
-    match &step.spec.agent {
+    parties_of(principal, &step.spec)
+}
+
+/// The same, of a step as it was submitted.
+pub(super) fn parties_of(principal: &Principal, spec: &StepSpec) -> (Principal, Option<Principal>) {
+    match &spec.agent {
         Some(agent) if agent != principal => (agent.clone(), Some(principal.clone())),
         _ => (principal.clone(), None),
     }

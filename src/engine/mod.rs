@@ -26,6 +26,7 @@ mod request;
 pub mod review;
 mod rollback;
 mod runner;
+pub mod simulate;
 mod stored;
 mod submit;
 mod told;

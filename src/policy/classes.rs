@@ -4,6 +4,7 @@
 //! finitely many states; two ids that end in the same set of matching patterns are answered alike by every rule. So what holds
 //! for one id of each class holds for all ids: nothing is sampled. Each class comes with one of its shortest ids.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use super::Pattern;
@@ -43,9 +44,9 @@ pub(super) fn classes(kind: Kind, patterns: &[&Pattern]) -> Option<Vec<Class>> {
         for (state, text) in layer {
             if state.form.is_whole(kind) {
                 let matched = walk.matched(&state);
-                if !found.contains_key(&matched) {
-                    order.push(matched.clone());
-                    found.insert(matched, text.clone());
+                if let Entry::Vacant(place) = found.entry(matched) {
+                    order.push(place.key().clone());
+                    place.insert(text.clone());
                 }
             }
             if length == kind.longest() {

@@ -41,3 +41,36 @@ fn what_is_not_meant_is_warned_of_and_refused_where_that_is_wanted() {
     place.write("p.yaml", "rules:\n  - { principal: \"agent:*\", capabilities: [\"data.*\"], action: ALLOW }\n");
     place.redress(&["policy", "check", "p.yaml", "--deny-warnings"]).exits(0);
 }
+
+#[test]
+fn what_another_policy_would_have_answered_is_told_for_each_recorded_decision() {
+    let place = Place::new();
+    place.write(
+        "w.yaml",
+        "name: w\nsteps:\n  - { name: a, capability: io.fs.write_file, inputs: { path: /workspace/a, content: x } }\n  \
+         - { name: b, capability: io.fs.read_file, inputs: { path: /workspace/a } }\n",
+    );
+    let run = place.redress(&["run", "w.yaml", "--json"]).exits(0).run().to_string();
+    let stricter = "rules:\n  - { principal: \"agent:demo\", capabilities: [\"io.fs.read_file\"], action: ALLOW }\n  \
+                    - { principal: \"agent:demo\", capabilities: [\"io.fs.*\"], when: { inputs.content: { equals: y } }, action: ALLOW }\n";
+    place.write("new.yaml", stricter);
+    let told = place.redress(&["policy", "simulate", "new.yaml"]).exits(0);
+    for expected in [
+        format!("stricter: agent:demo io.fs.write_file in {run} a"),
+        "was ALLOW by rule 1 (line 3)".to_owned(),
+        "is  DENY by the default".to_owned(),
+        "2 decisions: 0 would be looser, 1 stricter".to_owned(),
+    ] {
+        assert!(told.stdout.contains(&expected), "{expected}: {told:#?}");
+    }
+    // The same policy answers the same; what was denied and would run is told first.
+    let same = place.redress(&["policy", "simulate", "policy.yaml", "--json"]).exits(0).json();
+    assert_eq!((&same["decisions"], &same["flips"]), (&2.into(), &serde_json::json!([])));
+    place.write("policy.yaml", stricter);
+    place.redress(&["run", "w.yaml"]).exits(3);
+    place.write("old.yaml", super::common::POLICY);
+    let looser = place.redress(&["policy", "simulate", "old.yaml", "--since", "1h", "--json"]).exits(0).json();
+    assert_eq!((&looser["decisions"], &looser["flips"][0]["looser"]), (&3.into(), &true.into()));
+    let nobody = place.redress(&["policy", "simulate", "new.yaml", "--as", "agent:other", "--json"]).exits(0).json();
+    assert_eq!(nobody["decisions"], 0);
+}

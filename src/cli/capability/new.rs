@@ -3,8 +3,6 @@
 //! Nothing is fetched for it but what its language's registry has: what it is written with and the contract that it is
 //! built against stand in it.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
 use std::path::Path;
 
 use clap::{Args, ValueEnum};
@@ -12,6 +10,7 @@ use serde_json::json;
 
 use super::{Context, Exit};
 use crate::cli::error::CliError;
+use crate::cli::init::write_new;
 use crate::sandbox::is_reserved;
 use crate::types::CapabilityId;
 
@@ -166,11 +165,4 @@ fn check_id(id: &str) -> Result<CapabilityId, CliError> {
             .help("begin with the name of your organisation, as in `--id acme.notes.add`"));
     }
     Ok(parsed)
-}
-
-fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    OpenOptions::new().write(true).create_new(true).open(path)?.write_all(text.as_bytes())
 }

@@ -9,18 +9,15 @@ use serde::Serialize;
 
 use super::{Context, Exit, Opening, asked, unknown};
 use crate::cli::error::CliError;
+use crate::cli::lookup::{each_run, moment};
 use crate::cli::output::quoted;
 use crate::cli::text::{granted, reads};
 use crate::document::escape;
 use crate::engine::review::{Granted, Opened, Refused, Review, Reviewed, Reviewer, Used, yaml};
-use crate::engine::{entries_of, rfc3339};
-use crate::journal::{Journal, RunFilter};
+use crate::engine::rfc3339;
 use crate::policy::Pattern;
 use crate::saga::event::ReadRecord;
-use crate::types::{CapabilityInfo, Catalog as _, DirGrant, Duration, Grant, Timestamp};
-
-/// How many runs are listed at a time.
-const PAGE: usize = 500;
+use crate::types::{CapabilityInfo, Catalog as _, DirGrant, Grant};
 
 /// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
@@ -63,7 +60,10 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
         return Err(unknown(arguments.what.as_str(), &registry));
     }
     let mut reviewer = Reviewer::new(subjects, context.globals.principal.as_ref());
-    let unreadable = read(&journal, since, &mut reviewer)?;
+    let unreadable = each_run(&journal, since, |entries| {
+        reviewer.run(entries);
+        Ok(())
+    })?;
     let review = reviewer.finish(&policy);
     if unreadable > 0 {
         context
@@ -74,41 +74,6 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     let reported = Reported { schema: 1, since: since.map(rfc3339), unreadable, review: &review, yaml };
     context.output.result(&reported, || text(&reported))?;
     Ok(Exit::Done)
-}
-
-/// A moment, or the one that long ago.
-fn moment(text: &str, now: Timestamp) -> Result<Timestamp, CliError> {
-    if let Ok(length) = Duration::parse(text) {
-        return Ok(Timestamp(now.0.saturating_sub(length.0)));
-    }
-    let parsed = text.parse::<jiff::Timestamp>().ok().and_then(|at| u64::try_from(at.as_millisecond()).ok());
-    parsed.map(Timestamp).ok_or_else(|| {
-        CliError::usage("bad-time", format!("`{}` is not a moment", escape(text)))
-            .help("write `2026-11-01T00:00:00Z`, or a length of time such as `30d`")
-    })
-}
-
-/// Feeds all runs since then, newest first; how many could not be read.
-fn read(journal: &dyn Journal, since: Option<Timestamp>, reviewer: &mut Reviewer<'_>) -> Result<u64, CliError> {
-    let mut unreadable = 0;
-    let mut before = None;
-    loop {
-        let page = journal.runs(&RunFilter::default(), before.as_ref(), PAGE)?;
-        unreadable += page.damaged.len() as u64;
-        for row in &page.rows {
-            if since.is_some_and(|since| row.submitted < since) {
-                return Ok(unreadable);
-            }
-            match entries_of(journal, &row.run) {
-                Ok(entries) => reviewer.run(&entries),
-                Err(_) => unreadable += 1,
-            }
-        }
-        match page.rows.last() {
-            Some(last) => before = Some(last.run.clone()),
-            None => return Ok(unreadable),
-        }
-    }
 }
 
 fn text(reported: &Reported<'_>) -> String {

@@ -3,6 +3,7 @@
 mod check;
 mod diff;
 mod explain;
+mod simulate;
 mod test;
 
 use std::path::Path;
@@ -25,6 +26,8 @@ pub(super) enum Verb {
     Diff(diff::Arguments),
     /// Say rule by rule why a request is answered as it is
     Explain(explain::Arguments),
+    /// Say what another policy would have answered to all that was asked for
+    Simulate(simulate::Arguments),
     /// Run the tests of a policy file, and more from a file of their own
     Test(test::Arguments),
 }
@@ -34,6 +37,7 @@ pub(super) fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> 
         Verb::Check(arguments) => check::execute(arguments, context),
         Verb::Diff(arguments) => diff::execute(arguments, context),
         Verb::Explain(arguments) => explain::execute(arguments, context),
+        Verb::Simulate(arguments) => simulate::execute(arguments, context),
         Verb::Test(arguments) => test::execute(arguments, context),
     }
 }
