@@ -27,8 +27,8 @@ pub(super) struct Class {
     pub(super) witness: String,
 }
 
-/// How much is walked at most: words of 64 positions, over all states.
-const MOST_WORDS: usize = 4 << 20;
+/// How much is walked at most: positions in patterns, over all states.
+const MOST_POSITIONS: usize = 8 << 20;
 
 /// The classes that `patterns` tell apart, in the order of their witnesses' lengths; none if there are too many to walk.
 pub(super) fn classes(kind: Kind, patterns: &[&Pattern]) -> Option<Vec<Class>> {
@@ -38,7 +38,7 @@ pub(super) fn classes(kind: Kind, patterns: &[&Pattern]) -> Option<Vec<Class>> {
     let mut found: HashMap<Vec<usize>, String> = HashMap::new();
     let mut order = Vec::new();
     let mut layer = vec![(first, String::new())];
-    let mut words = 0;
+    let mut walked = 0;
     for length in 0..=kind.longest() {
         let mut next = Vec::new();
         for (state, text) in layer {
@@ -55,8 +55,8 @@ pub(super) fn classes(kind: Kind, patterns: &[&Pattern]) -> Option<Vec<Class>> {
             for c in &walk.alphabet {
                 let Some(after) = walk.step(&state, *c) else { continue };
                 if seen.insert(after.clone()) {
-                    words += after.positions.len() + 4;
-                    if words > MOST_WORDS {
+                    walked += after.positions.len() + 4;
+                    if walked > MOST_POSITIONS {
                         return None;
                     }
                     next.push((after, format!("{text}{}", char::from(*c))));
@@ -141,75 +141,64 @@ fn is_of_a_name(c: u8) -> bool {
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct State {
     form: Form,
-    /// For each pattern a set of positions, as bits: `i` is there if the text is made by the first `i` characters.
-    positions: Vec<u64>,
+    /// Patterns with positions in them, in order: `i` is there if the text is made by the first `i` characters. A pattern that
+    /// nothing which goes on so can match is in none.
+    positions: Vec<(u32, u16)>,
 }
 
 struct Walk<'p> {
     kind: Kind,
     patterns: Vec<&'p [u8]>,
-    /// Where the words of each pattern begin.
-    offsets: Vec<usize>,
-    words: usize,
     alphabet: Vec<u8>,
 }
 
 impl<'p> Walk<'p> {
     fn new(kind: Kind, patterns: &[&'p Pattern]) -> Walk<'p> {
         let patterns: Vec<&[u8]> = patterns.iter().map(|pattern| pattern.as_str().as_bytes()).collect();
-        let mut offsets = Vec::with_capacity(patterns.len());
-        let mut words = 0;
-        for pattern in &patterns {
-            offsets.push(words);
-            words += pattern.len() / 64 + 1;
-        }
-        Walk { kind, alphabet: alphabet(kind, &patterns), patterns, offsets, words }
+        Walk { kind, alphabet: alphabet(kind, &patterns), patterns }
     }
 
     fn start(&self) -> State {
-        let mut state = State { form: self.kind.begin(), positions: vec![0; self.words] };
-        for (pattern, offset) in self.patterns.iter().zip(&self.offsets) {
-            add(pattern, &mut state.positions, *offset, 0);
+        let mut positions = Vec::new();
+        for (number, pattern) in (0..).zip(&self.patterns) {
+            add(pattern, number, 0, &mut positions);
         }
-        state
+        State { form: self.kind.begin(), positions }
     }
 
     fn step(&self, state: &State, c: u8) -> Option<State> {
         let form = state.form.step(self.kind, c)?;
-        let mut positions = vec![0; self.words];
-        for (pattern, offset) in self.patterns.iter().zip(&self.offsets) {
-            for (at, wanted) in pattern.iter().enumerate() {
-                if !has(&state.positions, *offset, at) {
-                    continue;
-                }
-                match wanted {
-                    b'*' => add(pattern, &mut positions, *offset, at),
-                    wanted if *wanted == c => add(pattern, &mut positions, *offset, at + 1),
-                    _ => {}
-                }
+        let mut positions = Vec::new();
+        for (number, at) in &state.positions {
+            let Some(pattern) = self.pattern(*number) else { continue };
+            match pattern.get(usize::from(*at)) {
+                Some(b'*') => add(pattern, *number, *at, &mut positions),
+                Some(wanted) if *wanted == c => add(pattern, *number, *at + 1, &mut positions),
+                Some(_) | None => {}
             }
         }
+        positions.sort_unstable();
+        positions.dedup();
         Some(State { form, positions })
     }
 
+    fn pattern(&self, number: u32) -> Option<&'p [u8]> {
+        self.patterns.get(usize::try_from(number).ok()?).copied()
+    }
+
     fn matched(&self, state: &State) -> Vec<usize> {
-        let whole = self.patterns.iter().zip(&self.offsets).enumerate();
-        whole.filter(|(_, (pattern, offset))| has(&state.positions, **offset, pattern.len())).map(|(n, _)| n).collect()
+        let ended =
+            |(number, at): &&(u32, u16)| self.pattern(*number).is_some_and(|pattern| pattern.len() == usize::from(*at));
+        state.positions.iter().filter(ended).filter_map(|(number, _)| usize::try_from(*number).ok()).collect()
     }
 }
 
-fn has(positions: &[u64], offset: usize, at: usize) -> bool {
-    positions.get(offset + at / 64).is_some_and(|word| word >> (at % 64) & 1 == 1)
-}
-
-/// A position, and those behind stars that stand for nothing.
-fn add(pattern: &[u8], positions: &mut [u64], offset: usize, at: usize) {
+/// A position, and those behind stars that stand for nothing. Patterns have at most 256 characters.
+fn add(pattern: &[u8], number: u32, at: u16, positions: &mut Vec<(u32, u16)>) {
     let mut at = at;
     loop {
-        if let Some(word) = positions.get_mut(offset + at / 64) {
-            *word |= 1 << (at % 64);
-        }
-        if pattern.get(at) != Some(&b'*') {
+        positions.push((number, at));
+        if pattern.get(usize::from(at)) != Some(&b'*') {
             return;
         }
         at += 1;

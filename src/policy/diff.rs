@@ -89,10 +89,13 @@ pub fn diff(old: &Policy, new: &Policy) -> Result<Vec<Change>, TooMany> {
     }
     let (who, what) =
         (classes(Kind::Principal, &principals).ok_or(TooMany)?, classes(Kind::Capability, &ids).ok_or(TooMany)?);
+    let named = both.map(|policy| Named::of(policy, &who, &what));
+    let [of_old, of_new] = &named;
     let mut changes: Vec<Change> = Vec::new();
-    for principal in &who {
-        for capability in &what {
-            for change in compare(old, new, principal, capability) {
+    for (w, principal) in who.iter().enumerate() {
+        for (c, capability) in what.iter().enumerate() {
+            let rules = (of_old.rules(old, w, c), of_new.rules(new, w, c));
+            for change in compare((old, &rules.0), (new, &rules.1), principal, capability) {
                 let same = |known: &&mut Change| {
                     (known.direction, &known.risks, &known.old, &known.new, &known.grant)
                         == (change.direction, &change.risks, &change.old, &change.new, &change.grant)
@@ -113,7 +116,38 @@ fn distinct<'p>(patterns: impl Iterator<Item = &'p Pattern>) -> Vec<&'p Pattern>
     patterns.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn compare(old: &Policy, new: &Policy, principal: &Class, capability: &Class) -> Vec<Change> {
+/// Which rules name the ids of each class.
+struct Named {
+    principals: Vec<Vec<bool>>,
+    capabilities: Vec<Vec<usize>>,
+}
+
+impl Named {
+    fn of(policy: &Policy, who: &[Class], what: &[Class]) -> Named {
+        let by_principal =
+            |class: &Class| policy.rules.iter().map(|rule| Pattern::any(&rule.principals, &class.witness)).collect();
+        let by_capability = |class: &Class| {
+            let rules = policy.rules.iter().enumerate();
+            rules.filter(|(_, rule)| Pattern::any(&rule.capabilities, &class.witness)).map(|(index, _)| index).collect()
+        };
+        Named {
+            principals: who.iter().map(by_principal).collect(),
+            capabilities: what.iter().map(by_capability).collect(),
+        }
+    }
+
+    /// The rules that name both, in order.
+    fn rules<'p>(&self, policy: &'p Policy, who: usize, what: usize) -> Vec<&'p Rule> {
+        let principal = |index: &&usize| self.principals.get(who).and_then(|rules| rules.get(**index)) == Some(&true);
+        let indices = self.capabilities.get(what).into_iter().flatten();
+        indices.filter(principal).filter_map(|index| policy.rules.get(*index)).collect()
+    }
+}
+
+/// A policy, and the rules of it that name both ids.
+type Asked<'p, 'r> = (&'p Policy, &'r [&'p Rule]);
+
+fn compare(old: Asked<'_, '_>, new: Asked<'_, '_>, principal: &Class, capability: &Class) -> Vec<Change> {
     let (Ok(who), Ok(what)) = (Principal::parse(&principal.witness), CapabilityId::parse(&capability.witness)) else {
         return Vec::new();
     };
@@ -130,7 +164,7 @@ fn compare(old: &Policy, new: &Policy, principal: &Class, capability: &Class) ->
     };
     let mut callable = false;
     for risk in [Risk::Low, Risk::Medium, Risk::High, Risk::Critical] {
-        let (before, after) = (cases(old, &who, &what, risk), cases(new, &who, &what, risk));
+        let (before, after) = (cases(old, &what, risk), cases(new, &what, risk));
         callable |= after.iter().any(|case| case.action != Action::Deny);
         let Some(direction) = direction(&before, &after) else { continue };
         let one = change(direction, vec![risk], &before, &after, None);
@@ -142,7 +176,7 @@ fn compare(old: &Policy, new: &Policy, principal: &Class, capability: &Class) ->
             None => found.push(one),
         }
     }
-    let (before, after) = (granted(old, &who, &what), granted(new, &who, &what));
+    let (before, after) = (granted(old.0, &who, &what), granted(new.0, &who, &what));
     // A step that only waits has no sandbox.
     if callable && what.as_str() != HUMAN_APPROVE && before != after {
         let removed: Vec<String> = before.difference(&after).cloned().collect();
@@ -175,7 +209,7 @@ impl<'p> Case<'p> {
 }
 
 /// The rules that can decide, up to the first that has no condition, or the default.
-fn cases<'p>(policy: &'p Policy, who: &Principal, what: &CapabilityId, declared: Risk) -> Vec<Case<'p>> {
+fn cases<'p>((policy, named): Asked<'p, '_>, what: &CapabilityId, declared: Risk) -> Vec<Case<'p>> {
     let risk = policy.risk(what, declared, None);
     let human = what.as_str() == HUMAN_APPROVE;
     let case = |rule: Option<&'p Rule>, base: Action| {
@@ -187,9 +221,7 @@ fn cases<'p>(policy: &'p Policy, who: &Principal, what: &CapabilityId, declared:
         Case { rule, action, terms: (action == Action::RequireApproval).then(terms) }
     };
     let mut cases = Vec::new();
-    let named =
-        |rule: &&Rule| Pattern::any(&rule.principals, who.as_str()) && Pattern::any(&rule.capabilities, what.as_str());
-    for rule in policy.rules.iter().filter(named) {
+    for rule in named.iter().copied() {
         cases.push(case(Some(rule), rule.action));
         if rule.when.is_empty() {
             return cases;
