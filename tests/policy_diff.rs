@@ -98,11 +98,45 @@ fn what_is_granted_counts_where_it_can_be_called() {
     let change = wider[0].grant.as_ref().unwrap();
     assert_eq!(
         (wider[0].direction, &change.added[..]),
-        (Direction::Looser, &["/w is /srv/w, read-write".to_owned()][..])
+        (Direction::Looser, &["/w is /srv/w, to change".to_owned()][..])
     );
     let narrower = changes(&grant("read-only", "io.*"), &grant("read-only", "io.fs.*"));
     assert_eq!(narrower.iter().map(|one| one.direction).collect::<Vec<_>>(), [Direction::Stricter]);
     assert_eq!(changes(&grant("read-only", "io.*"), &grant("read-only", "*")), []);
+}
+
+#[test]
+fn what_is_narrowed_in_place_is_stricter_and_each_kind_of_grant_counts() {
+    let rules = "rules:\n  - { principal: \"agent:*\", capabilities: [\"io.x\"], action: ALLOW }\n";
+    let grant = |what: &str| format!("{rules}grants:\n  - {{ capabilities: [\"io.x\"], {what} }}\n");
+    let dir = |access: &str| grant(&format!("filesystem: [{{ host: ./w, guest: /w, access: {access} }}]"));
+    let url = |rest: &str| grant(&format!("network: [{{ url: \"https://a.example/**\", methods: {rest} }}]"));
+    let secret = |from: &str| {
+        let secret = format!("secrets: [{{ name: T, {from}, hosts: [a.example] }}]");
+        grant(&format!("network: [{{ url: \"https://a.example/**\", methods: [GET] }}], {secret}"))
+    };
+    let limit = |limit: &str| grant(&format!("config: {{ a: b }}, limits: {{ wall_time: {limit} }}"));
+    for (wide, narrow) in [
+        (dir("read-write"), dir("read-only")),
+        (url("[GET, POST]"), url("[GET]")),
+        (url("[GET], query: true"), url("[GET]")),
+        (url("[GET]"), url("[GET], reads_are_effects: true")),
+        (limit("20s"), limit("10s")),
+    ] {
+        let directions = |old: &str, new: &str| changes(old, new).iter().map(|one| one.direction).collect::<Vec<_>>();
+        assert_eq!(directions(&wide, &narrow), [Direction::Stricter], "{wide}{narrow}");
+        assert_eq!(directions(&narrow, &wide), [Direction::Looser], "{wide}{narrow}");
+    }
+    assert_eq!(changes(&secret("env: A"), &secret("env: B")).len(), 1);
+}
+
+#[test]
+fn whose_components_are_let_in_is_compared_as_a_whole() {
+    let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
+    let of =
+        |require: &str| policy(&format!("rules: []\nsigners: [{{ name: acme, key: {key}, require: {require} }}]\n"));
+    assert!(of("true").lets_in_as(&of("true")));
+    assert!(!of("true").lets_in_as(&of("false")));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use docker_credential::DockerCredential;
 
 use super::Globals;
-use super::capability::not_admitted;
+use super::capability::{not_admitted, read_signature, signature_beside};
 use super::error::CliError;
 use super::output::Output;
 use super::progress::Progress;
@@ -123,14 +123,17 @@ impl Context {
             check_folders(&registry, policy)?;
         }
         for added in self.add_installed(&sandbox, &mut registry, policy, origin)? {
-            added?;
+            // Whoever installs one thing may do so to mend another: what is locked says which ids are taken.
+            if origin.is_empty() {
+                added?;
+            }
         }
         Ok((sandbox, registry))
     }
 
     /// What verbs about runs that exist have: whatever they refer to is in the journal, so that a component which cannot be
     /// loaded, or is not let in any more, is told of and does not stand in the way of an undo.
-    fn registry_as_far_as_it_goes(&self, policy: &Policy) -> Result<(Sandbox, Registry), CliError> {
+    pub(super) fn registry_as_far_as_it_goes(&self, policy: &Policy) -> Result<(Sandbox, Registry), CliError> {
         let told = |error: &CliError| self.output.note(&format!("warning: not used: {}", error.message()));
         if let Ok(complete) = self.registry_by(Opening::Existing, Some(policy)) {
             return Ok(complete);
@@ -341,8 +344,8 @@ impl Context {
     }
 }
 
-/// Whether the policy lets an installed component in: by what it provides and who signed its bytes, and not by what the lock
-/// says of that.
+/// Whether the policy lets an installed component in: by what it provides and who signed its bytes, whatever the lock says of
+/// that. Where it came from is known from the lock alone.
 pub(super) fn admit_locked(
     policy: &Policy,
     locked: &Locked,
@@ -366,8 +369,8 @@ fn check_folders(registry: &Registry, policy: &Policy) -> Result<(), CliError> {
         let path = Path::new(&installed.source);
         let origin = install::Source::parse(&installed.source)?.origin();
         let ids: Vec<&str> = installed.component.capabilities().iter().map(|info| info.id.as_str()).collect();
-        let beside = PathBuf::from(format!("{}.minisig", path.display()));
-        let signature = std::fs::read_to_string(beside).ok();
+        let beside = signature_beside(path);
+        let signature = beside.exists().then(|| read_signature(&beside)).transpose()?;
         let signer = signer_of(&installed.bytes, signature.as_deref(), policy.signers_for(&origin, &ids))?;
         let signer = signer.as_ref().map(|signer| (signer.name.as_str(), signer.key.as_str()));
         let offer = Offer { origin: &origin, ids: &ids, signer };

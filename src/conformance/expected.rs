@@ -1,3 +1,5 @@
+//! Whether what happened is what an author expects.
+
 use std::collections::BTreeMap;
 
 use serde_json::Value;

@@ -57,7 +57,8 @@ async fn retry(finder: &Finder<'_>, baseline: &Baseline, plan: Plan, report: &mu
             report.add(finder.broken(Promise::RetryAfterDeath, &trial.did, vec![told(&failure)]));
         }
         Ok(output) => {
-            let as_at_once = finder.compare(Promise::RetryAfterDeath, &trial, &baseline.after, report)?;
+            let as_at_once =
+                finder.case.varies || finder.compare(Promise::RetryAfterDeath, &trial, &baseline.after, report)?;
             if as_at_once {
                 let promise = Promise::UndoRestoresTheFirstState;
                 finder.undone(promise, &mut trial, Some(&output), &baseline.before, report).await?;
@@ -142,10 +143,10 @@ pub(super) async fn undo_ends_or_fails(
     baseline: &Baseline,
     report: &mut Report,
 ) -> Result<(), KitError> {
-    let output = Some(&baseline.output);
     for n in 1..=MOST_OF_AN_UNDO {
         let mut trial = finder.trial()?;
-        trial.execute(Plan::Whole).await;
+        let output = trial.execute(Plan::Whole).await.result.ok();
+        let output = output.as_ref();
         let came_so_far = trial.has_record() && trial.undo_and_die(output, n).await;
         if !came_so_far {
             break;
@@ -154,7 +155,8 @@ pub(super) async fn undo_ends_or_fails(
     }
     for n in 1..=MOST_OF_AN_UNDO {
         let mut trial = finder.trial()?;
-        trial.execute(Plan::Whole).await;
+        let output = trial.execute(Plan::Whole).await.result.ok();
+        let output = output.as_ref();
         let sent = trial.requests();
         trial.fail_request(n, false);
         let ended = trial.undo(output).await;

@@ -1,3 +1,5 @@
+//! The promises of the contract, and which of them were broken.
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;

@@ -1,3 +1,5 @@
+//! What an upgrade changes, and what of that somebody has to accept.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;

@@ -1,3 +1,5 @@
+//! `redress.lock`: what is installed, by digest, with what it said of itself.
+
 use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
@@ -5,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::InstallError;
+use super::{InstallError, Source};
 use crate::types::Digest;
 
 /// What is installed: `redress.lock`.
@@ -73,7 +75,7 @@ impl Lock {
             Err(error) => return Err(InstallError::io(path)(error)),
         };
         let shown = path.display();
-        let help = "it is written by `redress capability add`: take it back from version control, or move it away and \
+        let help = "it is written by `redress capability add` and `remove`: take it back from version control, or move it away and \
                     install anew";
         let lock: Lock = serde_json::from_slice(&bytes)
             .map_err(|error| InstallError::usage("bad-lock", format!("`{shown}` does not load: {error}"), help))?;
@@ -89,6 +91,15 @@ impl Lock {
         names.sort_unstable();
         if let Some([name, _]) = names.windows(2).find(|pair| pair.first() == pair.last()) {
             return Err(InstallError::usage("bad-lock", format!("`{shown}` names `{name}` twice"), help));
+        }
+        for locked in &lock.components {
+            let good = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+            let sound =
+                locked.name.bytes().all(good) && Source::origin_of(&locked.source).as_ref() == Some(&locked.origin);
+            if !sound {
+                let message = format!("`{shown}`: `{}` does not come from where it says", locked.name);
+                return Err(InstallError::usage("bad-lock", message, help));
+            }
         }
         Ok(lock)
     }

@@ -4,8 +4,8 @@
 //! of itself then. Runs use these bytes and no others. In this order, a component is installed:
 //!
 //! 1. its bytes are read once, from a file or a registry, and hashed; nothing is read again afterwards
-//! 2. a signature beside it is verified, and the policy says whose signatures count (`signature`, and [`crate::policy`])
-//! 3. the sandbox loads it, which checks what it says of itself
+//! 2. the sandbox loads it, which checks what it says of itself
+//! 3. a signature beside it is verified; the policy says whose signatures count for its ids (`signature`, [`crate::policy`])
 //! 4. the policy says who may provide which ids; no two components provide the same one
 //! 5. if it replaces another version, the difference is shown: one that asks for more, or changes what agents read, is
 //!    installed only if somebody accepts it ([`differences`])

@@ -93,7 +93,7 @@ impl Registry {
         };
         let scheme = if is_loopback(registry) { "http" } else { "https" };
         let client = Client::try_from(config).map_err(failed)?;
-        let http = plain_client(extra_ca).map_err(|error| {
+        let http = plain_client(extra_ca, is_loopback(registry)).map_err(|error| {
             InstallError::usage(
                 "registry",
                 format!("registries cannot be reached: {error}"),
@@ -280,8 +280,9 @@ impl Artifact {
     }
 }
 
-fn plain_client(extra_ca: Option<&[u8]>) -> reqwest::Result<reqwest::Client> {
+fn plain_client(extra_ca: Option<&[u8]>, loopback: bool) -> reqwest::Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
+        .https_only(!loopback)
         .user_agent(concat!("redress/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(std::time::Duration::from_secs(20))
         .read_timeout(std::time::Duration::from_secs(60));
@@ -342,7 +343,8 @@ fn failed(reference: &Reference, error: OciDistributionError) -> InstallError {
     } else {
         "nothing was changed; look whether the registry can be reached"
     };
-    InstallError::usage("registry", format!("`oci://{reference}`: {text}"), help)
+    let code = if unauthorised { "not-logged-in" } else { "registry" };
+    InstallError::usage(code, format!("`oci://{reference}`: {text}"), help)
 }
 
 /// An error with its causes.

@@ -1,3 +1,5 @@
+//! Where a component comes from, as a person writes it.
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -28,7 +30,9 @@ impl Source {
             return Err(InstallError::usage("bad-source", message, HELP));
         }
         let path = Path::new(text.strip_prefix(FILE).unwrap_or(text));
-        let absolute = path.canonicalize().map_err(InstallError::io(path))?;
+        let absolute = path
+            .canonicalize()
+            .map_err(|error| InstallError::usage("unreadable", format!("`{text}` cannot be read: {error}"), HELP))?;
         match absolute.to_str() {
             Some(_) => Ok(Source::File(absolute)),
             None => Err(InstallError::usage("not-utf8", format!("`{text}` has a name that is not UTF-8"), HELP)),
@@ -59,6 +63,14 @@ impl Source {
         match self {
             Source::File(path) => format!("{FILE}{}", path.display()),
             Source::Oci(reference) => format!("{OCI}{}/{}", reference.registry(), reference.repository()),
+        }
+    }
+
+    /// The origin of a source as it was written down; nothing is looked up.
+    pub fn origin_of(text: &str) -> Option<String> {
+        match text.strip_prefix(OCI) {
+            Some(reference) => Source::oci(text, reference).ok().map(|source| source.origin()),
+            None => text.starts_with(FILE).then(|| text.to_owned()),
         }
     }
 

@@ -1,3 +1,5 @@
+//! The bytes of what is installed, kept by digest.
+
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
@@ -8,6 +10,12 @@ use bytes::Bytes;
 use super::lock::write_whole;
 use super::{InstallError, Locked};
 use crate::types::{Digest, sha256};
+
+/// An argument as a shell takes it.
+fn quoted(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b':' | b'.' | b'_' | b'-' | b'@' | b'+');
+    if text.bytes().all(plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
 
 /// Held by whoever installs or removes something.
 #[derive(Debug)]
@@ -68,7 +76,7 @@ impl Store {
     pub fn get(&self, locked: &Locked) -> Result<Bytes, InstallError> {
         let file = self.file(&locked.digest);
         let (name, source, shown) = (&locked.name, &locked.source, file.display());
-        let again = format!("install it again: redress capability add {source}");
+        let again = format!("install it again: redress capability add {}", quoted(source));
         let bytes = match fs::read(&file) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == ErrorKind::NotFound => {

@@ -13,7 +13,7 @@ use super::condition::Condition;
 use super::grant::GrantEntry;
 use super::rule::{ApprovalTerms, Rule, RuleRef};
 use super::{HUMAN_APPROVE, Pattern, Policy};
-use crate::types::{Action, CapabilityId, Grant, Principal, Risk};
+use crate::types::{Access, Action, CapabilityId, Grant, LimitUnit, Principal, Risk, SecretSource};
 
 /// Of how many different conditions all cases are looked at; where there are more, a difference counts as looser.
 const MOST_CONDITIONS: usize = 5;
@@ -176,7 +176,18 @@ fn compare(old: Asked<'_, '_>, new: Asked<'_, '_>, principal: &Class, capability
             None => found.push(one),
         }
     }
-    let (before, after) = (granted(old.0, &who, &what), granted(new.0, &who, &what));
+    let (mut before, mut after) = (granted(old.0, &who, &what), granted(new.0, &who, &what));
+    // Of a limit that was raised the rest is what is granted now, of one that was lowered what is granted no more.
+    if !before.is_empty() && !after.is_empty() {
+        for ((name, was, _), (_, is, _)) in limits(old.0, &who, &what).into_iter().zip(limits(new.0, &who, &what)) {
+            let line = format!("{name} from {} to {}", was.min(is), was.max(is));
+            match is.cmp(&was) {
+                std::cmp::Ordering::Greater => drop(after.insert(line)),
+                std::cmp::Ordering::Less => drop(before.insert(line)),
+                std::cmp::Ordering::Equal => {}
+            }
+        }
+    }
     // A step that only waits has no sandbox.
     if callable && what.as_str() != HUMAN_APPROVE && before != after {
         let removed: Vec<String> = before.difference(&after).cloned().collect();
@@ -292,39 +303,56 @@ fn truth_of(when: &[Condition], truth: &impl Fn(&[Condition]) -> Truth) -> Truth
     if when.is_empty() { Truth::Holds } else { truth(when) }
 }
 
+/// The limits of a call.
+fn limits(policy: &Policy, who: &Principal, what: &CapabilityId) -> Vec<(&'static str, u64, LimitUnit)> {
+    let entries = policy.grants.iter().filter(|entry| entry.covers(&[who], what));
+    entries.fold(Grant::default().limits, |limits, entry| limits.lowered_by(&entry.limits)).entries()
+}
+
 /// What a file opens, each thing a line.
 fn granted(policy: &Policy, who: &Principal, what: &CapabilityId) -> BTreeSet<String> {
     let entries: Vec<&GrantEntry> = policy.grants.iter().filter(|entry| entry.covers(&[who], what)).collect();
     let mut lines = BTreeSet::new();
     for entry in &entries {
         for dir in &entry.filesystem {
-            lines.insert(format!("{} is {}, {}", dir.dir.guest, dir.dir.host, dir.dir.access.as_str()));
+            lines.insert(format!("{} is {}, to read", dir.dir.guest, dir.dir.host));
+            if dir.dir.access == Access::ReadWrite {
+                lines.insert(format!("{} is {}, to change", dir.dir.guest, dir.dir.host));
+            }
         }
         for url in &entry.network {
-            let methods: Vec<&str> = url.methods.iter().map(|method| method.as_str()).collect();
-            let flags = [
-                (url.query, ", with query"),
-                (url.local, ", a local host"),
-                (!url.reads_are_effects, ", reads are no effects"),
-            ];
-            let flags: String = flags.iter().filter(|(set, _)| *set).map(|(_, text)| *text).collect();
-            lines.insert(format!("{} {}{flags}", methods.join(","), url.url));
+            for method in &url.methods {
+                let line = format!("{} {}", method.as_str(), url.url);
+                let more = [
+                    (url.query, "with query"),
+                    (url.local, "a local host"),
+                    (!url.reads_are_effects && method.is_read(), "which is no effect"),
+                ];
+                lines.extend(more.iter().filter(|(set, _)| *set).map(|(_, what)| format!("{line}, {what}")));
+                lines.insert(line);
+            }
         }
         for secret in &entry.secrets {
-            lines.insert(format!("secret {} for {}", secret.secret.name, secret.secret.hosts.join(", ")));
+            let source = match &secret.secret.source {
+                SecretSource::Env(name) => format!("variable {name}"),
+                SecretSource::File(path) => format!("file {path}"),
+            };
+            let hosts = secret.secret.hosts.iter();
+            lines.extend(hosts.map(|host| format!("secret {} from {source}, for {host}", secret.secret.name)));
         }
         for config in &entry.config {
             lines.insert(format!("config {} = {}", config.name, config.value));
         }
     }
-    if !entries.is_empty() {
-        let limits = entries.iter().fold(Grant::default().limits, |limits, entry| limits.lowered_by(&entry.limits));
-        lines.extend(limits.entries().into_iter().map(|(name, value, _)| format!("up to {value} of {name}")));
-    }
     lines
 }
 
 impl Policy {
+    /// Whether both say the same of whose components are let in.
+    pub fn lets_in_as(&self, other: &Policy) -> bool {
+        (&self.signers, &self.providers) == (&other.signers, &other.providers)
+    }
+
     pub(super) fn principal_patterns(&self) -> impl Iterator<Item = &Pattern> {
         let rules = self.rules.iter().flat_map(|rule| &rule.principals);
         rules.chain(self.grants.iter().flat_map(|entry| entry.principals.iter().flatten()))

@@ -198,3 +198,34 @@ fn only_files_are_read() {
     fs::create_dir(place.path("notes.wasm.minisig")).unwrap();
     place.redress(&["capability", "add", "notes.wasm"]).exits(2);
 }
+
+#[test]
+fn what_is_not_there_is_installed_again_one_after_the_other_under_the_name_that_it_had() {
+    let place = place();
+    place.redress(&["capability", "add", "notes.wasm", "--name", "mine"]).exits(0);
+    fs::copy(super::guests::component("plain"), place.path("plain.wasm")).unwrap();
+    place.redress(&["capability", "add", "plain.wasm"]).exits(0);
+    fs::remove_dir_all(place.path(".redress/components")).unwrap();
+    place.redress(&["run", "workflow.yaml"]).exits(2);
+    for file in ["notes.wasm", "plain.wasm"] {
+        place.redress(&["capability", "add", file]).exits(0);
+    }
+    let verified = place.redress(&["capability", "verify", "mine"]).exits(0);
+    assert!(verified.stdout.starts_with("mine "), "{verified:#?}");
+    place.redress(&["run", "workflow.yaml"]).exits(0);
+}
+
+#[test]
+fn a_lock_that_says_another_origin_than_its_source_or_forges_a_line_is_refused() {
+    let place = place();
+    place.redress(&["capability", "add", "notes.wasm"]).exits(0);
+    let lock: Value = serde_json::from_str(&place.read("redress.lock")).unwrap();
+    for (key, value) in [("origin", "oci://registry.example.com/acme/notes"), ("name", "a\nhelp: all is well")] {
+        let mut lock = lock.clone();
+        lock["components"][0][key] = value.into();
+        place.write("redress.lock", lock.to_string());
+        let refused = place.redress(&["run", "workflow.yaml"]).exits(2);
+        assert!(refused.stderr.contains("does not come from where it says"), "{refused:#?}");
+        assert!(!refused.stderr.contains("\nhelp: all is well"), "{refused:#?}");
+    }
+}

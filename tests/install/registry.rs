@@ -72,7 +72,8 @@ impl Registry {
                 return false;
             }
             if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
-                return true;
+                // Somebody else's port: then this one has ended.
+                return self.child.try_wait().unwrap().is_none();
             }
             std::thread::yield_now();
         }

@@ -91,8 +91,9 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
     let signer = admit(policy.as_ref(), &source.origin(), &ids, &read)?;
     check_ids(&component, &registry, &lock, &source)?;
 
-    let name = arguments.name.clone().unwrap_or_else(|| source.name());
     let known = lock.components.iter().find(|locked| locked.origin == source.origin()).cloned();
+    let kept = known.as_ref().map(|known| known.name.clone());
+    let name = arguments.name.clone().or(kept).unwrap_or_else(|| source.name());
     check_name(&name, &lock, &source)?;
     let description: Value = serde_json::from_str(component.description()).unwrap_or_default();
     let changes = known.as_ref().map(|known| differences(&known.description, &description)).unwrap_or_default();
@@ -186,13 +187,13 @@ pub(super) async fn read(source: &Source, signature: Option<&Path>, context: &Co
 }
 
 /// Where the signature of a file lies.
-pub(super) fn beside(path: &Path) -> PathBuf {
+pub(in crate::cli) fn beside(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".minisig");
     PathBuf::from(name)
 }
 
-pub(super) fn read_signature(path: &Path) -> Result<String, CliError> {
+pub(in crate::cli) fn read_signature(path: &Path) -> Result<String, CliError> {
     let shown = path.display().to_string();
     if path.metadata().is_ok_and(|found| !found.is_file() || found.len() > 16 << 10) {
         let message = format!("`{shown}` is not the file of a signature");
@@ -223,7 +224,7 @@ pub(super) fn admit(
 }
 
 pub(in crate::cli) fn not_admitted(policy: &Policy, why: &str) -> CliError {
-    let message = format!("the policy does not let it in: {why}");
+    let message = format!("the policy does not let it in: {}", escape(why));
     CliError::refused("not-admitted", message)
         .in_file(policy.name())
         .help("`signers:` and `providers:` of the policy say whose components may provide what")
@@ -361,9 +362,17 @@ pub(super) async fn current(locked: &Locked, context: &Context) -> Result<String
 impl From<InstallError> for CliError {
     fn from(error: InstallError) -> CliError {
         match error {
-            InstallError::Usage { code, message, help } => CliError::usage(code, message).help(help),
-            InstallError::Refused { code, message, help } => CliError::refused(code, message).help(help),
-            InstallError::Io { path, error } => CliError::unreadable(&path, &error),
+            // What registries and locks say stands on one line, and is no line of ours.
+            InstallError::Usage { code: code @ "registry", message, help } => {
+                CliError::engine(code, escape(&message)).help(escape(&help))
+            }
+            InstallError::Usage { code, message, help } => CliError::usage(code, escape(&message)).help(escape(&help)),
+            InstallError::Refused { code, message, help } => {
+                CliError::refused(code, escape(&message)).help(escape(&help))
+            }
+            InstallError::Io { path, error } => {
+                CliError::engine("io", format!("`{}`: {error}", escape(&path))).in_file(path)
+            }
         }
     }
 }

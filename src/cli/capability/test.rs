@@ -72,7 +72,10 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
         // Ended here, it leaves none of its folders behind.
         tokio::select! {
             report = tried => report.map_err(failed)?,
-            _ = tokio::signal::ctrl_c() => return Ok(Exit::Interrupted),
+            _ = tokio::signal::ctrl_c() => {
+                context.output.note("interrupted: nothing is left of it; begin again");
+                return Ok(Exit::Interrupted);
+            }
         }
     };
     bar.finish_and_clear();

@@ -29,7 +29,7 @@ pub(in crate::cli) struct Arguments {
 /// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Asks the registries. Exits with 6 if a file or tag has changed.\n\nExample: redress capability outdated"
+    after_help = "Asks the registries. Exits with 6 if a file or tag has changed, with 1 if one of them cannot be asked.\n\nExample: redress capability outdated"
 )]
 pub(in crate::cli) struct Outdated {}
 
@@ -79,23 +79,30 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
 
 pub(super) async fn outdated(_: &Outdated, context: &Context) -> Result<Exit, CliError> {
     let lock = Lock::read(&context.install_place()?.lock)?;
-    let mut told = Vec::new();
+    let (mut told, mut unreachable) = (Vec::new(), false);
     for locked in lock.components {
         let pinned =
             matches!(Source::parse(&locked.source), Ok(Source::Oci(reference)) if reference.digest().is_some());
         let known = locked.manifest.clone().unwrap_or_else(|| locked.digest.to_string());
-        let problem = match add::current(&locked, context).await {
-            _ if pinned => None,
-            Ok(current) if current == known => None,
-            Ok(current) => Some(format!(
-                "it has {current} now, and {known} is installed; to see the difference: redress capability add {}",
-                locked.source
-            )),
-            Err(error) => Some(error.message()),
+        let problem = if pinned {
+            None
+        } else {
+            match add::current(&locked, context).await {
+                Ok(current) if current == known => None,
+                Ok(current) => Some(format!(
+                    "it has {current} now, and {known} is installed; to see the difference: redress capability add {}",
+                    locked.source
+                )),
+                Err(error) => {
+                    unreachable = true;
+                    Some(error.message())
+                }
+            }
         };
         told.push(Verified { schema: 1, name: locked.name, digest: locked.digest, source: locked.source, problem });
     }
-    finish(told, "up to date", context)
+    let exit = finish(told, "up to date", context)?;
+    Ok(if unreachable { Exit::Engine } else { exit })
 }
 
 fn finish(told: Vec<Verified>, good: &str, context: &Context) -> Result<Exit, CliError> {

@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Context, Exit, exit, told, untested};
-use crate::cli::context::Opening;
 use crate::cli::error::CliError;
 use crate::policy::{TestResult, lint, run_tests};
 use crate::types::Digest;
@@ -41,7 +40,7 @@ struct Checked {
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let (policy, warnings) = untested(&arguments.file)?;
     context.check_grants(&policy, Some(&arguments.file))?;
-    let (_, registry) = context.registry_without(Opening::Existing, None, "")?;
+    let (_, registry) = context.registry_as_far_as_it_goes(&policy)?;
     let lint = lint(&policy, &registry);
     let tests = run_tests(&policy, policy.tests());
     let passed = tests.iter().all(|test| test.problem.is_none());

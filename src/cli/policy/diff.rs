@@ -15,8 +15,9 @@ use crate::types::Digest;
 /// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exact: for every principal, capability and risk, one of each class that the two files answer otherwise. \
-    Conditions are opaque.\nExits with 6 if anything is answered less strictly, or more is granted.\n\n\
+    after_help = "For every principal that acts for itself, every capability and risk, one of each class that the two files answer \
+    otherwise.\nConditions are opaque: beyond five different ones every change counts as looser. Exits with 6 if anything is answered less \
+    strictly,\nmore is granted, or `signers:` or `providers:` differ; not if only who approves differs.\n\n\
     Example: redress policy diff policy.yaml policy.new.yaml"
 )]
 pub(in crate::cli) struct Arguments {
@@ -32,6 +33,8 @@ struct Compared {
     old: Digest,
     new: Digest,
     loosens: bool,
+    /// Whether `signers:` or `providers:` differ; which way is for a person to see.
+    components_differ: bool,
     changes: Vec<Change>,
 }
 
@@ -40,8 +43,9 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     let changes = diff(&old, &new).map_err(|error| {
         CliError::usage("too-many-patterns", error.to_string()).help("write fewer patterns with stars in mid-segment")
     })?;
-    let loosens = changes.iter().any(|change| change.direction == Direction::Looser);
-    let compared = Compared { schema: 1, old: old.digest(), new: new.digest(), loosens, changes };
+    let components_differ = !old.lets_in_as(&new);
+    let loosens = components_differ || changes.iter().any(|change| change.direction == Direction::Looser);
+    let compared = Compared { schema: 1, old: old.digest(), new: new.digest(), loosens, components_differ, changes };
     context.output.result(&compared, || text(&compared))?;
     Ok(if loosens { Exit::Refused } else { Exit::Done })
 }
@@ -78,7 +82,11 @@ fn text(compared: &Compared) -> String {
     }
     let count = |direction| compared.changes.iter().filter(|change| change.direction == direction).count();
     let (looser, stricter, other) = (count(Direction::Looser), count(Direction::Stricter), count(Direction::Other));
+    if compared.components_differ {
+        let _ = writeln!(text, "LOOSER, or stricter: `signers:` or `providers:` differ; look at them");
+    }
     let _ = match compared.changes.len() {
+        0 if compared.components_differ => writeln!(text, "what is answered and granted is the same"),
         0 => writeln!(text, "both answer and grant the same, whoever asks for whatever"),
         _ => writeln!(text, "{looser} looser, {stricter} stricter, {other} with another approval"),
     };
