@@ -149,6 +149,9 @@ impl Owned<'_> {
     }
 }
 
+/// How often a run is read anew because others take it over meanwhile; where row and events never agree, somebody changed them.
+const MOST_READS: usize = 100;
+
 impl Engine {
     /// See [`orphans`].
     pub fn orphans(&self) -> Result<Orphans, EngineError> {
@@ -187,7 +190,20 @@ impl Engine {
         self.take_as_read(read).await
     }
 
+    /// Row and events of one owner. Where another process took the run over between the two, and died, both are read again: or
+    /// a run that only waits to be recovered would look like one whose events are wrong.
     async fn read(&self, run: &RunId) -> Result<Read, EngineError> {
+        let mut read = self.read_once(run).await?;
+        for _ in 0..MOST_READS {
+            if read.state.epoch() == read.row.epoch {
+                break;
+            }
+            read = self.read_once(run).await?;
+        }
+        Ok(read)
+    }
+
+    async fn read_once(&self, run: &RunId) -> Result<Read, EngineError> {
         let journal = &*self.inner.journal;
         let row = journal.run(run)?.ok_or_else(|| EngineError::NoSuchRun(run.clone()))?;
         let (gone, guard) = if row.owner == self.inner.owner.identity().id {

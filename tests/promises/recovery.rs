@@ -3,6 +3,7 @@ use redress::journal::{Journal, Left};
 use redress::saga::RunState;
 use redress::saga::event::Verb;
 
+use crate::meanwhile::Meanwhile;
 use crate::world::{ALLOW, World, code, is, step};
 
 #[tokio::test]
@@ -225,4 +226,22 @@ async fn a_run_that_was_not_restarted_takes_what_is_as_before_for_a_change_by_so
     let view = world.resume(&view.run).await;
     is(&view, RunState::Stuck);
     assert_eq!(code(&view, "again"), "changed_since");
+}
+
+#[tokio::test]
+async fn a_run_that_another_process_took_and_left_while_it_was_read_is_read_again() {
+    let world = World::new(&ALLOW.replace("    accept_risk: HIGH\n", ""));
+    let view = world.run(TWO).await;
+    is(&view, RunState::Paused);
+    world.vote(&view.run, "gate", "user:a", true).unwrap();
+    let world = world.restart(ALLOW);
+    let journal = Meanwhile::new(world.journal.clone(), |journal, row| {
+        let dead = redress::journal::OwnerIdentity { id: "0-dead".into(), boot: "this boot".into() };
+        let at = redress::types::Timestamp(1);
+        journal.take_over(&row.run, row.epoch, &dead, Left::default(), Vec::new(), at).wait().unwrap();
+    });
+    let engine = world.engine_behind(journal);
+    let taken = engine.take(&view.run).await.unwrap();
+    assert_eq!(taken.id(), &view.run);
+    assert_eq!(world.journal.run(&view.run).unwrap().unwrap().epoch, 3);
 }

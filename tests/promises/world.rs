@@ -116,6 +116,13 @@ impl World {
         World::at(dir, sandbox, policy, None, webhook)
     }
 
+    /// Another engine, as another process would have it, on a journal that stands in front of this one.
+    pub fn engine_behind(&self, journal: Arc<dyn Journal>) -> Engine {
+        let components = Some(components());
+        engine_on(journal, &self.dir, &self.sandbox, &self.journal, &self.clock, ALLOW, components, self.webhook)
+            .unwrap()
+    }
+
     /// Another process with the same journal.
     pub fn another_engine(&self, policy: &str) -> Engine {
         engine(&self.dir, &self.sandbox, &self.journal, &self.clock, policy, Some(components()), self.webhook).unwrap()
@@ -231,12 +238,27 @@ fn engine(
     components: Option<PathBuf>,
     webhook: bool,
 ) -> Result<Engine, EngineError> {
+    engine_on(journal.clone(), dir, sandbox, journal, clock, policy, components, webhook)
+}
+
+/// The same on a journal that stands in front of the one on disk.
+#[allow(clippy::too_many_arguments, reason = "each is what a world is made of")]
+fn engine_on(
+    journal_in_front: Arc<dyn Journal>,
+    dir: &TempDir,
+    sandbox: &Sandbox,
+    journal: &Arc<SqliteJournal>,
+    clock: &SimClock,
+    policy: &str,
+    components: Option<PathBuf>,
+    webhook: bool,
+) -> Result<Engine, EngineError> {
     let mut registry = Registry::standard(sandbox.clone())?;
     if let Some(folder) = components {
         registry.add_folder(&folder)?;
     }
     Engine::new(Parts {
-        journal: journal.clone(),
+        journal: journal_in_front,
         owners: journal.owners_dir(),
         sandbox: sandbox.clone(),
         registry,
