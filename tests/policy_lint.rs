@@ -53,6 +53,8 @@ fn a_pattern_that_matches_nothing_installed_is_told_with_what_may_have_been_mean
         "rules:\n  - { principal: \"agent:*\", capabilities: [\"data.json.qery\", \"human.approve\"], action: DENY }\n";
     let found = warned(text);
     assert_eq!(found.iter().map(|(code, line, _)| (*code, *line)).collect::<Vec<_>>(), [("matches-nothing", 2)]);
+    let floor = "rules: []\nrisk:\n  - { capabilities: [\"io.fs.delte\"], level: HIGH }\n";
+    assert_eq!(codes(floor), [("matches-nothing", 3)]);
 }
 
 #[test]

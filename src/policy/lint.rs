@@ -230,6 +230,8 @@ impl Policy {
             self.rules.iter().flat_map(|rule| rule.capabilities.iter().zip(rule.capability_spans.iter().copied()));
         let grants =
             self.grants.iter().flat_map(|entry| entry.capabilities.iter().zip(entry.capability_spans.iter().copied()));
-        rules.chain(grants)
+        let floors =
+            self.floors.iter().flat_map(|floor| floor.capabilities.iter().zip(floor.capability_spans.iter().copied()));
+        rules.chain(grants).chain(floors)
     }
 }

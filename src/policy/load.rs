@@ -224,7 +224,8 @@ fn read_floors(node: &Node, all: &mut Diagnostics) -> Vec<RiskFloor> {
         let capabilities = reader.required("capabilities", all).map(|node| capabilities(node, all));
         let level = reader.required("level", all).and_then(|node| risk(node, "`level`", all));
         if let (Some(capabilities), Some(level)) = (capabilities, level) {
-            floors.push(RiskFloor { capabilities, level });
+            let capability_spans = spans(reader.optional("capabilities"));
+            floors.push(RiskFloor { capabilities, capability_spans, level });
         }
     }
     floors

@@ -28,6 +28,8 @@ pub(super) struct Rule {
 #[derive(Clone, Debug)]
 pub(super) struct RiskFloor {
     pub capabilities: Vec<Pattern>,
+    /// Where each of them stands.
+    pub capability_spans: Vec<Span>,
     pub level: Risk,
 }
 

@@ -76,7 +76,9 @@ fn the_only_component(folder: &Path) -> Result<PathBuf, CliError> {
     let shown = folder.display().to_string();
     let entries = std::fs::read_dir(folder).map_err(|error| CliError::unreadable(&shown, &error))?;
     let is_component = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "wasm");
-    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_component).collect();
+    let entries: Result<Vec<PathBuf>, _> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    let entries = entries.map_err(|error| CliError::unreadable(&shown, &error))?;
+    let mut files: Vec<PathBuf> = entries.into_iter().filter(is_component).collect();
     match (files.pop(), files.is_empty()) {
         (Some(file), true) => Ok(file),
         (None, _) => Err(CliError::usage("not-built", format!("the build left no `*.wasm` in `{shown}`"))),

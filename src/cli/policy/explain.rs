@@ -7,9 +7,10 @@ use serde_json::Value;
 use super::{Context, Exit};
 use crate::cli::context::Opening;
 use crate::cli::error::CliError;
+use crate::cli::text::granted;
 use crate::document::suggest;
-use crate::policy::{Explanation, HUMAN_APPROVE, Request, explain};
-use crate::types::{CapabilityId, Catalog as _, Risk, parse_strict};
+use crate::policy::{Explanation, HUMAN_APPROVE, Request, effective_grant, explain};
+use crate::types::{CapabilityId, Catalog as _, Grant, Risk, parse_strict};
 
 /// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
@@ -50,6 +51,8 @@ struct Explained {
     installed: bool,
     #[serde(flatten)]
     explanation: Explanation,
+    /// What the sandbox would open; none if no component provides the capability.
+    grant: Option<Grant>,
 }
 
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
@@ -77,7 +80,13 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
         explanation = explanation.of_unknown(&arguments.capability, similar);
         context.output.note(&format!("no installed component provides `{capability}`"));
     }
-    let explained = Explained { schema: 1, installed, explanation };
-    context.output.result(&explained, || explained.explanation.to_string())?;
+    let principal = context.principal()?;
+    let grant = info.map(|info| effective_grant(&policy, &[principal], &info.id, &info.permissions));
+    let explained = Explained { schema: 1, installed, explanation, grant };
+    context.output.result(&explained, || {
+        let opened = explained.grant.as_ref().map(granted).unwrap_or_default();
+        let opened: String = opened.iter().map(|line| format!("granted: {line}\n")).collect();
+        format!("{}{opened}", explained.explanation)
+    })?;
     Ok(Exit::Done)
 }
