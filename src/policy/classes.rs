@@ -7,7 +7,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-use super::Pattern;
+use super::{Pattern, Policy};
 
 /// The ids that patterns are over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,33 @@ pub(super) fn classes(kind: Kind, patterns: &[&Pattern]) -> Option<Vec<Class>> {
         Class { matched, witness }
     };
     Some(order.into_iter().map(class).collect())
+}
+
+/// Which rules of a policy name the ids of each class.
+pub(super) struct Named {
+    principals: Vec<Vec<bool>>,
+    capabilities: Vec<Vec<usize>>,
+}
+
+impl Named {
+    pub(super) fn of(policy: &Policy, who: &[Class], what: &[Class]) -> Named {
+        let by_principal =
+            |class: &Class| policy.rules.iter().map(|rule| Pattern::any(&rule.principals, &class.witness)).collect();
+        let by_capability = |class: &Class| {
+            let rules = policy.rules.iter().enumerate();
+            rules.filter(|(_, rule)| Pattern::any(&rule.capabilities, &class.witness)).map(|(index, _)| index).collect()
+        };
+        Named {
+            principals: who.iter().map(by_principal).collect(),
+            capabilities: what.iter().map(by_capability).collect(),
+        }
+    }
+
+    /// The numbers of the rules that name the principals of class `who` and the capabilities of class `what`, in order.
+    pub(super) fn rules(&self, who: usize, what: usize) -> Vec<usize> {
+        let principal = |index: &usize| self.principals.get(who).and_then(|rules| rules.get(*index)) == Some(&true);
+        self.capabilities.get(what).into_iter().flatten().copied().filter(principal).collect()
+    }
 }
 
 /// How far an id has come in its form.

@@ -160,18 +160,27 @@ pub(super) fn conclude(policy: &Policy, request: &Request<'_>, verdict: Verdict<
     conclude_with(policy, request, verdict, Escalation::ByRisk)
 }
 
+/// What a rule or the default says of a capability; the step that only waits never runs through unasked.
+pub(super) fn base(capability: &CapabilityId, said: Action) -> Action {
+    if capability.as_str() == HUMAN_APPROVE { said.max(Action::RequireApproval) } else { said }
+}
+
+/// The least strict answer at a risk.
+pub(super) fn floor(risk: Risk, rule: Option<&Rule>) -> Action {
+    match risk {
+        Risk::Critical => Action::RequireApproval,
+        Risk::High if !rule.is_some_and(|rule| rule.accepts_high) => Action::RequireApproval,
+        Risk::High | Risk::Medium | Risk::Low => Action::Allow,
+    }
+}
+
 fn conclude_with(policy: &Policy, request: &Request<'_>, verdict: Verdict<'_>, escalation: Escalation) -> Decision {
     let risk = policy.risk(&request.capability, request.declared_risk, request.step_risk);
-    let accepts_high = verdict.rule.is_some_and(|rule| rule.accepts_high);
-    let human = request.capability.as_str() == HUMAN_APPROVE;
-    let base = if human { verdict.base.max(Action::RequireApproval) } else { verdict.base };
-    let floor = match risk {
-        _ if escalation == Escalation::None => Action::Allow,
-        Risk::Critical => Action::RequireApproval,
-        Risk::High if !accepts_high => Action::RequireApproval,
-        Risk::High | Risk::Medium | Risk::Low => Action::Allow,
+    let base = base(&request.capability, verdict.base);
+    let action = match escalation {
+        Escalation::ByRisk => base.max(floor(risk, verdict.rule)),
+        Escalation::None => base,
     };
-    let action = base.max(floor);
     let terms = || verdict.rule.map(|rule| rule.approval.clone()).unwrap_or_default();
     Decision {
         action,

@@ -8,8 +8,9 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::classes::{Class, Kind, classes};
+use super::classes::{Class, Kind, Named, classes};
 use super::condition::Condition;
+use super::decide::{base, floor};
 use super::grant::GrantEntry;
 use super::rule::{ApprovalTerms, Rule, RuleRef};
 use super::{HUMAN_APPROVE, Pattern, Policy};
@@ -94,8 +95,9 @@ pub fn diff(old: &Policy, new: &Policy) -> Result<Vec<Change>, TooMany> {
     let mut changes: Vec<Change> = Vec::new();
     for (w, principal) in who.iter().enumerate() {
         for (c, capability) in what.iter().enumerate() {
-            let rules = (of_old.rules(old, w, c), of_new.rules(new, w, c));
-            for change in compare((old, &rules.0), (new, &rules.1), principal, capability) {
+            let before = Asked { policy: old, named: of_old.rules(w, c) };
+            let after = Asked { policy: new, named: of_new.rules(w, c) };
+            for change in compare(&before, &after, principal, capability) {
                 let same = |known: &&mut Change| {
                     (known.direction, &known.risks, &known.old, &known.new, &known.grant)
                         == (change.direction, &change.risks, &change.old, &change.new, &change.grant)
@@ -116,38 +118,13 @@ fn distinct<'p>(patterns: impl Iterator<Item = &'p Pattern>) -> Vec<&'p Pattern>
     patterns.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-/// Which rules name the ids of each class.
-struct Named {
-    principals: Vec<Vec<bool>>,
-    capabilities: Vec<Vec<usize>>,
+/// A policy, and the numbers of its rules that name both ids.
+struct Asked<'p> {
+    policy: &'p Policy,
+    named: Vec<usize>,
 }
 
-impl Named {
-    fn of(policy: &Policy, who: &[Class], what: &[Class]) -> Named {
-        let by_principal =
-            |class: &Class| policy.rules.iter().map(|rule| Pattern::any(&rule.principals, &class.witness)).collect();
-        let by_capability = |class: &Class| {
-            let rules = policy.rules.iter().enumerate();
-            rules.filter(|(_, rule)| Pattern::any(&rule.capabilities, &class.witness)).map(|(index, _)| index).collect()
-        };
-        Named {
-            principals: who.iter().map(by_principal).collect(),
-            capabilities: what.iter().map(by_capability).collect(),
-        }
-    }
-
-    /// The rules that name both, in order.
-    fn rules<'p>(&self, policy: &'p Policy, who: usize, what: usize) -> Vec<&'p Rule> {
-        let principal = |index: &&usize| self.principals.get(who).and_then(|rules| rules.get(**index)) == Some(&true);
-        let indices = self.capabilities.get(what).into_iter().flatten();
-        indices.filter(principal).filter_map(|index| policy.rules.get(*index)).collect()
-    }
-}
-
-/// A policy, and the rules of it that name both ids.
-type Asked<'p, 'r> = (&'p Policy, &'r [&'p Rule]);
-
-fn compare(old: Asked<'_, '_>, new: Asked<'_, '_>, principal: &Class, capability: &Class) -> Vec<Change> {
+fn compare(old: &Asked<'_>, new: &Asked<'_>, principal: &Class, capability: &Class) -> Vec<Change> {
     let (Ok(who), Ok(what)) = (Principal::parse(&principal.witness), CapabilityId::parse(&capability.witness)) else {
         return Vec::new();
     };
@@ -176,10 +153,12 @@ fn compare(old: Asked<'_, '_>, new: Asked<'_, '_>, principal: &Class, capability
             None => found.push(one),
         }
     }
-    let (mut before, mut after) = (granted(old.0, &who, &what), granted(new.0, &who, &what));
+    let (mut before, mut after) = (granted(old.policy, &who, &what), granted(new.policy, &who, &what));
     // Of a limit that was raised the rest is what is granted now, of one that was lowered what is granted no more.
     if !before.is_empty() && !after.is_empty() {
-        for ((name, was, _), (_, is, _)) in limits(old.0, &who, &what).into_iter().zip(limits(new.0, &who, &what)) {
+        for ((name, was, _), (_, is, _)) in
+            limits(old.policy, &who, &what).into_iter().zip(limits(new.policy, &who, &what))
+        {
             let line = format!("{name} from {} to {}", was.min(is), was.max(is));
             match is.cmp(&was) {
                 std::cmp::Ordering::Greater => drop(after.insert(line)),
@@ -220,19 +199,16 @@ impl<'p> Case<'p> {
 }
 
 /// The rules that can decide, up to the first that has no condition, or the default.
-fn cases<'p>((policy, named): Asked<'p, '_>, what: &CapabilityId, declared: Risk) -> Vec<Case<'p>> {
+fn cases<'p>(asked: &Asked<'p>, what: &CapabilityId, declared: Risk) -> Vec<Case<'p>> {
+    let policy = asked.policy;
     let risk = policy.risk(what, declared, None);
-    let human = what.as_str() == HUMAN_APPROVE;
-    let case = |rule: Option<&'p Rule>, base: Action| {
-        let base = if human { base.max(Action::RequireApproval) } else { base };
-        let accepts = rule.is_some_and(|rule| rule.accepts_high);
-        let asks = risk == Risk::Critical || (risk == Risk::High && !accepts);
-        let action = if asks { base.max(Action::RequireApproval) } else { base };
+    let case = |rule: Option<&'p Rule>, said: Action| {
+        let action = base(what, said).max(floor(risk, rule));
         let terms = || rule.map(|rule| rule.approval.clone()).unwrap_or_default();
         Case { rule, action, terms: (action == Action::RequireApproval).then(terms) }
     };
     let mut cases = Vec::new();
-    for rule in named.iter().copied() {
+    for rule in asked.named.iter().filter_map(|index| policy.rules.get(*index)) {
         cases.push(case(Some(rule), rule.action));
         if rule.when.is_empty() {
             return cases;

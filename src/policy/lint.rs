@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::classes::{Class, Kind, classes};
+use super::classes::{Class, Kind, Named, classes};
 use super::{HUMAN_APPROVE, Pattern, Policy};
 use crate::document::{Diagnostic, Diagnostics, Span, suggest};
 use crate::types::{Action, CapabilityId, CapabilityInfo, Catalog, Permission};
@@ -39,39 +39,27 @@ pub fn lint(policy: &Policy, catalog: &dyn Catalog) -> Diagnostics {
 
 /// Which rules decide which classes of ids.
 struct Reach {
-    principals: Vec<(Class, Vec<bool>)>,
-    capabilities: Vec<(Class, Vec<usize>)>,
+    principals: Vec<Class>,
+    capabilities: Vec<Class>,
+    named: Named,
 }
 
 impl Reach {
     fn of(policy: &Policy) -> Option<Reach> {
         let principals: Vec<&Pattern> = policy.principal_patterns().collect::<BTreeSet<_>>().into_iter().collect();
         let capabilities: Vec<&Pattern> = policy.capability_patterns().collect::<BTreeSet<_>>().into_iter().collect();
-        let by_principal = |class: Class| {
-            let rules = policy.rules.iter();
-            let matched: Vec<bool> = rules.map(|rule| Pattern::any(&rule.principals, &class.witness)).collect();
-            (class, matched)
-        };
-        let by_capability = |class: Class| {
-            let rules = policy.rules.iter().enumerate();
-            let matched = rules.filter(|(_, rule)| Pattern::any(&rule.capabilities, &class.witness));
-            let matched: Vec<usize> = matched.map(|(index, _)| index).collect();
-            (class, matched)
-        };
-        let principals = classes(Kind::Principal, &principals)?.into_iter();
-        let capabilities = classes(Kind::Capability, &capabilities)?.into_iter();
-        Some(Reach {
-            principals: principals.map(by_principal).collect(),
-            capabilities: capabilities.map(by_capability).collect(),
-        })
+        let principals = classes(Kind::Principal, &principals)?;
+        let capabilities = classes(Kind::Capability, &capabilities)?;
+        let named = Named::of(policy, &principals, &capabilities);
+        Some(Reach { principals, capabilities, named })
     }
 
-    /// For every pair of classes the rules that can decide it, in order: up to the first that has no condition.
+    /// For every pair of classes the rules that name it, and of these those that can decide it: up to the first that has no
+    /// condition.
     fn pairs<'r>(&'r self, policy: &'r Policy) -> impl Iterator<Item = (&'r Class, &'r Class, Vec<usize>, Vec<usize>)> {
-        self.principals.iter().flat_map(move |(who, by_who)| {
-            self.capabilities.iter().map(move |(what, by_what)| {
-                let both = by_what.iter().copied().filter(|index| by_who.get(*index) == Some(&true));
-                let named: Vec<usize> = both.collect();
+        self.principals.iter().enumerate().flat_map(move |(w, who)| {
+            self.capabilities.iter().enumerate().map(move |(c, what)| {
+                let named = self.named.rules(w, c);
                 let last = named.iter().position(|n| policy.rules.get(*n).is_some_and(|rule| rule.when.is_empty()));
                 let decides = named.iter().copied().take(last.map_or(named.len(), |last| last + 1)).collect();
                 (who, what, named, decides)
