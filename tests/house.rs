@@ -15,7 +15,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("journal", &["saga", "types"]),
     ("sandbox", &["saga", "types"]),
     ("conformance", &["document", "saga", "sandbox", "types"]),
-    ("install", &["document", "policy", "types"]),
+    ("install", &["document", "policy", "sandbox", "types"]),
     ("engine", &["document", "journal", "policy", "saga", "sandbox", "types", "workflow"]),
     (
         "cli",

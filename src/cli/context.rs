@@ -7,16 +7,16 @@ use std::sync::{Arc, OnceLock};
 use docker_credential::DockerCredential;
 
 use super::Globals;
-use super::capability::{not_admitted, read_signature, signature_beside};
+use super::capability::{read_signature, signature_beside};
 use super::error::CliError;
 use super::output::Output;
 use super::progress::Progress;
 use super::settings::{InstallPlace, Settings};
 use crate::document::Source;
 use crate::engine::{Engine, EngineError, Outbox, Parts, Registry, SystemClock, check_grants, prepare_binary_digest};
-use crate::install::{self, Lock, Locked, signer_of};
+use crate::install::{self, Lock, Locked, admit};
 use crate::journal::{Journal, Options, SqliteJournal, SystemEvent};
-use crate::policy::{Offer, Policy};
+use crate::policy::Policy;
 use crate::sandbox::{Component, Net, Provenance, Sandbox, SandboxConfig, SystemResolver};
 use crate::types::{Principal, Timestamp};
 
@@ -100,7 +100,11 @@ impl Context {
     }
 
     /// The same where the policy is known already, which says whose components are let in.
-    fn registry_by(&self, opening: Opening, policy: Option<&Policy>) -> Result<(Sandbox, Registry), CliError> {
+    pub(super) fn registry_by(
+        &self,
+        opening: Opening,
+        policy: Option<&Policy>,
+    ) -> Result<(Sandbox, Registry), CliError> {
         self.registry_without(opening, policy, "")
     }
 
@@ -352,29 +356,19 @@ pub(super) fn admit_locked(
     component: &Component,
     bytes: &[u8],
 ) -> Result<(), CliError> {
-    if !policy.has_provenance() {
-        return Ok(());
-    }
-    let ids: Vec<&str> = component.capabilities().iter().map(|info| info.id.as_str()).collect();
-    let signer = signer_of(bytes, locked.signature.as_deref(), policy.signers_for(&locked.origin, &ids));
-    let signer = signer.map_err(|error| not_admitted(policy, &format!("`{}`: {error}", locked.name)))?;
-    let signer = signer.as_ref().map(|signer| (signer.name.as_str(), signer.key.as_str()));
-    let offer = Offer { origin: &locked.origin, ids: &ids, signer };
-    policy.admit(&offer).map_err(|why| not_admitted(policy, &format!("`{}`: {why}", locked.name)))
+    let signed = (bytes, locked.signature.as_deref());
+    admit(policy, &locked.name, &locked.origin, component, signed)?;
+    Ok(())
 }
 
 /// Components of folders come from their files; a signature lies beside each.
 fn check_folders(registry: &Registry, policy: &Policy) -> Result<(), CliError> {
     for installed in registry.installed().iter().filter(|one| one.provenance == Provenance::External) {
-        let path = Path::new(&installed.source);
         let origin = install::Source::parse(&installed.source)?.origin();
-        let ids: Vec<&str> = installed.component.capabilities().iter().map(|info| info.id.as_str()).collect();
-        let beside = signature_beside(path);
+        let beside = signature_beside(Path::new(&installed.source));
         let signature = beside.exists().then(|| read_signature(&beside)).transpose()?;
-        let signer = signer_of(&installed.bytes, signature.as_deref(), policy.signers_for(&origin, &ids))?;
-        let signer = signer.as_ref().map(|signer| (signer.name.as_str(), signer.key.as_str()));
-        let offer = Offer { origin: &origin, ids: &ids, signer };
-        policy.admit(&offer).map_err(|why| not_admitted(policy, &format!("`{}`: {why}", installed.source)))?;
+        let signed = (&*installed.bytes, signature.as_deref());
+        admit(policy, &installed.source, &origin, &installed.component, signed)?;
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ use thiserror::Error;
 pub use difference::{Difference, differences};
 pub use lock::{Lock, Locked, SignedBy};
 pub use registry::{Artifact, Pushed, Registry};
-pub use signature::{signer_of, verify};
+pub use signature::admit;
 pub use source::Source;
 pub use store::Store;
 

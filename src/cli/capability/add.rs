@@ -15,9 +15,9 @@ use crate::cli::text::granted;
 use crate::document::escape;
 use crate::engine::{EngineError, Registry as Components};
 use crate::install::{
-    Difference, InstallError, Lock, Locked, MAX_COMPONENT, Registry, SignedBy, Source, differences, signer_of,
+    Difference, InstallError, Lock, Locked, MAX_COMPONENT, Registry, SignedBy, Source, admit, differences,
 };
-use crate::policy::{Offer, Policy, effective_grant};
+use crate::policy::effective_grant;
 use crate::sandbox::{Component, Provenance, Sandbox, sections};
 use crate::types::{CapabilityId, Digest, EffectKind, Grant, Permission, Principal, Risk, sha256};
 
@@ -87,8 +87,10 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
     let policy = settings.policy.is_some().then(|| context.policy()).transpose()?;
     let (sandbox, registry) = context.registry_without(Opening::Create, policy.as_ref(), &source.origin())?;
     let component = load(&sandbox, &read.bytes, &source)?;
-    let ids: Vec<&str> = component.capabilities().iter().map(|info| info.id.as_str()).collect();
-    let signer = admit(policy.as_ref(), &source.origin(), &ids, &read)?;
+    let signed = (&*read.bytes, read.signature.as_deref());
+    let shown = source.to_string();
+    let signer = policy.as_ref().map(|policy| admit(policy, &shown, &source.origin(), &component, signed));
+    let signer = signer.transpose()?.flatten();
     check_ids(&component, &registry, &lock, &source)?;
 
     let known = lock.components.iter().find(|locked| locked.origin == source.origin()).cloned();
@@ -207,27 +209,6 @@ pub(in crate::cli) fn read_signature(path: &Path) -> Result<String, CliError> {
 fn load(sandbox: &Sandbox, bytes: &[u8], source: &Source) -> Result<std::sync::Arc<Component>, CliError> {
     let file = source.to_string();
     sandbox.load(bytes, Provenance::External).map_err(|error| EngineError::Component { file, error }.into())
-}
-
-/// Who signed it, if the policy lets it in.
-pub(super) fn admit(
-    policy: Option<&Policy>,
-    origin: &str,
-    ids: &[&str],
-    read: &Read,
-) -> Result<Option<SignedBy>, CliError> {
-    let Some(policy) = policy else { return Ok(None) };
-    let signer = signer_of(&read.bytes, read.signature.as_deref(), policy.signers_for(origin, ids))?;
-    let known = signer.as_ref().map(|signer| (signer.name.as_str(), signer.key.as_str()));
-    policy.admit(&Offer { origin, ids, signer: known }).map_err(|why| not_admitted(policy, &why))?;
-    Ok(signer)
-}
-
-pub(in crate::cli) fn not_admitted(policy: &Policy, why: &str) -> CliError {
-    let message = format!("the policy does not let it in: {}", escape(why));
-    CliError::refused("not-admitted", message)
-        .in_file(policy.name())
-        .help("`signers:` and `providers:` of the policy say whose components may provide what")
 }
 
 /// Nobody takes over what another component provides.

@@ -45,7 +45,7 @@ pub(super) enum Verb {
     Push(push::Arguments),
 }
 
-pub(super) use add::{beside as signature_beside, not_admitted, read_signature};
+pub(super) use add::{beside as signature_beside, read_signature};
 
 pub(super) async fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> {
     match verb {

@@ -52,7 +52,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     let since = arguments.since.as_deref().map(|text| moment(text, context.now())).transpose()?;
     let policy = context.policy()?;
     let journal = context.journal_to_read()?;
-    let (_, registry) = context.registry(Opening::Existing)?;
+    let (_, registry) = context.registry_by(Opening::Existing, Some(&policy))?;
     let ids = registry.ids();
     let matching = ids.iter().filter(|id| arguments.what.matches(id.as_str()));
     let subjects: Vec<&CapabilityInfo> = matching.filter_map(|id| registry.capability(id.as_str())).collect();

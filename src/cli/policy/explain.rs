@@ -58,7 +58,7 @@ struct Explained {
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let policy = context.policy()?;
     let capability = arguments.capability.as_str();
-    let (_, registry) = context.registry(Opening::Existing)?;
+    let (_, registry) = context.registry_by(Opening::Existing, Some(&policy))?;
     let info = registry.capability(capability);
     let installed = info.is_some() || capability == HUMAN_APPROVE;
     let empty = Value::Object(serde_json::Map::new());
