@@ -1,39 +1,26 @@
-//! `redress audit`: is the record what was written?
+//! `redress audit verify`: is the record what was written?
 
 use std::fmt::Write as _;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use serde::Serialize;
 
-use super::Exit;
-use super::context::{Context, shown_path};
-use super::error::CliError;
-use super::output::quoted;
+use super::{Context, Exit};
+use crate::cli::context::shown_path;
+use crate::cli::error::CliError;
+use crate::cli::output::quoted;
 use crate::document::escape;
 use crate::engine::misrepresented;
 use crate::journal::{Finding, Flaw, JournalError, Options, SqliteJournal, Verified};
 use crate::types::{Digest, RunId};
 
-/// The verbs.
-#[derive(Subcommand, Debug)]
-pub(super) enum Verb {
-    /// Check every chain, every payload and what was recorded of them
-    Verify(Arguments),
-}
-
-/// What `audit verify` is given.
+/// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
 #[command(
     after_help = "Exits with 5 if something is not as it was written. The head of the system chain is worth being \
     kept elsewhere: who can rewrite the whole file can rewrite every chain in it.\n\nExample: redress audit verify"
 )]
-pub(super) struct Arguments {}
-
-pub(super) fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> {
-    match verb {
-        Verb::Verify(_) => verify(context),
-    }
-}
+pub(in crate::cli) struct Arguments {}
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -61,7 +48,7 @@ struct Found {
     message: String,
 }
 
-fn verify(context: &Context) -> Result<Exit, CliError> {
+pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let (verified, misstated) = verified(context)?;
     let mut findings: Vec<Found> = verified.findings.iter().map(found).collect();
     let of_run = |(run, message): (RunId, String)| Found { chain: run.to_string(), seq: None, message };
