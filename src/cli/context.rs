@@ -255,9 +255,16 @@ impl Context {
     /// The journal, for writing.
     pub(super) fn journal(&self, opening: Opening) -> Result<SqliteJournal, CliError> {
         match opening {
-            Opening::Create => Ok(SqliteJournal::create_or_open(self.settings()?.journal()?, Options::default())?),
-            Opening::Existing => Ok(SqliteJournal::open_existing(self.existing_journal()?, Options::default())?),
+            Opening::Create => {
+                Ok(SqliteJournal::create_or_open(self.settings()?.journal()?, self.journal_options()?)?)
+            }
+            Opening::Existing => Ok(SqliteJournal::open_existing(self.existing_journal()?, self.journal_options()?)?),
         }
+    }
+
+    /// How a journal is opened for writing.
+    pub(super) fn journal_options(&self) -> Result<Options, CliError> {
+        Ok(Options { checkpoints: self.settings()?.checkpoints.clone(), ..Options::default() })
     }
 
     /// Where the journal is, which is there.

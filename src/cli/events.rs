@@ -11,7 +11,7 @@ use super::text::remains;
 use super::{Exit, lookup};
 use crate::document::escape;
 use crate::engine::{entries_of, rfc3339};
-use crate::journal::{HeadAt, SqliteJournal, SystemEntry, SystemEvent};
+use crate::journal::{Checkpoint, Erasure, HeadAt, SqliteJournal, SystemEntry, SystemEvent};
 use crate::saga::event::{
     Cause, Closed, Decision, Entry, Event, Intent, LostTarget, Mode, Operator, Owner, RunClosed, RunSubmitted,
     StepResult, UndoResult, Verb, Vote,
@@ -103,6 +103,27 @@ fn told_of_system(event: &SystemEvent) -> String {
                 HeadAt::Close => "closed",
             };
             format!("{run} {at} with event {seq}, {hash}")
+        }
+        SystemEvent::KeyAdded { key, previous, by, reason, .. } => {
+            let vouched = if previous.is_some() { ", vouched for by the one before" } else { "" };
+            let by = by.as_ref().map_or_else(String::new, |by| format!(", by {by}"));
+            let why = reason.as_ref().map_or_else(String::new, |reason| format!(": {}", quoted(reason)));
+            format!("{key} signs from here on{vouched}{by}{why}")
+        }
+        SystemEvent::Checkpoint(Checkpoint { statement, .. }) => {
+            format!("{} over {} events; {} runs went on", statement.number, statement.events, statement.runs.len())
+        }
+        SystemEvent::Erased { run, why, payloads, by, reason } => {
+            let why = match why {
+                Erasure::Redacted => "redacted",
+                Erasure::Expired => "expired",
+            };
+            let by = by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+            let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {}", quoted(reason)));
+            format!("{} payloads of {run}, {why}{by}{reason}", payloads.len())
+        }
+        SystemEvent::Pruned { runs, before, by, reason } => {
+            format!("{} runs closed before {}, by {by}: {}", runs.len(), rfc3339(*before), quoted(reason))
         }
         SystemEvent::Adopted { by, reason, runs } => {
             format!("a backup with {runs} runs that were going on, by {by}: {}", quoted(reason))

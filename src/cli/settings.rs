@@ -19,6 +19,7 @@ use crate::document::{
 };
 use crate::engine::{SECRET_PREFIX, Submit, Webhook};
 use crate::install::Store;
+use crate::journal::{Checkpoints, HandOver, Retention};
 use crate::policy::read_secret_source;
 use crate::types::{Duration, Principal};
 
@@ -39,6 +40,8 @@ const KEYS: &[&str] = &[
     "trust_owner",
     "listen",
     "webhook",
+    "checkpoints",
+    "retention",
     "policy_shadow",
 ];
 /// Keys that are reserved for functions that this version does not have.
@@ -76,6 +79,10 @@ pub(super) struct Settings {
     pub trust_owner: bool,
     /// Where people are told that something waits for them.
     pub webhook: Option<Webhook>,
+    /// When checkpoints are made, and where they are handed over to.
+    pub checkpoints: Checkpoints,
+    /// How long closed runs keep what they do not need any more.
+    pub retention: Retention,
 }
 
 /// Where components are installed.
@@ -287,7 +294,15 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         map.optional("idle_timeout").and_then(|node| positive_duration(node, "`idle_timeout`", diagnostics));
     let trust_owner = map.optional("trust_owner").and_then(|node| boolean(node, "`trust_owner`", diagnostics));
     let webhook = map.optional("webhook").and_then(|node| read_webhook(node, folder, diagnostics));
+    let checkpoints = map.optional("checkpoints").map(|node| read_checkpoints(node, folder, diagnostics));
+    let retention = map.optional("retention").and_then(|node| {
+        let map = MapReader::new(node, "the retention", &["undo", "logs"], diagnostics)?;
+        let mut length = |key| map.optional(key).and_then(|node| duration(node, &format!("`{key}`"), diagnostics));
+        Some(Retention { undo: length("undo"), logs: length("logs") })
+    });
     Some(Settings {
+        checkpoints: checkpoints.flatten().unwrap_or_default(),
+        retention: retention.unwrap_or_default(),
         webhook,
         policy,
         journal: Some(journal.unwrap_or_else(|| folder.join(JOURNAL))),
@@ -299,6 +314,41 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         idle_timeout,
         trust_owner: trust_owner.unwrap_or(false),
         ..Settings::default()
+    })
+}
+
+fn read_checkpoints(node: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option<Checkpoints> {
+    let map = MapReader::new(node, "the checkpoints", &["every_events", "every", "file", "command"], diagnostics)?;
+    let default = Checkpoints::default();
+    let every_events = map.optional("every_events").and_then(|node| {
+        let number = integer(node, "`every_events`", diagnostics)?;
+        if number == 0 {
+            diagnostics.push(Diagnostic::error("wrong-value", node.span, "`every_events` must be at least 1"));
+        }
+        Some(number)
+    });
+    let every = map.optional("every").and_then(|node| positive_duration(node, "`every`", diagnostics));
+    let file = map.optional("file").and_then(|node| string(node, "`file`", diagnostics).map(|text| folder.join(text)));
+    let command = map.optional("command").and_then(|node| {
+        let words = strings(node, "`command`", diagnostics)?;
+        if words.is_empty() {
+            diagnostics.push(Diagnostic::error("wrong-value", node.span, "`command` must name a program"));
+        }
+        Some(words.into_iter().map(|(word, _)| word.to_owned()).collect::<Vec<String>>())
+    });
+    let hand_over = match (file, command) {
+        (Some(_), Some(_)) => {
+            let message = "checkpoints are handed over to either `file` or `command`";
+            diagnostics.push(Diagnostic::error("wrong-value", node.span, message).help("remove one of them"));
+            None
+        }
+        (Some(file), None) => Some(HandOver::File(file)),
+        (None, command) => command.map(HandOver::Command),
+    };
+    Some(Checkpoints {
+        every_events: every_events.unwrap_or(default.every_events),
+        every: every.unwrap_or(default.every),
+        hand_over,
     })
 }
 

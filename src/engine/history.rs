@@ -1,7 +1,7 @@
 //! Reading runs: their state from their events.
 
 use super::{EngineError, rfc3339};
-use crate::journal::{Journal, RunFilter, RunRow, Summary};
+use crate::journal::{Journal, RunRow, Summary};
 use crate::saga::State;
 use crate::saga::event::Entry;
 use crate::types::RunId;
@@ -21,33 +21,8 @@ pub fn state_of(journal: &dyn Journal, run: &RunId) -> Result<State, EngineError
     state.ok_or_else(|| EngineError::NoSuchRun(run.clone()))
 }
 
-/// Runs whose events break the rules of the core, or say another state than the table of runs does, or another moment at which the
-/// run is due; each with what is wrong.
-/// What cannot be read at all is left to [`SqliteJournal::verify`](crate::journal::SqliteJournal::verify).
-pub fn misrepresented(journal: &dyn Journal) -> Result<Vec<(RunId, String)>, EngineError> {
-    let mut found = Vec::new();
-    let mut before = None;
-    loop {
-        let page = journal.runs(&RunFilter::default(), before.as_ref(), 500)?;
-        for row in &page.rows {
-            match state_of(journal, &row.run) {
-                // A run that moved since its row was read says nothing.
-                Ok(state) if state.seq == row.seq => {
-                    found.extend(misstated(row, &state).map(|says| (row.run.clone(), says)));
-                }
-                Err(EngineError::Illegal { illegal, .. }) => found.push((row.run.clone(), illegal.to_string())),
-                Ok(_) | Err(_) => {}
-            }
-        }
-        match page.rows.last() {
-            Some(last) => before = Some(last.run.clone()),
-            None => return Ok(found),
-        }
-    }
-}
-
 /// What a run's row says that its events do not. That it does not know when the run is due is nothing false.
-fn misstated(row: &RunRow, state: &State) -> Option<String> {
+pub(super) fn misstated(row: &RunRow, state: &State) -> Option<String> {
     let Summary { state: shown, due, .. } = Summary::of(state);
     if shown != row.state {
         return Some(format!("its row says `{}`, its events say `{shown}`", row.state));

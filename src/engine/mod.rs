@@ -10,7 +10,9 @@
 //!
 //! The engine adds nothing to what the core decides: it never orders, retries or undoes by itself.
 
+mod again;
 mod attempt;
+mod auditor;
 mod binary;
 mod clock;
 mod decide;
@@ -18,6 +20,7 @@ mod error;
 mod history;
 mod live;
 mod outbox;
+mod parts;
 mod plan;
 mod reboot;
 mod recovery;
@@ -37,11 +40,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+pub use auditor::Auditor;
 pub use binary::{binary_digest, prepare_binary_digest};
 pub use clock::{Clock, SimClock, SystemClock};
 pub use error::EngineError;
-pub use history::{entries_of, misrepresented, state_of};
+pub use history::{entries_of, state_of};
 pub use outbox::{Outbox, SECRET_PREFIX, Sent, Webhook, WebhookError, send_test, vote_command, voter};
+pub use parts::{Part, PartKind, parts_of};
 pub use plan::{Egress, Foreseen, Plan, PlannedStep, known_problems, plan, undo_of};
 pub use recovery::{Candidates, Orphans, Recovery, orphans};
 pub use registry::{Installed, Registry, embedded};

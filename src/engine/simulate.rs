@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::again::decide_again;
 use super::decide::{human, parties_of};
 use crate::journal::{Journal, JournalError};
-use crate::policy::{self, Policy, Request};
+use crate::policy::Policy;
 use crate::saga::event::{Decision, Entry, Event, RunSubmitted, StepSpec};
 use crate::types::{Action, CapabilityId, PayloadRef, Principal, RunId, StepName};
 
@@ -91,31 +92,16 @@ impl<'a> Simulation<'a> {
         if self.principal.is_some_and(|only| *only != principal && Some(only) != acting_for.as_ref()) {
             return Ok(());
         }
-        let Some(input) = read(decision.input.as_ref(), journal)? else {
+        let input = read(decision.input.as_ref(), journal)?;
+        let known = match &decision.compensation {
+            Some(compensation) => read(compensation.input.as_ref(), journal)?,
+            None => None,
+        };
+        let (Some(input), true) = (input, known.is_some() || decision.compensation.is_none()) else {
             self.not_decidable += 1;
             return Ok(());
         };
-        let request = Request {
-            principal: principal.clone(),
-            acting_for: acting_for.clone(),
-            capability: spec.capability.clone().unwrap_or_else(human),
-            declared_risk: spec.risk,
-            step_risk: spec.step_risk,
-            inputs: Some(&input),
-            unknown: &[],
-        };
-        let mut answer = policy::decide(self.policy, &request);
-        if let Some(compensation) = &decision.compensation {
-            // What was not known of its input then is missing in it, which a condition answers in the same way.
-            let Some(known) = read(compensation.input.as_ref(), journal)? else {
-                self.not_decidable += 1;
-                return Ok(());
-            };
-            let capability = compensation.capability.clone();
-            let request = Request { capability, inputs: Some(&known), step_risk: None, ..request.clone() };
-            let other = policy::decide_by_rule_only(self.policy, &request);
-            answer = answer.with_compensation(other, &compensation.capability);
-        }
+        let answer = decide_again(self.policy, submitted, spec, decision, &input, known.as_ref());
         self.decisions += 1;
         let was = Answered {
             action: decision.action,
@@ -133,7 +119,7 @@ impl<'a> Simulation<'a> {
                 step: decision.step.clone(),
                 principal,
                 acting_for,
-                capability: request.capability,
+                capability: spec.capability.clone().unwrap_or_else(human),
                 looser: is.action < was.action,
                 was,
                 is,

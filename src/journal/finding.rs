@@ -113,6 +113,47 @@ pub enum Flaw {
         /// How many are known to have been written.
         known: u64,
     },
+    /// A statement is not what follows from the events before it, or not signed by the key that signs.
+    #[error("its statement {0}")]
+    Statement(&'static str),
+    /// A key claims that the one before vouches for it, which it does not.
+    #[error("the key before does not vouch for the one that it adds")]
+    Key,
+    /// A statement that is kept elsewhere says that this event was another one.
+    #[error(
+        "checkpoint {number}, which is kept elsewhere, states another hash for it{}",
+        agreed.map_or_else(String::new, |seq| format!("; up to event {seq} it agrees with one before"))
+    )]
+    Held {
+        /// The number of the statement.
+        number: u64,
+        /// The last event of this chain that an earlier such statement agrees with.
+        agreed: Option<u64>,
+    },
+    /// A statement that is kept elsewhere speaks of events after the end of the chain.
+    #[error("checkpoint {number}, which is kept elsewhere, states that it was there, and the chain ends before it")]
+    Behind {
+        /// The number of the statement.
+        number: u64,
+    },
+    /// A statement that is kept elsewhere is signed by a key that never signed here.
+    #[error("checkpoint {number}, which is kept elsewhere, is signed by a key that never signed here")]
+    Stranger {
+        /// The number of the statement.
+        number: u64,
+    },
+    /// A payload is stored that no event of its run names, or for another run.
+    #[error("a payload is stored for it that none of its events names")]
+    PayloadUnnamed,
+    /// A payload of which it is recorded that it was erased is there.
+    #[error("its payload `{0}` was erased, and is there again")]
+    NotErased(Digest),
+    /// A run that was removed is there.
+    #[error("event {0} of the system chain says that it was removed, and there is something of it")]
+    NotPruned(u64),
+    /// What it says cannot have happened so.
+    #[error("{0}")]
+    Meaning(String),
     /// What the database's own check says.
     #[error("{0}")]
     Database(String),

@@ -45,15 +45,17 @@ struct News {
 
 impl Heads {
     /// A transaction that nobody can write beside has begun.
-    pub fn begin(&mut self, conn: &Connection) -> Result<(), JournalError> {
+    /// True if nobody else has written since the last one.
+    pub fn begin(&mut self, conn: &Connection) -> Result<bool, JournalError> {
         let version = conn
             .prepare_cached("PRAGMA data_version")
             .and_then(|mut statement| statement.query_row([], |row| row.get::<_, i64>(0)))
             .map_err(on_write)?;
-        if self.version.replace(version) != Some(version) || self.known.len() > MOST {
+        let alone = self.version.replace(version) == Some(version);
+        if !alone || self.known.len() > MOST {
             self.known.clear();
         }
-        Ok(())
+        Ok(alone)
     }
 
     /// A run's end and epoch.

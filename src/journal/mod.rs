@@ -28,16 +28,19 @@
 //!
 //! Beside the database file: `owners/`, one locked file a living process; `targets/`, states of targets that were noted
 //! without a sync; nothing else in them is touched; and a file that ends in `-mark`, which says how far was written, so that a log
-//! that is lost is missed. In it: `events` (chains), `payloads` (salted, apart), `runs` (an index for
+//! that is lost is missed; `checkpoint.key`, which signs statements over where all chains end, and `checkpoints-handed`, which says
+//! how far those were handed over. In it: `events` (chains), `payloads` (salted, apart), `runs` (an index for
 //! listing, derived from the chains), `components` and `policies` (whatever runs refer to), `outbox` (messages for people, and
 //! what came of them).
 
 mod backup;
 mod book;
 mod chain;
+mod checkpoint;
 mod error;
 mod finding;
 mod heads;
+mod maintain;
 mod mark;
 mod outbox;
 mod owner;
@@ -58,15 +61,19 @@ pub use crate::saga::Author;
 pub use crate::saga::event::{LostTarget, TargetNote};
 pub use backup::Adopted;
 pub use chain::{Chain, GENESIS, SYSTEM, VERSION, decode, link};
+pub use checkpoint::{
+    Checkpoint, Checkpoints, HandOver, Head, HeadOfRun, NotACheckpoint, PublicKey, Signature, Statement,
+};
 pub use error::JournalError;
 pub use finding::{Finding, Flaw};
+pub use maintain::{By, Maintenance, Pruned, Retention};
 pub use outbox::{Answer, Ended, Message, MessageKind, MessageRow, Messages, Then, Tried};
 pub use owner::{Guard, OwnerIdentity, OwnerLock, try_lock_dead};
 pub use payload::Payload;
 pub use pending::Pending;
 pub use sqlite::{Options, SqliteJournal};
-pub use system::{HeadAt, SystemEntry, SystemEvent};
-pub use verify::Verified;
+pub use system::{Erasure, HeadAt, SystemEntry, SystemEvent};
+pub use verify::{Examiner, NoExaminer, Verified};
 
 use bytes::Bytes;
 

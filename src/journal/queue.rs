@@ -1,6 +1,7 @@
 //! What waits for the writer, in the order in which it was enqueued.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::JournalError;
 use super::writer::Request;
@@ -44,11 +45,16 @@ impl Queue {
         }
     }
 
-    /// Everything that waits, as soon as somebody waits for it; none when the queue is closed and empty.
-    pub fn take(&self) -> Option<Vec<Request>> {
+    /// Everything that waits, as soon as somebody waits for it or `patience` is over; none when the queue is closed and empty.
+    pub fn take(&self, patience: Option<Duration>) -> Option<Vec<Request>> {
         let mut inner = self.lock();
+        let until = patience.map(|patience| Instant::now() + patience);
         while !inner.urgent && !inner.closing {
-            inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner = match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                None => self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner),
+                Some(Duration::ZERO) => break,
+                Some(left) => self.changed.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0,
+            };
         }
         inner.urgent = false;
         (inner.events, inner.bytes) = (0, 0);

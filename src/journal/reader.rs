@@ -241,6 +241,11 @@ pub(super) fn payload(conn: &Connection, wanted: &Digest) -> Result<Option<Bytes
     }
 }
 
+/// Whether a payload is stored for this run.
+pub(super) fn payload_is_of(conn: &Connection, digest: &Digest, run: &RunId) -> rusqlite::Result<bool> {
+    conn.prepare_cached("SELECT 1 FROM payloads WHERE digest = ? AND run = ?")?.exists(params![digest.0, run.as_str()])
+}
+
 /// What is stored under a payload's digest.
 pub(super) enum Stored {
     Missing,

@@ -100,6 +100,9 @@ const MIGRATIONS: [&str; 3] = [
 /// The newest schema version.
 pub(super) const NEWEST: i64 = MIGRATIONS.len() as i64;
 
+/// The schema version from which there is an outbox.
+pub(super) const OUTBOX: i64 = 2;
+
 /// The schema version from which a run's row says when it is due.
 const DUE: i64 = 3;
 

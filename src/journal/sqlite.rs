@@ -9,11 +9,13 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::backup::{self, Adopted};
+use super::checkpoint::{self, Checkpoint, Checkpoints, Courier, Notary};
 use super::error::{on_read, on_write};
 use super::mark::{self, Mark};
 use super::outbox::{self, Claim};
 use super::queue::Queue;
 use super::store::{Prepared, uint};
+use super::verify::{Examiner, NoExaminer};
 use super::writer::{self, Batch, Create, Noted, Request, TakeOver, Writer};
 use super::{
     Append, Appended, Author, Component, Durability, Journal, JournalError, Kept, Left, Message, MessageRow, Messages,
@@ -31,11 +33,13 @@ pub struct Options {
     /// How long the journal waits for another process that writes. If that takes longer, writing ends: such a process hangs
     /// inside a commit. 60 seconds unless set.
     pub busy_timeout: Duration,
+    /// When statements over the chains are made, and where they go.
+    pub checkpoints: Checkpoints,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { reserve: 64 << 20, busy_timeout: Duration::from_secs(60) }
+        Options { reserve: 64 << 20, busy_timeout: Duration::from_secs(60), checkpoints: Checkpoints::default() }
     }
 }
 
@@ -115,7 +119,11 @@ impl SqliteJournal {
         };
         conn.commit_hook(Some(count)).map_err(on_write)?;
         let queue = Arc::new(Queue::default());
-        let writer = Writer::new(conn, path.to_owned(), mark, Arc::clone(&queue), noted(&folder));
+        let start = |to| Courier::start(path, options.busy_timeout.as_std(), to);
+        let courier = options.checkpoints.hand_over.clone().map(start).transpose();
+        let courier = courier.map_err(|error| JournalError::Fatal(format!("no thread to hand over with: {error}")))?;
+        let notary = Notary::new(options.checkpoints.clone(), checkpoint::key_file(path));
+        let writer = Writer::new(conn, path.to_owned(), mark, Arc::clone(&queue), noted(&folder), notary, courier);
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || writer.work())
@@ -171,9 +179,15 @@ impl SqliteJournal {
     /// Checks every chain, every payload, the table of runs and what the system chain recorded, as of one moment. See
     /// [`Verified`]. Memory does not grow with the journal.
     pub fn verify(&self) -> Result<Verified, JournalError> {
+        self.verify_with(&[], &mut NoExaminer)
+    }
+
+    /// The same, and whether the journal extends what these statements say that are kept elsewhere; each event is shown to
+    /// `examiner`, who knows what events mean.
+    pub fn verify_with(&self, held: &[Checkpoint], examiner: &mut dyn Examiner) -> Result<Verified, JournalError> {
         let known = mark::known(&self.path);
         let mut conn = schema::open_reader(&self.path, self.options.busy_timeout.as_std())?;
-        verify::verify(&mut conn, known).map_err(|error| error.of(&self.path))
+        verify::verify(&mut conn, known, held, examiner).map_err(|error| error.of(&self.path))
     }
 
     /// Writes a backup to `to`, where nothing may be: everything up to the last commit, in one file for this user only. Others

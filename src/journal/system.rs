@@ -1,5 +1,6 @@
 use serde::{Deserialize, Serialize};
 
+use super::checkpoint::{Checkpoint, HeadOfRun, PublicKey, Signature};
 use crate::types::{CapabilityId, Digest, Principal, RunId, Timestamp};
 
 /// One event of the system chain, at its place.
@@ -45,6 +46,51 @@ pub enum SystemEvent {
         /// Which of the two.
         at: HeadAt,
     },
+    /// A key signs statements from here on.
+    KeyAdded {
+        /// Its public half.
+        key: PublicKey,
+        /// The key before, if that vouches for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        previous: Option<PublicKey>,
+        /// Of the key before, over the text of this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<Signature>,
+        /// Who rotated it; none if it was made because there was none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Principal>,
+        /// Why.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Where all chains ended.
+    Checkpoint(Checkpoint),
+    /// Payloads of a run were erased: their digests stay in its events.
+    Erased {
+        /// The run.
+        run: RunId,
+        /// Why they were.
+        why: Erasure,
+        /// Their digests.
+        payloads: Vec<Digest>,
+        /// Who did; none if that is what the settings say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Principal>,
+        /// The reason that was given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Closed runs were removed, with all that was stored of them.
+    Pruned {
+        /// Where their chains ended.
+        runs: Vec<HeadOfRun>,
+        /// Runs that were closed before this moment.
+        before: Timestamp,
+        /// Who did.
+        by: Principal,
+        /// The reason that was given.
+        reason: String,
+    },
     /// A backup was made the journal.
     Adopted {
         /// Who did.
@@ -84,10 +130,24 @@ impl SystemEvent {
             SystemEvent::PolicyLoaded { .. } => "POLICY_LOADED",
             SystemEvent::ComponentAdded { .. } => "COMPONENT_ADDED",
             SystemEvent::RunHead { .. } => "RUN_HEAD",
+            SystemEvent::KeyAdded { .. } => "KEY_ADDED",
+            SystemEvent::Checkpoint(_) => "CHECKPOINT",
+            SystemEvent::Erased { .. } => "ERASED",
+            SystemEvent::Pruned { .. } => "PRUNED",
             SystemEvent::Adopted { .. } => "ADOPTED",
             SystemEvent::Refused { .. } => "REFUSED",
         }
     }
+}
+
+/// Why payloads were erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Erasure {
+    /// An operator asked for it.
+    Redacted,
+    /// The time for which they are kept was over.
+    Expired,
 }
 
 /// When a run's head is recorded in the system chain.

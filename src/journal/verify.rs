@@ -4,33 +4,41 @@
 //!
 //! 1. the database's own full check, which compares tables and indexes, and whether it ends where writing ended;
 //! 2. its tables, indexes, views and triggers against those that a journal is made with;
-//! 3. the system chain from its first event, its heads noted in a temporary table on disk, and the components and policies that it
-//!    names: bytes, names and descriptions;
-//! 4. every other chain from its first event: place, order, hash, time, form, payloads, the heads that the system chain
-//!    recorded for it, and its row in the table of runs;
+//! 3. the system chain from its first event, its heads noted in a temporary table on disk, its statements, and the components and
+//!    policies that it names: bytes, names and descriptions;
+//! 4. every other chain from its first event: place, order, hash, time, form, payloads, the heads that the system chain and
+//!    statements that are kept elsewhere recorded for it, what the [`Examiner`] says of it, and its row in the table of runs;
 //! 5. what is left over: recorded heads and rows without their events, and what is kept and no event names.
 //!
 //! Where the database itself is damaged, the rest is looked at as far as it can be read.
 //!
-//! Bytes that were erased are a finding like bytes that were changed: the format has a mark for it, and no verb sets it.
+//! The system chain says which payloads were erased and which runs were removed; what is missing otherwise is a finding. Its
+//! statements must follow from what is before them, and be signed by the key that signs there.
 //!
 //! Of each chain the first bad place is told; what comes after it in that chain cannot be judged. Whoever can rewrite the
-//! whole file can rewrite all chains with it: against that helps only a head that is kept elsewhere.
+//! whole file can rewrite all chains with it: against that helps only a statement that is kept elsewhere. The journal extends it
+//! if the events that it names are there with the hashes that it states.
 
-use std::collections::BTreeMap;
+mod system;
 
-use rusqlite::types::ValueRef;
+use std::collections::{BTreeMap, HashSet};
+
+use bytes::Bytes;
+
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::de::DeserializeOwned;
 
 use super::chain::{GENESIS, SYSTEM, Walk};
+use super::checkpoint::{Checkpoint, PublicKey};
 use super::error::{damage, on_read};
 use super::reader::{self, bytes};
-use super::store::{closing, int, joined, last, uint};
-use super::{Finding, Flaw, JournalError, RunRow, SystemEvent, schema};
+use super::store::{closing, int, last, uint};
+use super::{Finding, Flaw, JournalError, RunRow, schema};
 use crate::saga::RunState;
-use crate::saga::event::Event;
-use crate::types::{Digest, PayloadRef, RunId, Timestamp, sha256};
+use crate::saga::event::{Entry, Event};
+use crate::types::{Digest, PayloadRef, RunId, Timestamp};
+
+use system::Statements;
 
 /// What was verified, and what was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,21 +49,68 @@ pub struct Verified {
     pub events: u64,
     /// Payloads that are whole.
     pub payloads: u64,
+    /// Payloads that were erased, and whose erasure is on record.
+    pub erased: u64,
+    /// Runs that were removed, and whose removal is on record.
+    pub pruned: u64,
+    /// Statements that the system chain holds.
+    pub checkpoints: u64,
+    /// Events that no statement speaks of yet.
+    pub unstated: u64,
+    /// How many statements that are kept elsewhere the journal extends.
+    pub extends: u64,
+    /// The keys that signed, oldest first; whether the one before vouches for it.
+    pub keys: Vec<(PublicKey, bool)>,
     /// The head of the system chain, worth being kept elsewhere: its last event and that event's hash.
     pub head: Option<(u64, Digest)>,
     /// The first bad place of each chain; empty if everything is as it was written.
     pub findings: Vec<Finding>,
 }
 
+/// Says whether what happened may have happened so. Is shown the events of one run after another, each once its hash was found to
+/// follow.
+pub trait Examiner {
+    /// The next event of a run, with what its payloads are, in the order of [`Event::payloads`]; none for one that was erased. What is
+    /// wrong, if anything is; then nothing more of this run is shown.
+    fn event(&mut self, run: &RunId, entry: &Entry, payloads: &[Option<Bytes>]) -> Option<String>;
+
+    /// The run has no more events; `row` is what the table of runs has of it.
+    fn end(&mut self, run: &RunId, row: &RunRow) -> Option<String>;
+}
+
+/// Asks nothing.
+pub struct NoExaminer;
+
+impl Examiner for NoExaminer {
+    fn event(&mut self, _: &RunId, _: &Entry, _: &[Option<Bytes>]) -> Option<String> {
+        None
+    }
+
+    fn end(&mut self, _: &RunId, _: &RunRow) -> Option<String> {
+        None
+    }
+}
+
 /// Verifies what `conn` reads; `known` events are known to have been written.
-pub(super) fn verify(conn: &mut Connection, known: u64) -> Result<Verified, JournalError> {
+pub(super) fn verify(
+    conn: &mut Connection,
+    known: u64,
+    held: &[Checkpoint],
+    examiner: &mut dyn Examiner,
+) -> Result<Verified, JournalError> {
     let tx = conn.transaction().map_err(on_read)?;
     tx.execute_batch(
         "CREATE TEMP TABLE heads (run TEXT, seq INTEGER, hash BLOB, at INTEGER, PRIMARY KEY (run, seq));
-         CREATE TEMP TABLE named (digest BLOB PRIMARY KEY);",
+         CREATE TEMP TABLE named (digest BLOB PRIMARY KEY);
+         CREATE TEMP TABLE held (run TEXT, seq INTEGER, hash BLOB, number INTEGER, PRIMARY KEY (run, seq));
+         CREATE TEMP TABLE erased (digest BLOB PRIMARY KEY, run TEXT);
+         CREATE TEMP TABLE pruned (run TEXT PRIMARY KEY, seq INTEGER, hash BLOB, at INTEGER);",
     )
     .map_err(on_read)?;
-    let mut verifier = Verifier { conn: &tx, known, verified: Verified::default(), first: BTreeMap::new() };
+    let mut held: Vec<&Checkpoint> = held.iter().collect();
+    held.sort_by_key(|checkpoint| checkpoint.statement.system.seq);
+    let (verified, first) = Default::default();
+    let mut verifier = Verifier { conn: &tx, known, held, examiner, verified, first, statements: Statements::default() };
     for part in [Verifier::database, Verifier::parts, Verifier::system, Verifier::runs, Verifier::left_over] {
         if let Err(error) = part(&mut verifier) {
             let damage = damage(&error).ok_or_else(|| on_read(error))?;
@@ -74,10 +129,15 @@ const SCHEMA: &str = "schema";
 /// The first thing that is wrong with a chain, and where.
 type Fault = (u64, Flaw);
 
-struct Verifier<'conn> {
-    conn: &'conn Connection,
+struct Verifier<'a> {
+    conn: &'a Connection,
     /// How many events are known to have been written.
     known: u64,
+    /// Statements that are kept elsewhere, in the order of the system chain.
+    held: Vec<&'a Checkpoint>,
+    examiner: &'a mut dyn Examiner,
+    /// What the statements of the system chain have said so far.
+    statements: Statements,
     verified: Verified,
     /// The first bad place of each chain.
     first: BTreeMap<String, Fault>,
@@ -129,6 +189,8 @@ struct RunWalk {
     run: RunId,
     progress: Progress,
     row: Option<RunRow>,
+    /// The payloads that its events name.
+    payloads: HashSet<Digest>,
 }
 
 impl Verifier<'_> {
@@ -167,10 +229,12 @@ impl Verifier<'_> {
         let mut rows = statement.query([])?;
         let mut progress = Progress::begin(SYSTEM);
         while let Some(row) = rows.next()? {
-            let fault = match progress.pass(&Stored::of(row)?) {
-                Ok((_, event)) => system_event(conn, progress.walk.seq, event)?,
+            let (stored, before) = (Stored::of(row)?, (progress.walk.seq, progress.walk.hash));
+            let fault = match progress.pass(&stored) {
+                Ok((_, event)) => self.system_event(before, (progress.walk.seq, stored.id), event)?,
                 Err(fault) => Some(fault),
             };
+            let fault = fault.or_else(|| self.held_head(&progress.walk));
             if let Some(fault) = fault {
                 self.found(SYSTEM, fault);
                 break;
@@ -179,6 +243,11 @@ impl Verifier<'_> {
             self.verified.head = Some((progress.walk.seq, progress.walk.hash));
         }
         self.verified.chains += u64::from(progress.walk.seq > 0);
+        if !self.first.contains_key(SYSTEM) {
+            self.judge_held(&progress.walk)?;
+            self.verified.unstated = last(conn)?.saturating_sub(self.statements.event);
+        }
+        self.verified.keys = std::mem::take(&mut self.statements.keys);
         Ok(())
     }
 
@@ -208,7 +277,7 @@ impl Verifier<'_> {
 
     fn begin(&mut self, chain: &str) -> Option<RunWalk> {
         match RunId::parse(chain) {
-            Ok(run) => Some(RunWalk { run, progress: Progress::begin(chain), row: None }),
+            Ok(run) => Some(RunWalk { run, progress: Progress::begin(chain), row: None, payloads: HashSet::new() }),
             Err(_) => {
                 self.found(chain, (0, Flaw::Chain));
                 None
@@ -222,19 +291,47 @@ impl Verifier<'_> {
             Err(fault) => return Ok(Some(fault)),
         };
         let seq = walk.progress.walk.seq;
-        for PayloadRef { digest, .. } in event.payloads() {
-            match reader::stored_payload(self.conn, &digest)? {
-                reader::Stored::Missing => return Ok(Some((seq, Flaw::PayloadMissing(digest)))),
-                reader::Stored::Changed => return Ok(Some((seq, Flaw::PayloadChanged(digest)))),
-                reader::Stored::Erased => return Ok(Some((seq, Flaw::PayloadErased(digest)))),
-                reader::Stored::Whole(_) => self.verified.payloads += 1,
-            }
-        }
         if let Some(flaw) = self.recorded_head(walk, &event)? {
             return Ok(Some((seq, flaw)));
         }
+        let mut payloads = Vec::new();
+        for PayloadRef { digest, .. } in event.payloads() {
+            match self.payload(walk, digest)? {
+                Ok(payload) => payloads.push(payload),
+                Err(flaw) => return Ok(Some((seq, flaw))),
+            }
+        }
         self.verified.events += 1;
-        Ok(walk.follow(at, &event).map(|flaw| (seq, flaw)))
+        if let Some(flaw) = walk.follow(at, &event) {
+            return Ok(Some((seq, flaw)));
+        }
+        let entry = Entry { seq, at, event };
+        Ok(self.examiner.event(&walk.run, &entry, &payloads).map(|what| (seq, Flaw::Meaning(what))))
+    }
+
+    /// A payload that an event of this run names; none if it was erased and that is on record.
+    fn payload(&mut self, walk: &mut RunWalk, digest: Digest) -> rusqlite::Result<Result<Option<Bytes>, Flaw>> {
+        let stored = match reader::stored_payload(self.conn, &digest)? {
+            reader::Stored::Missing => return Ok(Err(Flaw::PayloadMissing(digest))),
+            reader::Stored::Changed => return Ok(Err(Flaw::PayloadChanged(digest))),
+            reader::Stored::Erased => None,
+            reader::Stored::Whole(bytes) => Some(bytes),
+        };
+        let first_time = walk.payloads.insert(digest);
+        if first_time && !reader::payload_is_of(self.conn, &digest, &walk.run)? {
+            return Ok(Err(Flaw::PayloadMissing(digest)));
+        }
+        let erasure = self
+            .conn
+            .prepare_cached("SELECT 1 FROM temp.erased WHERE digest = ? AND run = ?")?
+            .exists(params![digest.0, walk.run.as_str()])?;
+        match (&stored, erasure) {
+            (Some(_), true) => return Ok(Err(Flaw::NotErased(digest))),
+            (None, false) if !self.first.contains_key(SYSTEM) => return Ok(Err(Flaw::PayloadErased(digest))),
+            (None, _) => self.verified.erased += u64::from(first_time),
+            (Some(_), false) => self.verified.payloads += 1,
+        }
+        Ok(Ok(stored))
     }
 
     /// Compares an event with the head that the system chain recorded for it. The second event of a run, its first `OWNER`,
@@ -247,22 +344,41 @@ impl Verifier<'_> {
             .query_row(params![walk.run.as_str(), int(seq)], |row| Ok((bytes(row, 0)? == hash.0, uint(row.get(1)?))))
             .optional()?;
         let must = (seq == 2 || matches!(event, Event::RunClosed(_))) && !self.first.contains_key(SYSTEM);
-        Ok(match recorded {
-            Some((false, at)) => Some(Flaw::Head(at)),
-            None if must => Some(Flaw::Unrecorded),
-            Some((true, _)) | None => None,
-        })
+        match recorded {
+            Some((false, at)) => return Ok(Some(Flaw::Head(at))),
+            None if must => return Ok(Some(Flaw::Unrecorded)),
+            Some((true, _)) | None => {}
+        }
+        let held = self
+            .conn
+            .prepare_cached("SELECT hash, number FROM temp.held WHERE run = ? AND seq = ?")?
+            .query_row(params![walk.run.as_str(), int(seq)], |row| Ok((bytes(row, 0)? == hash.0, uint(row.get(1)?))))
+            .optional()?;
+        let Some((false, number)) = held else { return Ok(None) };
+        let agreed = self
+            .conn
+            .prepare_cached("SELECT max(seq) FROM temp.held WHERE run = ? AND seq < ?")?
+            .query_row(params![walk.run.as_str(), int(seq)], |row| row.get::<_, Option<i64>>(0))?;
+        Ok(Some(Flaw::Held { number, agreed: agreed.map(uint) }))
     }
 
     /// Compares a run's row with what follows from its chain.
     fn finish(&mut self, walk: Option<RunWalk>) -> rusqlite::Result<()> {
-        let Some(RunWalk { run, row: Some(expected), .. }) = walk else { return Ok(()) };
+        let Some(RunWalk { run, row: Some(expected), payloads, .. }) = walk else { return Ok(()) };
         let fault = match reader::run(self.conn, &run) {
             Err(_) => Some((0, Flaw::Row("form"))),
             Ok(None) => Some((0, Flaw::NoRow)),
             Ok(Some(row)) if row.seq > expected.seq => Some((expected.seq + 1, Flaw::Missing)),
-            Ok(Some(row)) => differs(&expected, &row).map(|column| (0, Flaw::Row(column))),
+            Ok(Some(row)) => match differs(&expected, &row) {
+                Some(column) => Some((0, Flaw::Row(column))),
+                None => self.examiner.end(&run, &row).map(|what| (0, Flaw::Meaning(what))),
+            },
         };
+        let stored = self
+            .conn
+            .prepare_cached("SELECT count(*) FROM payloads WHERE run = ?")?
+            .query_row([run.as_str()], |row| row.get::<_, i64>(0))?;
+        let fault = fault.or_else(|| (uint(stored) != payloads.len() as u64).then_some((0, Flaw::PayloadUnnamed)));
         if let Some(fault) = fault {
             self.found(run.as_str(), fault);
         }
@@ -274,13 +390,33 @@ impl Verifier<'_> {
         let conn = self.conn;
         let mut statement = conn.prepare(
             "SELECT lost.run, (SELECT coalesce(max(seq), 0) + 1 FROM events WHERE chain = lost.run AND typeof(seq) = 'integer')
-             FROM (SELECT run, seq FROM temp.heads UNION SELECT run, seq FROM runs) AS lost
-             WHERE NOT EXISTS (SELECT 1 FROM events WHERE chain = lost.run AND seq = lost.seq)",
+             FROM (SELECT run, seq FROM temp.heads UNION SELECT run, seq FROM runs UNION SELECT run, seq FROM temp.held) AS lost
+             WHERE NOT EXISTS (SELECT 1 FROM events WHERE chain = lost.run AND seq = lost.seq)
+               AND lost.run NOT IN (SELECT run FROM temp.pruned)",
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let run = String::from_utf8_lossy(bytes(row, 0)?).into_owned();
             self.found(&run, (uint(row.get(1)?), Flaw::Missing));
+        }
+        // An older journal has no outbox.
+        let outbox = if schema::version(conn)? >= schema::OUTBOX { " OR run IN (SELECT run FROM outbox)" } else { "" };
+        let mut statement = conn.prepare(&format!(
+            "SELECT run, at FROM temp.pruned WHERE run IN (SELECT chain FROM events) OR run IN (SELECT run FROM runs)
+             OR run IN (SELECT run FROM payloads){outbox}"
+        ))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let run = String::from_utf8_lossy(bytes(row, 0)?).into_owned();
+            self.found(&run, (0, Flaw::NotPruned(uint(row.get(1)?))));
+        }
+        let mut statement = conn.prepare("SELECT DISTINCT run FROM payloads WHERE run NOT IN (SELECT chain FROM events)")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let run = String::from_utf8_lossy(bytes(row, 0)?).into_owned();
+            if !self.first.contains_key(&run) {
+                self.found(&run, (0, Flaw::PayloadUnnamed));
+            }
         }
         if self.first.contains_key(SYSTEM) {
             return Ok(());
@@ -295,68 +431,6 @@ impl Verifier<'_> {
         }
         Ok(())
     }
-}
-
-/// Notes a head, or looks at what is kept because of the event.
-fn system_event(conn: &Connection, seq: u64, event: SystemEvent) -> rusqlite::Result<Option<Fault>> {
-    let (digest, flaw) = match event {
-        SystemEvent::RunHead { run, seq: head, hash, .. } => {
-            conn.prepare_cached("INSERT OR REPLACE INTO temp.heads VALUES (?, ?, ?, ?)")?.execute(params![
-                run.as_str(),
-                int(head),
-                hash.0,
-                int(seq)
-            ])?;
-            return Ok(None);
-        }
-        SystemEvent::Refused { .. } | SystemEvent::Adopted { .. } => return Ok(None),
-        SystemEvent::ComponentAdded { digest, ids, describe } => {
-            (digest, kept_component(conn, &digest, &joined(&ids), describe.as_ref())?)
-        }
-        SystemEvent::PolicyLoaded { digest, name } => (digest, kept_policy(conn, &digest, &name)?),
-    };
-    conn.prepare_cached("INSERT OR IGNORE INTO temp.named VALUES (?)")?.execute([digest.0])?;
-    Ok(flaw.map(|flaw| (seq, flaw)))
-}
-
-/// Compares a kept component with what was recorded when it was added.
-fn kept_component(
-    conn: &Connection,
-    digest: &Digest,
-    ids: &str,
-    describe: Option<&Digest>,
-) -> rusqlite::Result<Option<Flaw>> {
-    let mut statement = conn.prepare_cached("SELECT bytes, ids, describe FROM components WHERE digest = ?")?;
-    let mut rows = statement.query([digest.0])?;
-    let Some(row) = rows.next()?.filter(|row| is_whole(row, digest)) else {
-        return Ok(Some(Flaw::KeptChanged(*digest)));
-    };
-    let same = [
-        ("ids", bytes(row, 1)? == ids.as_bytes()),
-        ("describe", describe.is_none_or(|said| bytes(row, 2).is_ok_and(|text| sha256(text) == *said))),
-    ];
-    Ok(differing(*digest, same))
-}
-
-/// Compares a kept policy with what was recorded when it was loaded.
-fn kept_policy(conn: &Connection, digest: &Digest, name: &str) -> rusqlite::Result<Option<Flaw>> {
-    let mut statement = conn.prepare_cached("SELECT text, name FROM policies WHERE digest = ?")?;
-    let mut rows = statement.query([digest.0])?;
-    let Some(row) = rows.next()?.filter(|row| is_whole(row, digest)) else {
-        return Ok(Some(Flaw::KeptChanged(*digest)));
-    };
-    Ok(differing(*digest, [("name", bytes(row, 1)? == name.as_bytes())]))
-}
-
-/// Whether the first column has the bytes of a digest.
-fn is_whole(row: &Row<'_>, digest: &Digest) -> bool {
-    let stored = row.get_ref(0).is_ok_and(|value| value != ValueRef::Null);
-    stored && bytes(row, 0).is_ok_and(|bytes| sha256(bytes) == *digest)
-}
-
-fn differing<const N: usize>(digest: Digest, columns: [(&'static str, bool); N]) -> Option<Flaw> {
-    let other = columns.into_iter().find(|(_, same)| !same);
-    other.map(|(column, _)| Flaw::KeptDiffers { digest, column })
 }
 
 impl RunWalk {

@@ -11,6 +11,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use super::book::Book;
 use super::chain::Chain;
+use super::checkpoint::{Courier, Notary};
 use super::error::on_write;
 use super::heads::{Heads, Known};
 use super::mark::Mark;
@@ -158,13 +159,26 @@ pub(super) struct Writer {
     targets: PathBuf,
     book: Book,
     heads: Heads,
+    notary: Notary,
+    /// Dropped after everything is written, so that what was stated last is handed over, too.
+    courier: Option<Courier>,
     crash: CrashPoints,
+    /// Nothing is written any more.
+    failed: bool,
 }
 
 impl Writer {
-    pub fn new(conn: Connection, path: PathBuf, mark: Mark, queue: Arc<Queue>, targets: PathBuf) -> Writer {
-        let (book, heads) = Default::default();
-        Writer { conn, path, mark, queue, targets, book, heads, crash: CrashPoints::from_environment() }
+    pub fn new(
+        conn: Connection,
+        path: PathBuf,
+        mark: Mark,
+        queue: Arc<Queue>,
+        targets: PathBuf,
+        notary: Notary,
+        courier: Option<Courier>,
+    ) -> Writer {
+        let (book, heads, crash) = (Book::default(), Heads::default(), CrashPoints::from_environment());
+        Writer { conn, path, mark, queue, targets, book, heads, notary, courier, crash, failed: false }
     }
 
     /// Writes until the queue is closed and empty. However it ends, nobody is left waiting.
@@ -176,17 +190,22 @@ impl Writer {
             }
         }
         let last = Last(Arc::clone(&self.queue));
-        while let Some(requests) = self.queue.take() {
-            self.write(requests);
+        while let Some(requests) = self.queue.take(self.notary.patience()) {
+            self.write(requests, false);
+        }
+        if !self.failed && self.notary.patience().is_some() {
+            self.write(Vec::new(), true);
         }
         drop(last);
     }
 
-    fn write(&mut self, requests: Vec<Request>) {
+    /// Writes what waits; `last` if nothing will come after it.
+    fn write(&mut self, requests: Vec<Request>, last: bool) {
         let mut deliveries = Vec::with_capacity(requests.len());
         let mut closed = Vec::new();
-        let failure = self.transact(requests, &mut deliveries, &mut closed).err();
+        let failure = self.transact(requests, &mut deliveries, &mut closed, last).err();
         if let Some(error) = &failure {
+            self.failed = true;
             self.queue.die(error.clone());
         } else {
             for run in &closed {
@@ -204,19 +223,24 @@ impl Writer {
         requests: Vec<Request>,
         deliveries: &mut Vec<Delivery>,
         closed: &mut Vec<RunId>,
+        last: bool,
     ) -> Result<(), JournalError> {
         let mut requests = requests.into_iter();
         let result = (|| {
             let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fatal)?;
             let before = tx.total_changes();
             let mut memory = Memory { book: &mut self.book, heads: &mut self.heads, closed };
-            memory.heads.begin(&tx)?;
+            if !memory.heads.begin(&tx)? {
+                self.notary.forget();
+            }
             for request in requests.by_ref() {
                 let (deliver, result) = request.run(&tx, &mut memory);
                 deliveries.push(deliver);
                 result?;
             }
             memory.heads.write_rows(&tx)?;
+            let wanted = last || !memory.closed.is_empty();
+            let stated = self.notary.attend(&tx, wanted)?;
             if tx.total_changes() == before {
                 return tx.rollback().map_err(fatal);
             }
@@ -225,9 +249,15 @@ impl Writer {
             tx.commit().map_err(fatal)?;
             self.mark.note(last);
             self.crash.after();
+            if let Some(courier) = self.courier.as_ref().filter(|_| stated) {
+                courier.tell();
+            }
             Ok(())
         })()
         .map_err(|error: JournalError| error.of(&self.path));
+        if result.is_err() {
+            self.notary.forget();
+        }
         if let Err(error) = &result {
             requests.for_each(|request| request.refuse(error.clone()));
         }

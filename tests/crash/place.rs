@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-use redress::engine::{RunView, misrepresented, state_of, view};
+use redress::engine::{Auditor, RunView, state_of, view};
 use redress::journal::{Journal, Options, RunFilter, SqliteJournal};
 use redress::types::RunId;
 use serde_json::{Value, json};
@@ -133,8 +133,8 @@ impl Place {
     /// What `audit verify` would find.
     pub fn findings(&self) -> Vec<String> {
         let Some(journal) = self.journal() else { return Vec::new() };
-        let found = journal.verify().unwrap().findings.into_iter().map(|finding| format!("{finding:?}"));
-        found.chain(misrepresented(&journal).unwrap().into_iter().map(|finding| format!("{finding:?}"))).collect()
+        let verified = journal.verify_with(&[], &mut Auditor::new(&journal)).unwrap();
+        verified.findings.into_iter().map(|finding| format!("{finding:?}")).collect()
     }
 }
 

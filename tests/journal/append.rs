@@ -276,7 +276,7 @@ fn a_runs_head_is_recorded_at_its_start_and_close_in_the_same_commit() {
     assert_eq!((row.closed, row.state), (Some(Timestamp(2_000)), RunState::Completed));
     let system = journal.system_entries(0, 100).unwrap();
     let kinds: Vec<_> = system.iter().map(|entry| entry.event.kind()).collect();
-    assert_eq!(kinds, ["COMPONENT_ADDED", "POLICY_LOADED", "RUN_HEAD", "RUN_HEAD"]);
+    assert_eq!(kinds, ["COMPONENT_ADDED", "POLICY_LOADED", "RUN_HEAD", "RUN_HEAD", "KEY_ADDED", "CHECKPOINT"]);
     let close = SystemEvent::RunHead { run: run.clone(), seq: 3, hash: row.head, at: HeadAt::Close };
     assert_eq!(system[3].event, close);
     let cause = Cause::Undo { by: user(), reason: "wrong customer".into() };

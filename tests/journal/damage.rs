@@ -237,11 +237,11 @@ fn a_journal_that_was_emptied_or_is_gone_is_damaged_and_never_begun_anew() {
     let damaged = |what: &str| JournalError::Damaged { path: path.clone(), what: what.to_owned() };
     fs::write(&path, "").unwrap();
     for open in [SqliteJournal::create_or_open, SqliteJournal::open_existing, SqliteJournal::open_read_only] {
-        assert_eq!(refused(open(&path, Options::default())), damaged("it is empty, and 362 events were written"));
+        assert_eq!(refused(open(&path, Options::default())), damaged("it is empty, and 394 events were written"));
     }
     fs::remove_file(&path).unwrap();
     let gone = refused(SqliteJournal::create_or_open(&path, Options::default()));
-    assert_eq!(gone, damaged("it is gone, and 362 events were written"));
+    assert_eq!(gone, damaged("it is gone, and 394 events were written"));
     assert!(!path.exists());
     // A log alone says as much. SQLite would take it away from beside a file with nothing in it.
     fs::remove_file(beside(&path, "-mark")).unwrap();
@@ -285,16 +285,16 @@ fn a_journal_that_lost_its_log_is_missed_and_goes_on_only_once_it_was_adopted() 
     let (home, run, files) = in_use();
     let path = home.path();
     let of = |end: &'static str| (end, &files[end][..]);
-    let lost = |found| JournalError::Shortened { path: path.clone(), found, known: 45 };
+    let lost = |found| JournalError::Shortened { path: path.clone(), found, known: 47 };
     put(&home, &[of(""), of("-mark")]);
     for open in [SqliteJournal::create_or_open, SqliteJournal::open_existing] {
-        assert_eq!(refused(open(&path, Options::default())), lost(5));
+        assert_eq!(refused(open(&path, Options::default())), lost(7));
     }
     // What is left can be read, and says that it is not all.
     let journal = read(&path).unwrap();
-    assert_eq!(journal.lost_end(), Some(&lost(5)));
+    assert_eq!(journal.lost_end(), Some(&lost(7)));
     assert_eq!(journal.entries(&run, 0, 99).unwrap().len(), 2);
-    let end = Finding { chain: "database".into(), seq: 0, what: Flaw::End { found: 5, known: 45 } };
+    let end = Finding { chain: "database".into(), seq: 0, what: Flaw::End { found: 7, known: 47 } };
     assert_eq!(journal.verify().unwrap().findings, [end]);
     drop(journal);
     // Whoever finds the log puts it back.
@@ -320,14 +320,14 @@ fn half_of_a_log_is_missed_wherever_it_was_cut() {
     let mut seen = 0;
     for len in [0, 31, 32, 100, whole / 4, whole / 2, whole / 2 + 4_096, whole - PAGE - 24, whole - 1] {
         put(&home, &[("", &files[""]), ("-mark", &files["-mark"]), ("-wal", &log[..len])]);
-        let JournalError::Shortened { found, known: 45, .. } = refused(write(&path)) else { panic!("cut to {len}") };
+        let JournalError::Shortened { found, known: 47, .. } = refused(write(&path)) else { panic!("cut to {len}") };
         assert!(found >= seen, "cut to {len}");
         seen = found;
         let journal = read(&path).unwrap();
-        assert_eq!(journal.entries(&run, 0, 99).unwrap().len() as u64, found - 3, "what was committed before is there");
+        assert_eq!(journal.entries(&run, 0, 99).unwrap().len() as u64, found - 5, "what was committed before is there");
         assert!(matches!(journal.verify().unwrap().findings[..], [Finding { what: Flaw::End { .. }, .. }]));
     }
-    assert!(seen > 5, "{seen}");
+    assert!(seen > 7, "{seen}");
     put(&home, &[("", &files[""]), ("-mark", &files["-mark"]), ("-wal", log)]);
     assert_eq!(write(&path).unwrap().entries(&run, 0, 99).unwrap().len(), 42);
 }

@@ -90,7 +90,7 @@ async fn a_paused_run_is_due_when_its_request_expires_and_its_row_says_so() {
     let row = || world.journal.run(&run).unwrap().unwrap();
     let expires = redress::engine::state_of(&*world.journal, &run).unwrap().step(1).unwrap().request().unwrap().expires;
     assert_eq!((row().state, row().due), (RunState::Paused, Some(expires)));
-    assert_eq!(redress::engine::misrepresented(&*world.journal).unwrap(), []);
+    assert_eq!(world.audited(), []);
     world.vote(&run, "b", "user:alice", true).unwrap();
     assert_eq!((row().state, row().due), (RunState::Running, None), "a vote makes it move at once");
 
@@ -103,7 +103,7 @@ async fn a_paused_run_is_due_when_its_request_expires_and_its_row_says_so() {
     assert!(state == RunState::Paused && due.is_some());
     world.vote(&run, "a", "user:alice", true).unwrap();
     assert_eq!((row().state, row().due), (state, due));
-    assert_eq!(redress::engine::misrepresented(&*world.journal).unwrap(), []);
+    assert_eq!(world.audited(), []);
     world.operate(&run, Verb::Cancel, None).unwrap();
     assert_eq!((row().state, row().due), (RunState::Running, None));
 }

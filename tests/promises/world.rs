@@ -7,10 +7,10 @@ use std::sync::{Arc, OnceLock};
 
 use redress::document::Source;
 use redress::engine::{
-    Clock, Driven, Engine, EngineError, NoObserver, Parts, Registry, Run, RunView, SimClock, StepView, Stop, Submit,
+    Auditor, Clock, Driven, Engine, EngineError, NoObserver, Parts, Registry, Run, RunView, SimClock, StepView, Stop, Submit,
     Submitted, SystemClock, VoteRequest, Webhook, operate, view, vote,
 };
-use redress::journal::{Journal, Options, SqliteJournal};
+use redress::journal::{Finding, Journal, Options, SqliteJournal};
 use redress::policy::Policy;
 use redress::saga::event::Verb;
 use redress::saga::{RunState, State};
@@ -36,12 +36,31 @@ grants:
 "#;
 
 pub struct World {
+    /// Before the folder goes, the record is looked at, whatever the test was about.
+    #[allow(dead_code, reason = "it works when it is dropped")]
+    audit: AuditAtEnd,
     pub dir: TempDir,
     pub clock: SimClock,
     pub journal: Arc<SqliteJournal>,
     pub engine: Engine,
     webhook: bool,
     sandbox: Sandbox,
+}
+
+/// Whatever a test is about: what it left in the journal can have happened so.
+struct AuditAtEnd(Arc<SqliteJournal>);
+
+impl Drop for AuditAtEnd {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(audited(&self.0), []);
+        }
+    }
+}
+
+/// What `audit verify` would find.
+fn audited(journal: &SqliteJournal) -> Vec<Finding> {
+    journal.verify_with(&[], &mut Auditor::new(journal)).unwrap().findings
 }
 
 /// One sandbox for all tests of the process: it holds compiled code, and no state of a run.
@@ -77,6 +96,11 @@ pub fn name(text: &str) -> StepName {
 }
 
 impl World {
+    /// What `audit verify` would find.
+    pub fn audited(&self) -> Vec<Finding> {
+        audited(&self.journal)
+    }
+
     pub fn new(policy: &str) -> World {
         World::within(sandbox(), policy)
     }
@@ -101,7 +125,7 @@ impl World {
             SqliteJournal::create_or_open(&dir.path().join("journal/journal.db"), Options::default()).unwrap(),
         );
         let engine = engine(&dir, &sandbox, &journal, &clock, policy, components, webhook).unwrap();
-        World { dir, clock, journal, engine, webhook, sandbox }
+        World { dir, clock, audit: AuditAtEnd(Arc::clone(&journal)), journal, engine, webhook, sandbox }
     }
 
     /// The process ends and another one begins.

@@ -1,5 +1,9 @@
 //! `redress audit`: what the record proves, and what leaves it.
 
+mod key;
+mod prune;
+mod redact;
+mod rotate;
 mod verify;
 
 use clap::Subcommand;
@@ -11,12 +15,24 @@ use super::error::CliError;
 /// The verbs.
 #[derive(Subcommand, Debug)]
 pub(super) enum Verb {
+    /// Print the key that signs checkpoints
+    Key(key::Arguments),
+    /// Remove old runs, and what is not kept any longer
+    Prune(prune::Arguments),
+    /// Erase what a closed run was given, returned, printed or would need for its undo
+    Redact(redact::Arguments),
+    /// Make another key sign checkpoints
+    RotateKey(rotate::Arguments),
     /// Check every chain, every payload and what was recorded of them
     Verify(verify::Arguments),
 }
 
 pub(super) fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> {
     match verb {
+        Verb::Key(arguments) => key::execute(arguments, context),
+        Verb::Prune(arguments) => prune::execute(arguments, context),
+        Verb::Redact(arguments) => redact::execute(arguments, context),
+        Verb::RotateKey(arguments) => rotate::execute(arguments, context),
         Verb::Verify(arguments) => verify::execute(arguments, context),
     }
 }

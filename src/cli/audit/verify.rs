@@ -1,6 +1,7 @@
 //! `redress audit verify`: is the record what was written?
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -10,17 +11,23 @@ use crate::cli::context::shown_path;
 use crate::cli::error::CliError;
 use crate::cli::output::quoted;
 use crate::document::escape;
-use crate::engine::misrepresented;
-use crate::journal::{Finding, Flaw, JournalError, Options, SqliteJournal, Verified};
-use crate::types::{Digest, RunId};
+use crate::engine::Auditor;
+use crate::journal::{Checkpoint, Finding, Flaw, Head, JournalError, Options, PublicKey, SqliteJournal, Verified};
 
 /// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Exits with 5 if something is not as it was written. The head of the system chain is worth being \
-    kept elsewhere: who can rewrite the whole file can rewrite every chain in it.\n\nExample: redress audit verify"
+    after_help = "Needs nothing but the journal: chains, payloads, heads and checkpoints are checked; every run is told again by the rules of \
+    the core,\nand every decision is decided again under the policy that it names. Exits with 5 if something is not as it was \
+    written.\n\nWhoever can write the whole file can write it anew, checkpoints and all. `--checkpoint FILE` compares it with \
+    checkpoints that\nwere handed over to somewhere else.\n\n\
+    Example: redress audit verify --checkpoint /mnt/elsewhere/checkpoints.jsonl"
 )]
-pub(in crate::cli) struct Arguments {}
+pub(in crate::cli) struct Arguments {
+    /// Checkpoints that were kept elsewhere, one a line; may be given again
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+}
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -30,14 +37,31 @@ struct Report {
     chains: u64,
     events: u64,
     payloads: u64,
+    /// Payloads that were redacted or have expired.
+    erased: u64,
+    /// Runs that were pruned.
+    pruned: u64,
+    /// Decisions that come out the same.
+    decisions: u64,
+    /// Decisions whose input was erased.
+    not_redecidable: u64,
+    /// Checkpoints in the journal.
+    checkpoints: u64,
+    /// Events that no checkpoint speaks of yet.
+    unstated: u64,
+    /// Checkpoints of `--checkpoint` that the journal extends.
+    extends: u64,
+    keys: Vec<Key>,
     head: Option<Head>,
     findings: Vec<Found>,
 }
 
+/// A key that signed checkpoints.
 #[derive(Debug, Serialize)]
-struct Head {
-    seq: u64,
-    hash: Digest,
+struct Key {
+    key: PublicKey,
+    /// Whether the key before vouches for it; false for the first.
+    vouched: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,37 +72,67 @@ struct Found {
     message: String,
 }
 
-pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError> {
-    let (verified, misstated) = verified(context)?;
-    let mut findings: Vec<Found> = verified.findings.iter().map(found).collect();
-    let of_run = |(run, message): (RunId, String)| Found { chain: run.to_string(), seq: None, message };
-    findings.extend(misstated.into_iter().map(of_run));
+pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
+    let mut held = Vec::new();
+    for file in &arguments.checkpoint {
+        held.extend(checkpoints_of(file)?);
+    }
+    let path = context.existing_journal()?;
+    let (mut decisions, mut not_redecidable) = (0, 0);
+    let opened = SqliteJournal::open_read_only(path, Options::default());
+    let verified = opened.and_then(|journal| {
+        let mut auditor = Auditor::new(&journal);
+        let verified = journal.verify_with(&held, &mut auditor)?;
+        (decisions, not_redecidable) = (auditor.decisions, auditor.not_decidable);
+        Ok(verified)
+    });
+    let verified = match verified {
+        // A database that does not pass its own check is a finding, too.
+        Err(JournalError::Damaged { what, .. }) => {
+            let finding = Finding { chain: "database".to_owned(), seq: 0, what: Flaw::Database(what) };
+            Verified { findings: vec![finding], ..Verified::default() }
+        }
+        verified => verified?,
+    };
     let report = Report {
         schema: 1,
-        journal: shown_path(context.existing_journal()?),
-        whole: findings.is_empty(),
+        journal: shown_path(path),
+        whole: verified.findings.is_empty(),
         chains: verified.chains,
         events: verified.events,
         payloads: verified.payloads,
+        erased: verified.erased,
+        pruned: verified.pruned,
+        decisions,
+        not_redecidable,
+        checkpoints: verified.checkpoints,
+        unstated: verified.unstated,
+        extends: verified.extends,
+        keys: verified.keys.into_iter().map(|(key, vouched)| Key { key, vouched }).collect(),
         head: verified.head.map(|(seq, hash)| Head { seq, hash }),
-        findings,
+        findings: verified.findings.iter().map(found).collect(),
     };
-    context.output.result(&report, || text(&report))?;
+    context.output.result(&report, || text(&report, held.len()))?;
     Ok(if report.whole { Exit::Done } else { Exit::Stuck })
 }
 
-/// What was verified; a database that does not pass its own check is a finding, too.
-fn verified(context: &Context) -> Result<(Verified, Vec<(RunId, String)>), CliError> {
-    let opened = SqliteJournal::open_read_only(context.existing_journal()?, Options::default());
-    match opened.and_then(|journal| journal.verify().map(|verified| (verified, journal))) {
-        Err(JournalError::Damaged { what, .. }) => {
-            let finding = Finding { chain: "database".to_owned(), seq: 0, what: Flaw::Database(what) };
-            Ok((Verified { findings: vec![finding], ..Verified::default() }, Vec::new()))
-        }
-        Ok((verified, journal)) if verified.findings.is_empty() => Ok((verified, misrepresented(&journal)?)),
-        Ok((verified, _)) => Ok((verified, Vec::new())),
-        Err(error) => Err(error.into()),
+/// Checkpoints that were handed over to a file.
+fn checkpoints_of(file: &Path) -> Result<Vec<Checkpoint>, CliError> {
+    let name = shown_path(file);
+    let text = std::fs::read_to_string(file).map_err(|error| CliError::unreadable(&name, &error))?;
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        found.push(Checkpoint::from_line(line).map_err(|error| {
+            let message = format!("line {} of `{name}`: {error}", index + 1);
+            CliError::usage("bad-checkpoint", message)
+                .help("give a file to which checkpoints were handed over, one a line, as `checkpoints:` in the settings says")
+        })?);
     }
+    if found.is_empty() {
+        let message = format!("there is no checkpoint in `{name}`");
+        return Err(CliError::usage("bad-checkpoint", message));
+    }
+    Ok(found)
 }
 
 fn found(finding: &Finding) -> Found {
@@ -86,7 +140,7 @@ fn found(finding: &Finding) -> Found {
     Found { chain: finding.chain.clone(), seq, message: finding.what.to_string() }
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &Report, given: usize) -> String {
     let mut text = String::new();
     for Found { chain, seq, message } in &report.findings {
         let place = seq.map_or_else(|| "the whole".to_owned(), |seq| format!("event {seq}"));
@@ -97,10 +151,29 @@ fn text(report: &Report) -> String {
     }
     let verdict = if report.whole { "is as it was written" } else { "was changed" };
     let _ = writeln!(text, "the journal {} {verdict}", escape(&report.journal));
-    let Report { chains, events, payloads, .. } = report;
-    let _ = writeln!(text, "verified: {chains} chains, {events} events, {payloads} payloads");
+    let Report { chains, events, payloads, erased, pruned, decisions, not_redecidable, .. } = report;
+    let _ = writeln!(text, "verified: {chains} chains, {events} events, {payloads} payloads, {decisions} decisions decided again");
+    if *erased + *pruned > 0 {
+        let _ = writeln!(text, "on record: {erased} payloads redacted or expired, {pruned} runs pruned");
+    }
+    if *not_redecidable > 0 {
+        let _ = writeln!(text, "not re-decidable: {not_redecidable} decisions, whose inputs were erased");
+    }
     if let Some(Head { seq, hash }) = &report.head {
         let _ = writeln!(text, "system chain: event {seq}, {hash}");
     }
+    for Key { key, .. } in report.keys.iter().skip(1).filter(|key| !key.vouched) {
+        let _ = writeln!(text, "note: the key before does not vouch for {key}");
+    }
+    let Report { checkpoints, unstated, extends, .. } = report;
+    let _ = writeln!(text, "checkpoints: {checkpoints} in the journal; {unstated} events since the last one");
+    let _ = match given {
+        0 => writeln!(
+            text,
+            "none was compared that is kept elsewhere: whoever can write the journal can write all of it anew, checkpoints and all \
+             (`--checkpoint FILE`)"
+        ),
+        given => writeln!(text, "it extends {extends} of {given} checkpoints that are kept elsewhere"),
+    };
     text
 }

@@ -1,0 +1,233 @@
+//! Says of a recorded run whether it may have happened so.
+//!
+//! Three questions, of each event in turn:
+//!
+//! 1. Is it legal? The core folds it, which refuses an effect without its intent, an intent without its permission, an approval
+//!    without its votes, an owner out of turn, an undo out of order.
+//! 2. Was it decided so? Each decision is decided again, under the policy whose digest it names, from the input that the journal
+//!    keeps, and must come out the same: the answer, the rule, the risk, who may approve and for how long, and the grant. A
+//!    decision whose input was erased cannot be decided again, and is counted.
+//! 3. Does the table of runs say of the run what its events say?
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::again::decide_again;
+use super::decide::{parties_of, rule_ref};
+use super::history::misstated;
+use crate::document::Source;
+use crate::journal::{Examiner, Journal, RunRow};
+use crate::policy::{self, Policy, effective_grant};
+use crate::saga::State;
+use crate::saga::event::{Decision, Entry, Event, StepSpec};
+use crate::types::{CapabilityId, Digest, Effect, EffectStatus, Grant, Permission, Principal, RunId, Timestamp};
+
+/// Stands for the folder of a policy file, which the journal does not know: what is relative to it must end in the same way.
+const FOLDER: &str = "~folder~";
+/// As many folders as a relative path can climb out of.
+const DEPTH: usize = 64;
+
+/// See the page of this module.
+pub struct Auditor<'a> {
+    journal: &'a dyn Journal,
+    base: String,
+    policies: HashMap<Digest, Result<Policy, String>>,
+    asked: HashMap<(Digest, CapabilityId), Vec<Permission>>,
+    state: Option<State>,
+    /// Decisions that came out the same.
+    pub decisions: u64,
+    /// Decisions whose input was erased.
+    pub not_decidable: u64,
+}
+
+impl<'a> Auditor<'a> {
+    /// Asks `journal` for the policies and components that decisions name.
+    pub fn new(journal: &'a dyn Journal) -> Auditor<'a> {
+        let base = format!("/{FOLDER}").repeat(DEPTH);
+        let (policies, asked) = Default::default();
+        Auditor { journal, base, policies, asked, state: None, decisions: 0, not_decidable: 0 }
+    }
+
+    fn decision(
+        &mut self,
+        state: &State,
+        decision: &Decision,
+        at: Timestamp,
+        payloads: &[Option<Bytes>],
+    ) -> Result<(), String> {
+        let mut given = payloads.iter();
+        let mut next = |named: bool| -> Result<Option<Value>, String> {
+            let Some(Some(bytes)) = given.next().filter(|_| named) else { return Ok(None) };
+            serde_json::from_slice(bytes).map(Some).map_err(|error| format!("its input is not JSON: {error}"))
+        };
+        let input = next(decision.input.is_some())?;
+        let asked_of = decision.compensation.as_ref();
+        let known = next(asked_of.is_some_and(|compensation| compensation.input.is_some()))?;
+        let (Some(input), true) = (input, known.is_some() || asked_of.is_none()) else {
+            self.not_decidable += 1;
+            return Ok(());
+        };
+        let submitted = &state.submitted;
+        let step = state.index(decision.step.as_str()).and_then(|index| state.steps.get(index));
+        let spec = step.map(|step| &step.spec).ok_or("it decides a step that there is not")?;
+        let (principal, acting_for) = parties_of(&submitted.principal, spec);
+        let principals: Vec<&Principal> = [Some(&principal), acting_for.as_ref()].into_iter().flatten().collect();
+        self.learn_policy(&decision.policy)?;
+        let pinned = |spec: &StepSpec| spec.capability.clone().zip(spec.component);
+        let own = pinned(spec);
+        let other = spec.compensation.as_ref().map(|one| (one.capability.clone(), one.component));
+        for (capability, component) in own.iter().chain(&other) {
+            self.learn_component(component, capability)?;
+        }
+        let Some(Ok(policy)) = self.policies.get(&decision.policy) else { return Ok(()) };
+        let again = decide_again(policy, submitted, spec, decision, &input, known.as_ref());
+        same_answer(decision, &again, at)?;
+        let granted = |called: &Option<(CapabilityId, Digest)>| {
+            let (capability, component) = called.as_ref()?;
+            let asked = self.asked.get(&(*component, capability.clone()))?;
+            Some(effective_grant(policy, &principals, capability, asked))
+        };
+        if let Some(grant) = granted(&own) {
+            same_grant(&decision.grant, &grant)?;
+        }
+        if let (Some(compensation), Some(grant)) = (&decision.compensation, granted(&other)) {
+            same_grant(&compensation.grant, &grant)?;
+        }
+        self.decisions += 1;
+        Ok(())
+    }
+
+    fn learn_policy(&mut self, digest: &Digest) -> Result<(), String> {
+        if !self.policies.contains_key(digest) {
+            let kept = self.journal.policy(digest).map_err(|error| error.to_string())?;
+            let policy = match kept {
+                None => Err(format!("its policy `{digest}` is not kept")),
+                Some(kept) => Policy::load_untested(Source::new(kept.name.as_str(), kept.text.as_str()), &self.base)
+                    .map(|(policy, _)| policy)
+                    .map_err(|errors| format!("its policy `{digest}` does not load: {errors}")),
+            };
+            self.policies.insert(*digest, policy);
+        }
+        match self.policies.get(digest) {
+            Some(Err(why)) => Err(why.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Learns what a capability of a pinned component asks for.
+    fn learn_component(&mut self, digest: &Digest, capability: &CapabilityId) -> Result<(), String> {
+        let key = (*digest, capability.clone());
+        if self.asked.contains_key(&key) {
+            return Ok(());
+        }
+        let kept = self.journal.component(digest).map_err(|error| error.to_string())?;
+        let kept = kept.ok_or_else(|| format!("its component `{digest}` is not kept"))?;
+        let described: Value = serde_json::from_str(&kept.describe)
+            .map_err(|error| format!("what its component `{digest}` says of itself cannot be read: {error}"))?;
+        let all = described.get("capabilities").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let named = |one: &&Value| one.get("id").and_then(Value::as_str) == Some(capability.as_str());
+        let one = all.iter().find(named).ok_or_else(|| format!("its component `{digest}` has no `{capability}`"))?;
+        let asked = one.get("permissions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let asked = asked.iter().filter_map(Value::as_str).map(Permission::parse).collect::<Result<_, _>>();
+        self.asked.insert(key, asked.map_err(|error| error.to_string())?);
+        Ok(())
+    }
+}
+
+impl Examiner for Auditor<'_> {
+    fn event(&mut self, _: &RunId, entry: &Entry, payloads: &[Option<Bytes>]) -> Option<String> {
+        let folded = match self.state.take() {
+            None => State::begin(entry),
+            Some(mut state) => state.apply(entry).map(|()| state),
+        };
+        let state = match folded {
+            Ok(state) => state,
+            Err(illegal) => return Some(illegal.to_string()),
+        };
+        let answer = match &entry.event {
+            Event::Decision(decision) => self.decision(&state, decision, entry.at, payloads),
+            Event::Result(result) if !result.evidence.let_out && result.evidence.effects.iter().any(happened) => {
+                Err("it lists effects and says that none was let out".to_owned())
+            }
+            _ => Ok(()),
+        };
+        if answer.is_ok() {
+            self.state = Some(state);
+        }
+        answer.err()
+    }
+
+    fn end(&mut self, _: &RunId, row: &RunRow) -> Option<String> {
+        self.state.take().and_then(|state| misstated(row, &state))
+    }
+}
+
+/// Whether an effect got past the gate.
+fn happened(effect: &Effect) -> bool {
+    effect.status != EffectStatus::Refused
+}
+
+fn same_answer(recorded: &Decision, again: &policy::Decision, at: Timestamp) -> Result<(), String> {
+    let differs = |what: &str, recorded: String, again: String| {
+        Err(format!("it says {what} {recorded}, and its policy says {again}"))
+    };
+    if recorded.action != again.action {
+        return differs("the answer", recorded.action.to_string(), again.action.to_string());
+    }
+    if recorded.base != again.base {
+        return differs("the answer before risk", recorded.base.to_string(), again.base.to_string());
+    }
+    let named = |rule: &Option<crate::saga::event::RuleRef>| match rule {
+        Some(rule) => format!("{} (line {})", rule.index, rule.line),
+        None => "none".to_owned(),
+    };
+    let rule = again.rule.as_ref().map(rule_ref);
+    if recorded.rule != rule {
+        return differs("the rule", named(&recorded.rule), named(&rule));
+    }
+    if (recorded.risk, recorded.escalated) != (again.risk, again.escalated) {
+        return differs("the risk", recorded.risk.to_string(), again.risk.to_string());
+    }
+    let Some((request, terms)) = recorded.approval.as_ref().zip(again.approval.as_ref()) else { return Ok(()) };
+    let texts = |patterns: &[policy::Pattern]| patterns.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let also: Vec<Vec<String>> = terms.also.iter().map(|also| texts(also)).collect();
+    if request.approvers != texts(&terms.approvers) || request.also != also || request.quorum != terms.quorum {
+        return differs("the approvers", request.approvers.join(", "), texts(&terms.approvers).join(", "));
+    }
+    if request.expires > at.plus(terms.expires) {
+        return Err("its request can be approved for longer than its policy says".to_owned());
+    }
+    Ok(())
+}
+
+/// Compares what was granted with what the policy grants where it lies in a folder that is not known.
+fn same_grant(recorded: &Grant, again: &Grant) -> Result<(), String> {
+    let value = |grant: &Grant| {
+        let mut grant = grant.clone();
+        grant.filesystem.sort_by(|a, b| a.guest.cmp(&b.guest));
+        serde_json::to_value(grant).map_err(|error| error.to_string())
+    };
+    match alike(&value(recorded)?, &value(again)?) {
+        true => Ok(()),
+        false => Err("it grants other than its policy does".to_owned()),
+    }
+}
+
+fn alike(recorded: &Value, again: &Value) -> bool {
+    match (recorded, again) {
+        (Value::String(recorded), Value::String(again)) => match again.rsplit_once(FOLDER) {
+            Some((_, below)) => recorded.starts_with('/') && recorded.ends_with(below),
+            None => recorded == again,
+        },
+        (Value::Array(recorded), Value::Array(again)) => {
+            recorded.len() == again.len() && recorded.iter().zip(again).all(|(one, other)| alike(one, other))
+        }
+        (Value::Object(recorded), Value::Object(again)) => {
+            recorded.len() == again.len()
+                && recorded.iter().all(|(key, one)| again.get(key).is_some_and(|other| alike(one, other)))
+        }
+        _ => recorded == again,
+    }
+}

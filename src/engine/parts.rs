@@ -1,0 +1,106 @@
+//! What the events of a run name and do not hold, by names that a person can type.
+
+use crate::saga::event::{Entry, Event};
+use crate::types::{PayloadRef, StepName};
+
+/// What a payload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartKind {
+    /// The workflow's text.
+    Workflow,
+    /// The inputs of a workflow.
+    Inputs,
+    /// The inputs of steps with their templates.
+    Templates,
+    /// The input of a step.
+    Input,
+    /// The output of a step.
+    Output,
+    /// What the undo of a step needs.
+    Undo,
+    /// What a component printed.
+    Log,
+    /// The input of a declared compensation.
+    Compensation,
+}
+
+/// One payload of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The step that it is of, if it is of one.
+    pub step: Option<StepName>,
+    /// What it is.
+    pub kind: PartKind,
+    /// The payload.
+    pub payload: PayloadRef,
+}
+
+impl Part {
+    /// Its name, such as `inputs` or `page.output`.
+    pub fn path(&self) -> String {
+        let name = match self.kind {
+            PartKind::Workflow => "workflow",
+            PartKind::Inputs => "inputs",
+            PartKind::Templates => "templates",
+            PartKind::Input => "input",
+            PartKind::Output => "output",
+            PartKind::Undo => "undo",
+            PartKind::Log => "log",
+            PartKind::Compensation => "compensation",
+        };
+        self.step.as_ref().map_or_else(|| name.to_owned(), |step| format!("{step}.{name}"))
+    }
+
+    /// Whether a path names it: its own, its step, or `*`.
+    pub fn is_named_by(&self, path: &str) -> bool {
+        path == "*" || path == self.path() || self.step.as_ref().is_some_and(|step| step.as_str() == path)
+    }
+
+    /// Whether an undo needs it.
+    pub fn serves_undo(&self) -> bool {
+        !matches!(self.kind, PartKind::Log | PartKind::Workflow)
+    }
+}
+
+/// The payloads of a run, in the order of its events.
+pub fn parts_of(entries: &[Entry]) -> Vec<Part> {
+    use PartKind::{Compensation, Input, Inputs, Log, Output, Templates, Undo, Workflow};
+    let mut parts: Vec<Part> = Vec::new();
+    for entry in entries {
+        let step = entry.event.step().cloned();
+        let mut add = |kind, payload: Option<PayloadRef>| {
+            parts.extend(payload.map(|payload| Part { step: step.clone(), kind, payload }));
+        };
+        match &entry.event {
+            Event::RunSubmitted(event) => {
+                add(Workflow, Some(event.workflow));
+                add(Inputs, Some(event.inputs));
+                add(Templates, event.templates);
+            }
+            Event::StepSubmitted(event) => {
+                add(Input, Some(event.inputs));
+                add(Compensation, event.compensation);
+            }
+            Event::Decision(event) => {
+                add(Input, event.input);
+                add(Compensation, event.compensation.as_ref().and_then(|compensation| compensation.input));
+            }
+            Event::Intent(event) => add(Undo, event.undo),
+            Event::UndoAppended(event) => add(Undo, Some(event.undo)),
+            Event::Result(event) => {
+                add(Output, event.output);
+                add(Log, event.log);
+                add(Compensation, event.compensation);
+            }
+            Event::UndoResult(event) => add(Log, event.log),
+            Event::Sealed(_)
+            | Event::Owner(_)
+            | Event::Vote(_)
+            | Event::RollbackStarted(_)
+            | Event::UndoIntent(_)
+            | Event::Operator(_)
+            | Event::RunClosed(_) => {}
+        }
+    }
+    parts
+}

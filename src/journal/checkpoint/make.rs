@@ -1,0 +1,190 @@
+//! Makes statements, inside the transaction that they speak of.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::{Checkpoint, Checkpoints, Head, HeadOfRun, PublicKey, Signature, SigningKey, Statement};
+use crate::journal::chain::{self, Chain, SYSTEM};
+use crate::journal::error::on_write;
+use crate::journal::reader::parsed;
+use crate::journal::store::{self, int, uint};
+use crate::journal::{JournalError, SystemEvent};
+use crate::types::{Digest, RunId, Timestamp};
+
+/// The last statement, as the writer knows it.
+#[derive(Clone, Copy)]
+struct Last {
+    number: u64,
+    digest: Option<Digest>,
+    at: Timestamp,
+    /// The number of its own event in the order of appending.
+    event: u64,
+    key: Option<PublicKey>,
+}
+
+/// Says when a statement is due, and makes it.
+pub(in crate::journal) struct Notary {
+    when: Checkpoints,
+    key_file: PathBuf,
+    key: Option<SigningKey>,
+    /// None until it is looked for, and after another process wrote.
+    last: Option<Last>,
+    /// Since when something is not stated.
+    waiting: Option<Instant>,
+}
+
+impl Notary {
+    pub fn new(when: Checkpoints, key_file: PathBuf) -> Notary {
+        Notary { when, key_file, key: None, last: None, waiting: None }
+    }
+
+    /// Another process wrote: what is known may be old.
+    pub fn forget(&mut self) {
+        self.last = None;
+    }
+
+    /// The key that signs, and a new one that it vouches for, which signs once that is durable.
+    pub fn rotate(&mut self, conn: &Connection) -> Result<(PublicKey, PublicKey, Signature), JournalError> {
+        let key = SigningKey::of_journal(&self.key_file, find_last(conn)?.key)?;
+        let next = SigningKey::make_next(&self.key_file)?.public();
+        self.last = None;
+        Ok((key.public(), next, key.sign(next.to_string().as_bytes())))
+    }
+
+    /// How long until a statement is due although nothing more is written.
+    pub fn patience(&self) -> Option<std::time::Duration> {
+        self.waiting.map(|since| self.when.every.as_std().saturating_sub(since.elapsed()))
+    }
+
+    /// Makes a statement if one is due, or if anything is not stated and `now` says so. True if one was made.
+    pub fn attend(&mut self, conn: &Connection, now: bool) -> Result<bool, JournalError> {
+        let events = store::last(conn).map_err(on_write)?;
+        let last = match self.last {
+            Some(last) => last,
+            None => *self.last.insert(find_last(conn)?),
+        };
+        let unstated = events.saturating_sub(last.event);
+        if unstated == 0 {
+            self.waiting = None;
+            return Ok(false);
+        }
+        let since = self.waiting.get_or_insert_with(Instant::now).elapsed();
+        let at = time_of(conn, events)?;
+        let late = since >= self.when.every.as_std() || (last.number > 0 && at.since(last.at) >= self.when.every);
+        if !now && !late && unstated < self.when.every_events {
+            return Ok(false);
+        }
+        self.make(conn, last, at)?;
+        self.waiting = None;
+        Ok(true)
+    }
+
+    fn make(&mut self, conn: &Connection, last: Last, at: Timestamp) -> Result<(), JournalError> {
+        if last.key.is_some() && self.key.as_ref().map(SigningKey::public) != last.key {
+            self.key = None;
+        }
+        let key = match &self.key {
+            Some(key) => key,
+            None => self.key.insert(SigningKey::of_journal(&self.key_file, last.key)?),
+        };
+        if last.key != Some(key.public()) {
+            let event = SystemEvent::KeyAdded { key: key.public(), previous: None, signature: None, by: None, reason: None };
+            store::record(conn, at, event)?;
+        }
+        let system = store::head(conn, &Chain::System)?;
+        let statement = Statement {
+            schema: 1,
+            number: last.number + 1,
+            at,
+            key: key.public(),
+            previous: last.digest,
+            events: store::last(conn).map_err(on_write)?,
+            system: Head { seq: system.seq, hash: system.hash },
+            runs: moved_since(conn, last.event)?,
+        };
+        let kind = "CHECKPOINT";
+        let bytes = statement.canonical().map_err(|error| JournalError::NotCanonical { kind, error })?;
+        let signature = key.sign(&bytes);
+        let (number, digest) = (statement.number, Some(crate::types::sha256(&bytes)));
+        let key = Some(key.public());
+        store::record(conn, at, SystemEvent::Checkpoint(Checkpoint { statement, signature }))?;
+        self.last = Some(Last { number, digest, at, event: store::last(conn).map_err(on_write)?, key });
+        Ok(())
+    }
+}
+
+/// The heads of the runs with events after the event `after` in the order of appending.
+fn moved_since(conn: &Connection, after: u64) -> Result<Vec<HeadOfRun>, JournalError> {
+    // Of each group SQLite takes the other columns from the row of its maximum.
+    let mut statement = conn
+        .prepare_cached(
+            "SELECT chain, max(seq), hash FROM events WHERE id > ? AND chain <> 'system' GROUP BY chain ORDER BY chain",
+        )
+        .map_err(on_write)?;
+    let heads = statement
+        .query_map([int(after)], |row| {
+            let run = parsed(row, 0, RunId::parse)?;
+            Ok(HeadOfRun { run, seq: uint(row.get(1)?), hash: Digest(row.get(2)?) })
+        })
+        .map_err(on_write)?;
+    heads.collect::<Result<_, _>>().map_err(on_write)
+}
+
+/// When an event happened, by its place in the order of appending.
+fn time_of(conn: &Connection, event: u64) -> Result<Timestamp, JournalError> {
+    let body: Option<Vec<u8>> = conn
+        .prepare_cached("SELECT body FROM events WHERE id = ?")
+        .and_then(|mut statement| statement.query_row([int(event)], |row| row.get(0)).optional())
+        .map_err(on_write)?;
+    // A body begins with its time.
+    let digits = body.as_deref().and_then(|body| body.strip_prefix(br#"{"at":"#)).unwrap_or_default();
+    let digits: Vec<u8> = digits.iter().copied().take_while(u8::is_ascii_digit).collect();
+    Ok(Timestamp(String::from_utf8_lossy(&digits).parse().unwrap_or(0)))
+}
+
+/// The last statement in the system chain.
+fn find_last(conn: &Connection) -> Result<Last, JournalError> {
+    let none = Last { number: 0, digest: None, at: Timestamp(0), event: 0, key: None };
+    let found: Option<(i64, i64, Vec<u8>)> = conn
+        .prepare_cached(
+            "SELECT id, seq, body FROM events WHERE chain = ? AND instr(body, ?) > 0 ORDER BY seq DESC LIMIT 1",
+        )
+        .and_then(|mut statement| {
+            let kind = br#""kind":"CHECKPOINT""#.as_slice();
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+            statement.query_row(params![SYSTEM, kind], row).optional()
+        })
+        .map_err(on_write)?;
+    let Some((event, seq, body)) = found else { return Ok(none) };
+    let seq = uint(seq);
+    let decoded = chain::decode::<SystemEvent>(SYSTEM, seq, &body);
+    let (at, decoded) = decoded.map_err(|what| {
+        JournalError::Unreadable(crate::journal::Finding { chain: SYSTEM.to_owned(), seq, what })
+    })?;
+    let SystemEvent::Checkpoint(Checkpoint { statement, .. }) = decoded else { return Ok(none) };
+    let kind = "CHECKPOINT";
+    let digest = statement.digest().map_err(|error| JournalError::NotCanonical { kind, error })?;
+    let (number, key) = (statement.number, current_key(conn, seq)?.or(Some(statement.key)));
+    Ok(Last { number, digest: Some(digest), at, event: uint(event), key })
+}
+
+/// The key that was added after the event `seq` of the system chain, if one was.
+fn current_key(conn: &Connection, seq: u64) -> Result<Option<PublicKey>, JournalError> {
+    let found: Option<(i64, Vec<u8>)> = conn
+        .prepare_cached(
+            "SELECT seq, body FROM events WHERE chain = ? AND seq > ? AND instr(body, ?) > 0 ORDER BY seq DESC LIMIT 1",
+        )
+        .and_then(|mut statement| {
+            let kind = br#""kind":"KEY_ADDED""#.as_slice();
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            statement.query_row(params![SYSTEM, int(seq), kind], row).optional()
+        })
+        .map_err(on_write)?;
+    let Some((seq, body)) = found else { return Ok(None) };
+    match chain::decode::<SystemEvent>(SYSTEM, uint(seq), &body) {
+        Ok((_, SystemEvent::KeyAdded { key, .. })) => Ok(Some(key)),
+        _ => Ok(None),
+    }
+}

@@ -1,0 +1,265 @@
+//! What an operator takes out of a journal, and what stays there to say so.
+//!
+//! Each piece of work is one commit of its own, beside whatever other processes write: a checkpoint over all that is there, the change
+//! with its event in the system chain, and a checkpoint over that. So what was taken out was stated before, and that it was
+//! taken out is stated, too. The bytes are overwritten in the file, and the log is emptied of them.
+
+use std::path::Path;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+use super::checkpoint::{self, Courier, HeadOfRun, Notary};
+use super::error::{on_read, on_write};
+use super::mark::Mark;
+use super::reader::{self, parsed};
+use super::store::{self, int, uint};
+use super::system::{Erasure, SystemEvent};
+use super::{JournalError, Options, PublicKey, place, schema};
+use crate::saga::event::{Entry, Event};
+use crate::types::{Digest, Duration, PayloadRef, Principal, RunId, Timestamp};
+
+/// How many runs one event of the system chain takes out.
+const AT_ONCE: usize = 200;
+
+/// Who changes a journal, and why.
+#[derive(Clone, Debug)]
+pub struct By {
+    /// Who.
+    pub principal: Principal,
+    /// The reason that is given.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// How long payloads of closed runs are kept; for ever where nothing is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// What an undo needs, after the run cannot be undone any more.
+    pub undo: Option<Duration>,
+    /// What components printed, after the run was closed.
+    pub logs: Option<Duration>,
+}
+
+/// What pruning did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// The runs that were removed, oldest first.
+    pub runs: Vec<RunId>,
+    /// How many runs that were closed before are kept, because they can still be undone.
+    pub undoable: u64,
+    /// How many runs that were closed before cannot be read, and are kept.
+    pub unreadable: u64,
+}
+
+/// A journal that is changed in this way.
+pub struct Maintenance<'a> {
+    conn: Connection,
+    path: &'a Path,
+    options: &'a Options,
+    mark: Mark,
+    notary: Notary,
+}
+
+impl<'a> Maintenance<'a> {
+    /// Opens the journal at `path`, which is there.
+    pub fn open(path: &'a Path, options: &'a Options) -> Result<Maintenance<'a>, JournalError> {
+        place::refuse_network(&place::folder(path))?;
+        let conn = schema::open_writer(path, options.busy_timeout.as_std(), false)?;
+        conn.execute_batch("PRAGMA secure_delete = ON").map_err(on_write)?;
+        let notary = Notary::new(options.checkpoints.clone(), checkpoint::key_file(path));
+        Ok(Maintenance { conn, path, options, mark: Mark::open(path)?, notary })
+    }
+
+    /// Makes another key sign checkpoints. Answers with the one before and the new one.
+    pub fn rotate_key(&mut self, by: &By) -> Result<(PublicKey, PublicKey), JournalError> {
+        self.change(|tx, notary| {
+            let (previous, key, signature) = notary.rotate(tx)?;
+            let event = SystemEvent::KeyAdded {
+                key,
+                previous: Some(previous),
+                signature: Some(signature),
+                by: Some(by.principal.clone()),
+                reason: Some(by.reason.clone()),
+            };
+            store::record(tx, by.at, event)?;
+            Ok((previous, key))
+        })
+    }
+
+    /// Erases payloads of a run. Those that are erased already are left out; answers with how many were erased now.
+    pub fn redact(&mut self, run: &RunId, payloads: &[Digest], by: &By) -> Result<u64, JournalError> {
+        let erased = self.change(|tx, _| {
+            let gone = erase(tx, run, payloads, by.at)?;
+            // What people were told may hold what was erased.
+            tx.execute("DELETE FROM outbox WHERE run = ?", [run.as_str()]).map_err(on_write)?;
+            if !gone.is_empty() {
+                record_erasure(tx, run, &gone, Erasure::Redacted, by.at, Some(by))?;
+            }
+            Ok(gone.len() as u64)
+        })?;
+        self.empty_log()?;
+        Ok(erased)
+    }
+
+    /// Erases what closed runs keep beyond its time. Answers with how many payloads those were.
+    pub fn expire(&mut self, retention: Retention, now: Timestamp) -> Result<u64, JournalError> {
+        let mut erased = 0;
+        for (run, closed) in closed_before(&self.conn, now)? {
+            let Ok(entries) = reader::entries(&self.conn, &run, 0, usize::MAX) else { continue };
+            let over = expired(&entries, closed, retention, now);
+            if over.is_empty() {
+                continue;
+            }
+            erased += self.change(|tx, _| {
+                let gone = erase(tx, &run, &over, now)?;
+                if !gone.is_empty() {
+                    record_erasure(tx, &run, &gone, Erasure::Expired, now, None)?;
+                }
+                Ok(gone.len() as u64)
+            })?;
+        }
+        self.empty_log()?;
+        Ok(erased)
+    }
+
+    /// Removes runs that were closed before a moment, and cannot be undone any more. Their heads stay in the system chain.
+    pub fn prune(&mut self, before: Timestamp, by: &By) -> Result<Pruned, JournalError> {
+        let mut done = Pruned::default();
+        let mut old = Vec::new();
+        for (run, closed) in closed_before(&self.conn, before)? {
+            match undo_window(&self.conn, &run) {
+                Some(window) if closed.plus(window) > by.at => done.undoable += 1,
+                Some(_) => old.push(run),
+                None => done.unreadable += 1,
+            }
+        }
+        for runs in old.chunks(AT_ONCE) {
+            self.change(|tx, _| {
+                let mut heads = Vec::new();
+                for run in runs {
+                    heads.extend(remove(tx, run)?);
+                }
+                let (by, reason, at) = (by.principal.clone(), by.reason.clone(), by.at);
+                store::record(tx, at, SystemEvent::Pruned { runs: heads, before, by, reason })
+            })?;
+            done.runs.extend_from_slice(runs);
+        }
+        self.empty_log()?;
+        Ok(done)
+    }
+
+    /// Gives the space back that is not used any more. Takes as much space beside the journal while it works, and fails with
+    /// [`JournalError::Fatal`] if another process uses the journal meanwhile.
+    pub fn give_space_back(&mut self) -> Result<(), JournalError> {
+        self.conn.execute_batch("VACUUM").map_err(on_write)?;
+        self.empty_log()
+    }
+
+    fn change<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>, &mut Notary) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(on_write)?;
+        self.notary.forget();
+        self.notary.attend(&tx, true)?;
+        let done = work(&tx, &mut self.notary)?;
+        self.notary.attend(&tx, true)?;
+        let last = store::last(&tx).map_err(on_write)?;
+        tx.commit().map_err(on_write)?;
+        self.mark.note(last);
+        if let Some(to) = &self.options.checkpoints.hand_over {
+            let started = Courier::start(self.path, self.options.busy_timeout.as_std(), to.clone());
+            drop(started.map_err(|error| JournalError::Fatal(format!("no thread to hand over with: {error}")))?);
+        }
+        Ok(done)
+    }
+
+    /// What stands in the log is moved into the file, where it is overwritten. Others that read may keep it from that for a while.
+    fn empty_log(&self) -> Result<(), JournalError> {
+        self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(on_write)
+    }
+}
+
+/// Closed runs, oldest first, with when they were closed.
+fn closed_before(conn: &Connection, before: Timestamp) -> Result<Vec<(RunId, Timestamp)>, JournalError> {
+    let mut rows = conn.prepare("SELECT run, closed FROM runs WHERE closed < ? ORDER BY id").map_err(on_read)?;
+    let row = |row: &rusqlite::Row<'_>| Ok((parsed(row, 0, RunId::parse)?, Timestamp(uint(row.get(1)?))));
+    // A row that is damaged is `audit verify`'s to tell.
+    let found = rows.query_map([int(before.0)], row).map_err(on_read)?.filter_map(Result::ok).collect();
+    Ok(found)
+}
+
+/// How long after its end a run can be undone; nothing if it did not complete. None if it cannot be read.
+fn undo_window(conn: &Connection, run: &RunId) -> Option<Duration> {
+    let completed = reader::run(conn, run).ok()??.state == crate::saga::RunState::Completed;
+    match reader::entries(conn, run, 0, 1).ok()?.pop()?.event {
+        Event::RunSubmitted(submitted) => Some(if completed { submitted.undo_window } else { Duration(0) }),
+        _ => None,
+    }
+}
+
+/// The payloads of a closed run whose time is over.
+fn expired(entries: &[Entry], closed: Timestamp, retention: Retention, now: Timestamp) -> Vec<Digest> {
+    let Some(Event::RunSubmitted(submitted)) = entries.first().map(|entry| &entry.event) else { return Vec::new() };
+    let over = |after: Option<Duration>, from: Timestamp| after.is_some_and(|after| from.plus(after) <= now);
+    let undo = over(retention.undo, closed.plus(submitted.undo_window));
+    let logs = over(retention.logs, closed);
+    let mut found: Vec<PayloadRef> = Vec::new();
+    for entry in entries {
+        match &entry.event {
+            Event::Intent(intent) if undo => found.extend(intent.undo),
+            Event::UndoAppended(appended) if undo => found.push(appended.undo),
+            Event::Result(result) => {
+                found.extend(result.compensation.filter(|_| undo));
+                found.extend(result.log.filter(|_| logs));
+            }
+            Event::UndoResult(result) if logs => found.extend(result.log),
+            _ => {}
+        }
+    }
+    found.into_iter().map(|reference| reference.digest).collect()
+}
+
+/// Erases the bytes and salts that are there; which those were.
+fn erase(conn: &Connection, run: &RunId, payloads: &[Digest], at: Timestamp) -> Result<Vec<Digest>, JournalError> {
+    let mut gone = Vec::new();
+    for digest in payloads {
+        let sql = "UPDATE payloads SET salt = NULL, bytes = NULL, erased = ? WHERE digest = ? AND run = ? AND bytes IS NOT NULL";
+        let changed = conn
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(params![int(at.0), digest.0, run.as_str()]))
+            .map_err(on_write)?;
+        if changed > 0 {
+            gone.push(*digest);
+        }
+    }
+    Ok(gone)
+}
+
+fn record_erasure(
+    conn: &Connection,
+    run: &RunId,
+    payloads: &[Digest],
+    why: Erasure,
+    at: Timestamp,
+    by: Option<&By>,
+) -> Result<(), JournalError> {
+    let (principal, reason) = by.map(|by| (by.principal.clone(), by.reason.clone())).unzip();
+    let event = SystemEvent::Erased { run: run.clone(), why, payloads: payloads.to_vec(), by: principal, reason };
+    store::record(conn, at, event)
+}
+
+/// Removes all that is stored of a run; where its chain ended. None if it is gone already.
+fn remove(conn: &Connection, run: &RunId) -> Result<Option<HeadOfRun>, JournalError> {
+    let Some(row) = reader::run(conn, run)? else { return Ok(None) };
+    for sql in [
+        "DELETE FROM events WHERE chain = ?",
+        "DELETE FROM payloads WHERE run = ?",
+        "DELETE FROM outbox WHERE run = ?",
+        "DELETE FROM runs WHERE run = ?",
+    ] {
+        conn.prepare_cached(sql).and_then(|mut statement| statement.execute([run.as_str()])).map_err(on_write)?;
+    }
+    Ok(Some(HeadOfRun { run: run.clone(), seq: row.seq, hash: row.head }))
+}
