@@ -138,7 +138,7 @@ impl<'a> Auditor<'a> {
 
 impl Examiner for Auditor<'_> {
     fn event(&mut self, _: &RunId, entry: &Entry, payloads: &[Option<Bytes>]) -> Option<String> {
-        let folded = match self.state.take() {
+        let folded = match self.state.take().filter(|_| entry.seq > 1) {
             None => State::begin(entry),
             Some(mut state) => state.apply(entry).map(|()| state),
         };

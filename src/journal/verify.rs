@@ -74,7 +74,7 @@ pub trait Examiner {
     /// wrong, if anything is; then nothing more of this run is shown.
     fn event(&mut self, run: &RunId, entry: &Entry, payloads: &[Option<Bytes>]) -> Option<String>;
 
-    /// The run has no more events; `row` is what the table of runs has of it.
+    /// The run has no more events, and its chain is whole; `row` is what the table of runs has of it.
     fn end(&mut self, run: &RunId, row: &RunRow) -> Option<String>;
 }
 
@@ -227,24 +227,28 @@ impl Verifier<'_> {
         let mut statement =
             conn.prepare("SELECT id, seq, body, hash FROM events WHERE chain = 'system' ORDER BY seq")?;
         let mut rows = statement.query([])?;
-        let mut progress = Progress::begin(SYSTEM);
+        let (mut progress, mut whole) = (Progress::begin(SYSTEM), true);
         while let Some(row) = rows.next()? {
             let (stored, before) = (Stored::of(row)?, (progress.walk.seq, progress.walk.hash));
             let fault = match progress.pass(&stored) {
                 Ok((_, event)) => self.system_event(before, (progress.walk.seq, stored.id), event)?,
                 Err(fault) => Some(fault),
             };
-            let fault = fault.or_else(|| self.held_head(&progress.walk));
             if let Some(fault) = fault {
                 self.found(SYSTEM, fault);
+                whole = false;
                 break;
+            }
+            // What follows within may be looked at all the same.
+            if let Some(fault) = self.held_head(&progress.walk) {
+                self.found(SYSTEM, fault);
             }
             self.verified.events += 1;
             self.verified.head = Some((progress.walk.seq, progress.walk.hash));
         }
         self.verified.chains += u64::from(progress.walk.seq > 0);
-        if !self.first.contains_key(SYSTEM) {
-            self.judge_held(&progress.walk)?;
+        self.judge_held(&progress.walk, whole)?;
+        if whole {
             self.verified.unstated = last(conn)?.saturating_sub(self.statements.event);
         }
         self.verified.keys = std::mem::take(&mut self.statements.keys);

@@ -26,4 +26,5 @@ mod recovery;
 mod retry;
 mod rollback;
 mod scale;
+mod tampering;
 mod webhook;

@@ -111,6 +111,10 @@ impl Verifier<'_> {
             return Ok(Some((seq, Flaw::Statement(wrong))));
         }
         (said.last, said.event) = (Some((*number, digest)), uint(id));
+        let of_it = self.held.iter().find(|held| held.statement.number == *number);
+        if of_it.is_some_and(|held| held.statement != checkpoint.statement) {
+            return Ok(Some((seq, Flaw::Held { number: *number, agreed: None })));
+        }
         self.verified.checkpoints += 1;
         for head in runs {
             if !note_head(self.conn, (&head.run, head.seq, &head.hash), seq)? {
@@ -130,14 +134,16 @@ impl Verifier<'_> {
         Some((walk.seq, Flaw::Held { number: of_it.statement.number, agreed: earlier }))
     }
 
-    /// Notes what statements that are kept elsewhere say of runs, once the system chain was walked to its end.
-    pub(super) fn judge_held(&mut self, end: &Walk) -> rusqlite::Result<()> {
+    /// Notes what statements that are kept elsewhere say of runs, once the system chain was walked to its end; `whole` if that is where
+    /// it ends, and not its first bad place.
+    pub(super) fn judge_held(&mut self, end: &Walk, whole: bool) -> rusqlite::Result<()> {
         let conn = self.conn;
         let mut faults = Vec::new();
         for held in &self.held {
             let Statement { number, key, system, runs, .. } = &held.statement;
-            if system.seq > end.seq {
-                faults.push((end.seq + 1, Flaw::Behind { number: *number }));
+            // Its own event is there, too: it was handed over after that was durable.
+            if system.seq >= end.seq {
+                faults.extend(whole.then_some((end.seq + 1, Flaw::Behind { number: *number })));
             } else if !self.statements.keys.iter().any(|(known, _)| known == key) {
                 faults.push((0, Flaw::Stranger { number: *number }));
             } else {
@@ -148,7 +154,7 @@ impl Verifier<'_> {
                 conn.prepare_cached("INSERT OR IGNORE INTO temp.held VALUES (?, ?, ?, ?)")?.execute(values)?;
             }
         }
-        if let Some(fault) = faults.into_iter().next() {
+        for fault in faults {
             self.found(SYSTEM, fault);
         }
         Ok(())
