@@ -164,6 +164,8 @@ impl Live {
         };
         let request = policy::Request { capability: capability.clone(), ..request };
         let mut decision = policy::decide(&policy, &request);
+        #[cfg(test)]
+        planted::spoil(&mut decision, &principal);
         let principals: Vec<&Principal> = [Some(&principal), acting_for.as_ref()].into_iter().flatten().collect();
         let grant = self.grant(&principals, capability, component)?;
         let (mut compensation, mut payloads) = (None, Vec::new());
@@ -242,6 +244,23 @@ impl Live {
     /// Fails a step before anything of it ran.
     pub(super) fn fail_before(&self, core: &mut Core, step: &StepName, failure: Failure) -> Result<(), EngineError> {
         self.append(core, failed_before(step, failure), Vec::new(), Durability::Lazy).map(drop)
+    }
+}
+
+/// A defect that a test plants, to see that the record gives it away. No program is built with it.
+#[cfg(test)]
+pub(super) mod planted {
+    use super::{Action, Principal};
+    use crate::policy;
+
+    /// Whom the host lets do whatever the policy denies.
+    pub const FRIEND: &str = "agent:friend";
+
+    /// Answers a friend wrongly.
+    pub fn spoil(decision: &mut policy::Decision, principal: &Principal) {
+        if principal.as_str() == FRIEND && decision.action == Action::Deny {
+            (decision.action, decision.reason) = (Action::Allow, None);
+        }
     }
 }
 

@@ -9,6 +9,9 @@
 //!    decision whose input was erased cannot be decided again, and is counted.
 //! 3. Does the table of runs say of the run what its events say?
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
 use bytes::Bytes;
