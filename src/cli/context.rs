@@ -15,7 +15,7 @@ use super::settings::{InstallPlace, Settings};
 use crate::document::Source;
 use crate::engine::{Engine, EngineError, Outbox, Parts, Registry, SystemClock, check_grants, prepare_binary_digest};
 use crate::install::{self, Lock, Locked, admit};
-use crate::journal::{Journal, Options, SqliteJournal, SystemEvent};
+use crate::journal::{HandOver, Journal, Options, SqliteJournal, SystemEvent};
 use crate::policy::Policy;
 use crate::sandbox::{Component, Net, Provenance, Sandbox, SandboxConfig, SystemResolver};
 use crate::types::{Principal, Timestamp};
@@ -255,9 +255,7 @@ impl Context {
     /// The journal, for writing.
     pub(super) fn journal(&self, opening: Opening) -> Result<SqliteJournal, CliError> {
         match opening {
-            Opening::Create => {
-                Ok(SqliteJournal::create_or_open(self.settings()?.journal()?, self.journal_options()?)?)
-            }
+            Opening::Create => Ok(SqliteJournal::create_or_open(self.settings()?.journal()?, self.journal_options()?)?),
             Opening::Existing => Ok(SqliteJournal::open_existing(self.existing_journal()?, self.journal_options()?)?),
         }
     }
@@ -429,6 +427,9 @@ fn protected(settings: &Settings) -> Vec<PathBuf> {
         if let Some(folder) = journal.parent() {
             paths.extend([folder.join("owners"), folder.to_owned(), cache(folder), folder.join("targets")]);
         }
+    }
+    if let Some(HandOver::File(file)) = &settings.checkpoints.hand_over {
+        paths.push(file.clone());
     }
     if let Some(place) = settings.install_place() {
         paths.extend([place.store.folder().to_owned(), place.lock]);

@@ -110,7 +110,8 @@ pub(super) fn verify(
     let mut held: Vec<&Checkpoint> = held.iter().collect();
     held.sort_by_key(|checkpoint| checkpoint.statement.system.seq);
     let (verified, first) = Default::default();
-    let mut verifier = Verifier { conn: &tx, known, held, examiner, verified, first, statements: Statements::default() };
+    let mut verifier =
+        Verifier { conn: &tx, known, held, examiner, verified, first, statements: Statements::default() };
     for part in [Verifier::database, Verifier::parts, Verifier::system, Verifier::runs, Verifier::left_over] {
         if let Err(error) = part(&mut verifier) {
             let damage = damage(&error).ok_or_else(|| on_read(error))?;
@@ -414,7 +415,8 @@ impl Verifier<'_> {
             let run = String::from_utf8_lossy(bytes(row, 0)?).into_owned();
             self.found(&run, (0, Flaw::NotPruned(uint(row.get(1)?))));
         }
-        let mut statement = conn.prepare("SELECT DISTINCT run FROM payloads WHERE run NOT IN (SELECT chain FROM events)")?;
+        let mut statement =
+            conn.prepare("SELECT DISTINCT run FROM payloads WHERE run NOT IN (SELECT chain FROM events)")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let run = String::from_utf8_lossy(bytes(row, 0)?).into_owned();

@@ -8,6 +8,7 @@ mod common;
 mod guests;
 
 mod approval;
+mod audit;
 mod documents;
 mod examples;
 mod operator;

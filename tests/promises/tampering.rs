@@ -185,16 +185,25 @@ fn write_anew(conn: &Connection, key: &str) {
         let bytes = canonical_bytes(&body).unwrap();
         let hash = link(&before, &bytes);
         let seq_in_row = i64::try_from(seq).unwrap();
-        conn.execute("UPDATE events SET seq = -seq WHERE chain = ? AND seq = ? AND id <> ?", params![row.chain, seq_in_row, row.id])
-            .unwrap();
-        conn.execute("UPDATE events SET seq = ?, body = ?, hash = ? WHERE id = ?", params![seq_in_row, bytes, hash.0, row.id])
-            .unwrap();
+        conn.execute(
+            "UPDATE events SET seq = -seq WHERE chain = ? AND seq = ? AND id <> ?",
+            params![row.chain, seq_in_row, row.id],
+        )
+        .unwrap();
+        conn.execute(
+            "UPDATE events SET seq = ?, body = ?, hash = ? WHERE id = ?",
+            params![seq_in_row, bytes, hash.0, row.id],
+        )
+        .unwrap();
         hashes.insert((row.chain.clone(), seq), hash);
         ends.insert(row.chain, (seq, hash));
     }
     for (chain, (seq, hash)) in ends {
-        conn.execute("UPDATE runs SET seq = ?, head = ? WHERE run = ?", params![i64::try_from(seq).unwrap(), hash.0, chain])
-            .unwrap();
+        conn.execute(
+            "UPDATE runs SET seq = ?, head = ? WHERE run = ?",
+            params![i64::try_from(seq).unwrap(), hash.0, chain],
+        )
+        .unwrap();
     }
 }
 
@@ -224,7 +233,8 @@ fn tamper(scene: &Scene, other: &Scene, copy: &Copy, kind: usize, random: &mut f
         2 => loop {
             let (one, two) = (some(random), some(random));
             if one.chain == two.chain && one.seq < two.seq {
-                let sql = "UPDATE events SET (body, hash) = (SELECT body, hash FROM events WHERE id = ?2) WHERE id = ?1";
+                let sql =
+                    "UPDATE events SET (body, hash) = (SELECT body, hash FROM events WHERE id = ?2) WHERE id = ?1";
                 let hash: Vec<u8> =
                     conn.query_row("SELECT hash FROM events WHERE id = ?", [one.id], |row| row.get(0)).unwrap();
                 conn.execute(sql, [one.id, two.id]).unwrap();
@@ -259,7 +269,8 @@ fn tamper(scene: &Scene, other: &Scene, copy: &Copy, kind: usize, random: &mut f
         }
         // A statement says something else, signed by nobody.
         7 => {
-            let statements: Vec<&Row> = all.iter().filter(|row| row.body.windows(12).any(|w| w == b"\"CHECKPOINT\"")).collect();
+            let statements: Vec<&Row> =
+                all.iter().filter(|row| row.body.windows(12).any(|w| w == b"\"CHECKPOINT\"")).collect();
             let row = statements[random.usize(..statements.len())];
             let mut body: Value = serde_json::from_slice(&row.body).unwrap();
             body["event"]["statement"]["at"] = json!(random.u32(..));
@@ -316,7 +327,8 @@ fn tamper(scene: &Scene, other: &Scene, copy: &Copy, kind: usize, random: &mut f
                 .map(|row| String::from_utf8_lossy(&row.body).into_owned())
                 .collect();
             let mut digests = conn.prepare("SELECT digest FROM payloads WHERE run = ?").unwrap();
-            let digests: Vec<[u8; 32]> = digests.query_map([&open], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+            let digests: Vec<[u8; 32]> =
+                digests.query_map([&open], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
             for digest in digests {
                 if !named.iter().any(|body| body.contains(&Digest(digest).to_string())) {
                     conn.execute("DELETE FROM payloads WHERE digest = ?", [digest]).unwrap();
@@ -402,7 +414,8 @@ fn payload(conn: &Connection, random: &mut fastrand::Rng) -> (String, u64) {
             conn.execute("UPDATE payloads SET run = ? WHERE digest = ?", params![to, digest]).unwrap();
         }
         _ => {
-            let more = "INSERT INTO payloads (digest, run, salt, bytes) VALUES (randomblob(32), ?, randomblob(16), x'00')";
+            let more =
+                "INSERT INTO payloads (digest, run, salt, bytes) VALUES (randomblob(32), ?, randomblob(16), x'00')";
             conn.execute(more, [run]).unwrap();
             return (run.clone(), 0);
         }

@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use redress::document::Source;
 use redress::engine::{
-    Auditor, Clock, Driven, Engine, EngineError, NoObserver, Parts, Registry, Run, RunView, SimClock, StepView, Stop, Submit,
-    Submitted, SystemClock, VoteRequest, Webhook, operate, view, vote,
+    Auditor, Clock, Driven, Engine, EngineError, NoObserver, Parts, Registry, Run, RunView, SimClock, StepView, Stop,
+    Submit, Submitted, SystemClock, VoteRequest, Webhook, operate, view, vote,
 };
 use redress::journal::{Finding, Journal, Options, SqliteJournal};
 use redress::policy::Policy;

@@ -10,8 +10,10 @@ use crate::journal::{PublicKey, SystemEvent};
 
 /// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
-#[command(after_help = "Prints the key that signs now as a PEM file, which `openssl` takes; with `--json`, all keys and since when.\n\n\
-    Example: redress audit key > checkpoint.pub.pem")]
+#[command(
+    after_help = "Prints the key that signs now as a PEM file, which `openssl` takes; with `--json`, all keys and since when.\n\n\
+    Example: redress audit key > checkpoint.pub.pem"
+)]
 pub(in crate::cli) struct Arguments {}
 
 #[derive(Serialize)]
@@ -47,7 +49,8 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
         }
     }
     let Some(pem) = keys.last().map(|key| key.pem.clone()) else {
-        return Err(CliError::usage("no-key", "the journal has no checkpoint yet").help("the first one is made when a run is closed"));
+        return Err(CliError::usage("no-key", "the journal has no checkpoint yet")
+            .help("the first one is made when a run is closed"));
     };
     context.output.result(&Keys { schema: 1, keys }, || pem)?;
     Ok(Exit::Done)

@@ -53,7 +53,9 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     let Pruned { runs, undoable, unreadable } = maintenance.prune(before, &by)?;
     let expired = maintenance.expire(retention, at)?;
     if let Err(error) = maintenance.give_space_back() {
-        context.output.note(&format!("the file gives no space back yet: {error}; prune again while no other process uses it"));
+        context
+            .output
+            .note(&format!("the file gives no space back yet: {error}; prune again while no other process uses it"));
     }
     let report = Report {
         schema: 1,
@@ -67,7 +69,9 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     context.output.result(&report, || {
         let Report { before, pruned, undoable, unreadable, expired, bytes_freed, .. } = &report;
         let mut text = format!("{} runs that were closed before {before} are pruned\n", pruned.len());
-        for (count, what) in [(undoable, "can still be undone and are kept"), (unreadable, "cannot be read and are kept")] {
+        for (count, what) in
+            [(undoable, "can still be undone and are kept"), (unreadable, "cannot be read and are kept")]
+        {
             if *count > 0 {
                 text.push_str(&format!("{count} of them {what}\n"));
             }

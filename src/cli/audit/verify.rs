@@ -124,8 +124,9 @@ fn checkpoints_of(file: &Path) -> Result<Vec<Checkpoint>, CliError> {
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         found.push(Checkpoint::from_line(line).map_err(|error| {
             let message = format!("line {} of `{name}`: {error}", index + 1);
-            CliError::usage("bad-checkpoint", message)
-                .help("give a file to which checkpoints were handed over, one a line, as `checkpoints:` in the settings says")
+            CliError::usage("bad-checkpoint", message).help(
+                "give a file to which checkpoints were handed over, one a line, as `checkpoints:` in the settings says",
+            )
         })?);
     }
     if found.is_empty() {
@@ -152,7 +153,10 @@ fn text(report: &Report, given: usize) -> String {
     let verdict = if report.whole { "is as it was written" } else { "was changed" };
     let _ = writeln!(text, "the journal {} {verdict}", escape(&report.journal));
     let Report { chains, events, payloads, erased, pruned, decisions, not_redecidable, .. } = report;
-    let _ = writeln!(text, "verified: {chains} chains, {events} events, {payloads} payloads, {decisions} decisions decided again");
+    let _ = writeln!(
+        text,
+        "verified: {chains} chains, {events} events, {payloads} payloads, {decisions} decisions decided again"
+    );
     if *erased + *pruned > 0 {
         let _ = writeln!(text, "on record: {erased} payloads redacted or expired, {pruned} runs pruned");
     }

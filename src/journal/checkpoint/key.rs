@@ -65,7 +65,8 @@ impl Serialize for PublicKey {
 impl<'de> Deserialize<'de> for PublicKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PublicKey, D::Error> {
         let text = String::deserialize(deserializer)?;
-        PublicKey::parse(&text).ok_or_else(|| serde::de::Error::custom("a key is `ed25519:` and 44 characters of Base64"))
+        PublicKey::parse(&text)
+            .ok_or_else(|| serde::de::Error::custom("a key is `ed25519:` and 44 characters of Base64"))
     }
 }
 

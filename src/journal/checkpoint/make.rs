@@ -90,7 +90,8 @@ impl Notary {
             None => self.key.insert(SigningKey::of_journal(&self.key_file, last.key)?),
         };
         if last.key != Some(key.public()) {
-            let event = SystemEvent::KeyAdded { key: key.public(), previous: None, signature: None, by: None, reason: None };
+            let event =
+                SystemEvent::KeyAdded { key: key.public(), previous: None, signature: None, by: None, reason: None };
             store::record(conn, at, event)?;
         }
         let system = store::head(conn, &Chain::System)?;
@@ -160,9 +161,8 @@ fn find_last(conn: &Connection) -> Result<Last, JournalError> {
     let Some((event, seq, body)) = found else { return Ok(none) };
     let seq = uint(seq);
     let decoded = chain::decode::<SystemEvent>(SYSTEM, seq, &body);
-    let (at, decoded) = decoded.map_err(|what| {
-        JournalError::Unreadable(crate::journal::Finding { chain: SYSTEM.to_owned(), seq, what })
-    })?;
+    let (at, decoded) = decoded
+        .map_err(|what| JournalError::Unreadable(crate::journal::Finding { chain: SYSTEM.to_owned(), seq, what }))?;
     let SystemEvent::Checkpoint(Checkpoint { statement, .. }) = decoded else { return Ok(none) };
     let kind = "CHECKPOINT";
     let digest = statement.digest().map_err(|error| JournalError::NotCanonical { kind, error })?;

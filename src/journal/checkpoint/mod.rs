@@ -23,10 +23,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{CanonicalError, Digest, Duration, RunId, Timestamp, canonical_bytes, sha256};
 
-pub use hand_over::HandOver;
 pub(super) use hand_over::Courier;
-pub use key::{PublicKey, Signature};
+pub use hand_over::HandOver;
 pub(super) use key::{FILE as KEY_FILE, SigningKey};
+pub use key::{PublicKey, Signature};
 pub(super) use make::Notary;
 
 /// When statements are made, and where they go.

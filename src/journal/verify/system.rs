@@ -170,8 +170,12 @@ fn note_head(conn: &Connection, (run, seq, hash): (&RunId, u64, &Digest), at: u6
     if let Some(same) = known {
         return Ok(same);
     }
-    conn.prepare_cached("INSERT INTO temp.heads VALUES (?, ?, ?, ?)")?
-        .execute(params![run.as_str(), int(seq), hash.0, int(at)])?;
+    conn.prepare_cached("INSERT INTO temp.heads VALUES (?, ?, ?, ?)")?.execute(params![
+        run.as_str(),
+        int(seq),
+        hash.0,
+        int(at)
+    ])?;
     Ok(true)
 }
 
@@ -214,4 +218,3 @@ fn differing<const N: usize>(digest: Digest, columns: [(&'static str, bool); N])
     let other = columns.into_iter().find(|(_, same)| !same);
     other.map(|(column, _)| Flaw::KeptDiffers { digest, column })
 }
-

@@ -1,0 +1,180 @@
+//! What a person does with the record: checks it against what is kept elsewhere, and takes out what must go.
+
+use std::process::Command;
+
+use super::common::{Answer, Place};
+
+const SETTINGS: &str = "policy: policy.yaml\nprincipal: agent:demo\n";
+const WRITES: &str = "name: writes\ninputs: { word: one }\nsteps:\n  - { name: a, capability: io.fs.write_file, inputs: { path: /workspace/a, \
+                      content: \"{{ inputs.word }}\" } }\n";
+
+/// A place whose checkpoints are handed over to a file that lies elsewhere.
+fn place() -> Place {
+    handing_over("file: elsewhere.jsonl")
+}
+
+fn handing_over(to: &str) -> Place {
+    let place = Place::new();
+    place.write("redress.yaml", format!("{SETTINGS}checkpoints: {{ {to} }}\n"));
+    place.write("w.yaml", WRITES);
+    place
+}
+
+fn sees(answer: &Answer, expected: &[&str]) {
+    for expected in expected {
+        assert!(answer.stdout.contains(expected), "{expected}: {answer:#?}");
+    }
+}
+
+#[test]
+fn checkpoints_are_handed_over_in_order_and_the_journal_extends_them() {
+    let place = place();
+    for word in ["word=one", "word=two", "word=three"] {
+        place.redress(&["run", "w.yaml", "--input", word]).exits(0);
+    }
+    let kept = place.read("elsewhere.jsonl");
+    assert_eq!(kept.lines().count(), 3, "one at each end of a run");
+    let alone = place.redress(&["audit", "verify"]).exits(0);
+    sees(&alone, &["3 in the journal; 0 events since the last one", "none was compared that is kept elsewhere"]);
+    let compared = place.redress(&["audit", "verify", "--checkpoint", "elsewhere.jsonl"]).exits(0);
+    sees(&compared, &["it extends 3 of 3 checkpoints that are kept elsewhere", "3 decisions decided again"]);
+    // An older journal in its place is whole, and is not the one that was stated.
+    let older = place.path("older.db");
+    place.redress(&["journal", "backup", older.to_str().unwrap()]).exits(0);
+    place.redress(&["run", "w.yaml", "--input", "word=four"]).exits(0);
+    place.redress(&["audit", "verify", "--journal", "older.db"]).exits(0);
+    let behind =
+        place.redress(&["audit", "verify", "--journal", "older.db", "--checkpoint", "elsewhere.jsonl"]).exits(5);
+    sees(&behind, &["checkpoint 4, which is kept elsewhere, states that it was there, and the chain ends before it"]);
+    // A file that holds none, or something else, is no proof of anything.
+    place.write("empty.jsonl", "");
+    place.write("changed.jsonl", kept.replacen("\\\"number\\\":1", "\\\"number\\\":7", 1));
+    for (file, why) in
+        [("empty.jsonl", "there is no checkpoint"), ("changed.jsonl", "line 1 of `changed.jsonl`: its signature")]
+    {
+        let refused = place.redress(&["audit", "verify", "--checkpoint", file]).exits(2);
+        assert!(refused.stderr.contains(why), "{refused:#?}");
+    }
+}
+
+#[test]
+fn a_statement_is_checked_with_openssl_alone() {
+    let place = place();
+    place.redress(&["run", "w.yaml"]).exits(0);
+    let pem = place.redress(&["audit", "key"]).exits(0).stdout;
+    place.write("key.pem", pem);
+    // As docs/AUDIT.md says it, but for the tool that takes JSON apart.
+    let line: serde_json::Value = serde_json::from_str(place.read("elsewhere.jsonl").lines().last().unwrap()).unwrap();
+    let signature =
+        base64::Engine::decode(&base64::prelude::BASE64_STANDARD, line["signature"].as_str().unwrap()).unwrap();
+    place.write("signature", signature);
+    let checked = |statement: &str| {
+        place.write("statement", statement);
+        let arguments = "pkeyutl -verify -pubin -inkey key.pem -rawin -in statement -sigfile signature";
+        Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(place.path(""))
+            .output()
+            .unwrap()
+            .status
+            .success()
+    };
+    let statement = line["statement"].as_str().unwrap();
+    assert!(checked(statement));
+    assert!(!checked(&statement.replace("\"number\":1", "\"number\":2")));
+}
+
+#[test]
+fn a_program_that_does_not_take_a_checkpoint_gets_it_the_next_time() {
+    let place = handing_over("command: [sh, -c, 'test -e up && cat >> taken.jsonl']");
+    let told = place.redress(&["run", "w.yaml"]).exits(0);
+    assert!(
+        told.stderr.contains("checkpoints cannot be handed over, and are tried again later: `sh` ended with"),
+        "{told:#?}"
+    );
+    place.write("up", "");
+    place.redress(&["run", "w.yaml", "--input", "word=two"]).exits(0);
+    assert_eq!(place.read("taken.jsonl").lines().count(), 2);
+    place.redress(&["audit", "verify", "--checkpoint", "taken.jsonl"]).exits(0);
+}
+
+#[test]
+fn a_key_that_is_rotated_is_vouched_for_and_one_that_was_lost_is_told_of() {
+    let place = place();
+    place.redress(&["run", "w.yaml"]).exits(0);
+    let rotated =
+        place.redress(&["audit", "rotate-key", "--reason", "Bob has left", "--as", "user:op", "--json"]).exits(0);
+    place.redress(&["run", "w.yaml", "--input", "word=two"]).exits(0);
+    let verify = || place.redress(&["audit", "verify", "--checkpoint", "elsewhere.jsonl", "--json"]).exits(0).json();
+    let keys = verify()["keys"].clone();
+    assert_eq!((&keys[0]["vouched"], &keys[1]["vouched"]), (&false.into(), &true.into()));
+    assert_eq!((&keys[0]["key"], &keys[1]["key"]), (&rotated.json()["previous"], &rotated.json()["key"]));
+    std::fs::remove_file(place.path(".redress/checkpoint.key")).unwrap();
+    place.redress(&["run", "w.yaml", "--input", "word=three"]).exits(0);
+    assert_eq!(verify()["keys"][2]["vouched"], false);
+    sees(&place.redress(&["audit", "verify"]).exits(0), &["note: the key before does not vouch for ed25519:"]);
+    let events = place.redress(&["events", "system"]).exits(0);
+    sees(&events, &["KEY_ADDED", "vouched for by the one before, by user:op: \"Bob has left\""]);
+}
+
+#[test]
+fn what_is_redacted_is_gone_from_every_file_and_verify_says_so() {
+    let place = place();
+    let secret = "word=the-name-of-the-customer";
+    let run = place.redress(&["run", "w.yaml", "--input", secret, "--json"]).exits(0).run().to_string();
+    let redact = |path: &str, more: &[&str]| {
+        let arguments = ["audit", "redact", &run, path, "--reason", "asked for", "--as", "user:op"];
+        place.redress(&[&arguments, more].concat())
+    };
+    let needed = redact("*", &[]).exits(6);
+    assert!(needed.stderr.contains("can still be undone, which needs that"), "{needed:#?}");
+    let unknown = redact("b.input", &[]).exits(2);
+    assert!(unknown.stderr.contains("it has workflow, inputs, templates, a.input, a.undo, a.output"), "{unknown:#?}");
+    sees(&redact("*", &["--forgo-undo"]).exits(0), &["payloads of", "a.input", "inputs"]);
+    for file in [".redress/journal.db", ".redress/journal.db-wal"] {
+        let bytes = std::fs::read(place.path(file)).unwrap_or_default();
+        assert!(!bytes.windows(12).any(|bytes| bytes == b"the-customer"), "{file}");
+    }
+    let verified = place.redress(&["audit", "verify", "--checkpoint", "elsewhere.jsonl"]).exits(0);
+    sees(&verified, &["payloads redacted or expired", "not re-decidable: 1 decisions, whose inputs were erased"]);
+    // What is left can be read, and the run cannot be undone.
+    place.redress(&["show", &run]).exits(0);
+    let undone = place.redress(&["undo", &run, "--reason", "too late", "--as", "user:op"]);
+    assert!(undone.stderr.contains("erased"), "{undone:#?}");
+    assert_eq!(place.read("workspace/a"), "the-name-of-the-customer");
+}
+
+#[test]
+fn what_a_run_still_needs_is_not_redacted() {
+    let place = Place::with_policy(
+        "rules:\n  - { principal: \"agent:demo\", capabilities: [\"io.fs.*\"], action: REQUIRE_APPROVAL }\ngrants:\n  \
+         - { capabilities: [\"io.fs.*\"], filesystem: [{ host: ./workspace, guest: /workspace, access: read-write }] }\n",
+    );
+    place.write("w.yaml", WRITES);
+    place.redress(&["run", "w.yaml"]).exits(4);
+    let refused = place.redress(&["audit", "redact", "latest", "*", "--reason", "x", "--forgo-undo"]).exits(6);
+    assert!(refused.stderr.contains("is PAUSED: what it needs cannot be taken from it"), "{refused:#?}");
+}
+
+#[test]
+fn old_runs_are_pruned_their_heads_stay_and_what_can_be_undone_is_kept() {
+    let place = place();
+    place.redress(&["run", "w.yaml"]).exits(0);
+    let failing = WRITES.replace("path: /workspace/a", "path: /workspace/none/a");
+    place.write("fails.yaml", failing);
+    let failed = place.redress(&["run", "fails.yaml", "--json"]).exits(3).run().to_string();
+    let prune = |before: &str| {
+        place.redress(&["audit", "prune", "--before", before, "--reason", "a year", "--json"]).exits(0).json()
+    };
+    assert_eq!(prune("1d")["pruned"], serde_json::json!([]));
+    let pruned = prune("2100-01-01T00:00:00Z");
+    assert_eq!((&pruned["pruned"], &pruned["undoable"]), (&serde_json::json!([failed]), &1.into()));
+    let gone = place.redress(&["show", &failed]).exits(2);
+    assert!(gone.stderr.contains("there is no run"), "{gone:#?}");
+    let verified = place.redress(&["audit", "verify", "--checkpoint", "elsewhere.jsonl"]).exits(0);
+    sees(&verified, &["1 runs pruned"]);
+    sees(
+        &place.redress(&["events", "system"]).exits(0),
+        &["PRUNED", "1 runs closed before 2100-01-01T00:00:00Z, by agent:demo: \"a year\""],
+    );
+}
