@@ -52,6 +52,8 @@ pub(super) struct Host {
 pub(super) struct Tools {
     /// The policy in force.
     pub policy: Policy,
+    /// The policy that decides beside it.
+    shadow: Option<Policy>,
     /// The components.
     pub registry: Registry,
     sandbox: Sandbox,
@@ -90,6 +92,17 @@ impl Context {
             tracing::info!("{}:{}: {}", policy.name(), warning.span.line, warning.message);
         }
         Ok(policy)
+    }
+
+    /// The policy that decides beside it, if the settings name one.
+    fn shadow(&self) -> Result<Option<Policy>, CliError> {
+        let Some(path) = &self.settings()?.policy_shadow else { return Ok(None) };
+        let (source, folder) = policy_source(path).map_err(|error| {
+            error.help("put it back, or remove `policy_shadow` from the settings: nothing depends on what it answers")
+        })?;
+        let (policy, _) = Policy::load(source, &folder)?;
+        self.check_grants(&policy, None)?;
+        Ok(Some(policy))
     }
 
     /// The standard library and the components of the folders that are set. Compiled code is kept beside the journal, if
@@ -216,6 +229,7 @@ impl Context {
         let folder = self.journal_folder()?;
         // The engine asks again once the journal is there; here, nothing is made yet beside what would be refused.
         self.check_grants(&policy, None)?;
+        let shadow = self.shadow()?;
         if opening == Opening::Create {
             prepare_binary_digest(folder.map(cache));
         }
@@ -224,7 +238,10 @@ impl Context {
             Opening::Existing => self.registry_as_far_as_it_goes(&policy)?,
         };
         self.announce(Some(&policy));
-        Ok(Tools { policy, sandbox, registry, opening })
+        if let Some(shadow) = &shadow {
+            tracing::info!("{} {} decides beside it", shadow.name(), shadow.digest().short());
+        }
+        Ok(Tools { policy, shadow, sandbox, registry, opening })
     }
 
     /// Refuses a policy with a grant that contains what guards it: what is in force, and the file of the policy if it is another one.
@@ -301,6 +318,7 @@ impl Context {
             sandbox: tools.sandbox,
             registry: tools.registry,
             policy: Arc::new(tools.policy),
+            shadow: tools.shadow.map(Arc::new),
             clock: Arc::new(SystemClock),
             observer: progress.observer(),
             protected: protected(settings),
@@ -426,6 +444,6 @@ fn protected(settings: &Settings) -> Vec<PathBuf> {
     if let Some(place) = settings.install_place() {
         paths.extend([place.store.folder().to_owned(), place.lock]);
     }
-    paths.extend(settings.policy.iter().chain(&settings.file).chain(&settings.components).cloned());
+    paths.extend(settings.policy.iter().chain(&settings.policy_shadow).chain(&settings.file).chain(&settings.components).cloned());
     paths
 }

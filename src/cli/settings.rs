@@ -42,7 +42,7 @@ const KEYS: &[&str] = &[
     "policy_shadow",
 ];
 /// Keys that are reserved for functions that this version does not have.
-const LATER: [&str; 2] = ["listen", "policy_shadow"];
+const LATER: [&str; 1] = ["listen"];
 
 /// The largest settings file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -56,6 +56,8 @@ pub(super) struct Settings {
     pub looked_in: Vec<PathBuf>,
     /// The policy file.
     pub policy: Option<PathBuf>,
+    /// The file of the policy that decides beside it.
+    pub policy_shadow: Option<PathBuf>,
     /// The journal file.
     pub journal: Option<PathBuf>,
     /// Who acts.
@@ -266,7 +268,8 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         let text = map.optional(key).and_then(|node| string(node, &format!("`{key}`"), diagnostics))?;
         Some(folder.join(text))
     };
-    let (policy, journal, extra_ca) = (path("policy"), path("journal"), path("extra_ca"));
+    let (policy, policy_shadow) = (path("policy"), path("policy_shadow"));
+    let (journal, extra_ca) = (path("journal"), path("extra_ca"));
     let components = map.optional("components").and_then(|node| strings(node, "`components`", diagnostics));
     let principal = map.optional("principal").and_then(|node| {
         let text = string(node, "`principal`", diagnostics)?;
@@ -290,6 +293,7 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
     Some(Settings {
         webhook,
         policy,
+        policy_shadow,
         journal: Some(journal.unwrap_or_else(|| folder.join(JOURNAL))),
         principal,
         components: components.unwrap_or_default().into_iter().map(|(text, _)| folder.join(text)).collect(),
@@ -342,10 +346,11 @@ mod tests {
     #[test]
     fn paths_are_relative_to_the_settings_and_the_journal_has_a_place() {
         let read = settings(
-            "policy: policies/p.yaml\nprincipal: agent:demo\ncomponents: [c, /d]\ntrust_owner: true\nextra_ca: ca.pem\n",
+            "policy: policies/p.yaml\nprincipal: agent:demo\ncomponents: [c, /d]\ntrust_owner: true\nextra_ca: ca.pem\npolicy_shadow: s.yaml\n",
         );
         let read = read.unwrap();
         assert_eq!(read.policy, Some("/srv/app/policies/p.yaml".into()));
+        assert_eq!(read.policy_shadow, Some("/srv/app/s.yaml".into()));
         assert_eq!(read.journal, Some("/srv/app/.redress/journal.db".into()));
         assert_eq!(read.components, [PathBuf::from("/srv/app/c"), PathBuf::from("/d")]);
         assert!(read.trust_owner);

@@ -18,3 +18,4 @@ mod refusals;
 mod review;
 mod run;
 mod setup;
+mod shadow;
