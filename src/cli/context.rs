@@ -11,9 +11,12 @@ use super::capability::{read_signature, signature_beside};
 use super::error::CliError;
 use super::output::Output;
 use super::progress::Progress;
+use super::reload::{Checks, Reload, Watching};
 use super::settings::{InstallPlace, Settings};
 use crate::document::Source;
-use crate::engine::{Engine, EngineError, Outbox, Parts, Registry, SystemClock, check_grants, prepare_binary_digest};
+use crate::engine::{
+    Engine, EngineError, Installed, Outbox, Parts, Registry, SystemClock, check_grants, prepare_binary_digest,
+};
 use crate::install::{self, Lock, Locked, admit};
 use crate::journal::{Journal, Options, SqliteJournal, SystemEvent};
 use crate::policy::Policy;
@@ -46,6 +49,8 @@ pub(super) struct Host {
     pub progress: Progress,
     /// The folder of the owner files.
     pub owners: PathBuf,
+    /// Puts a changed policy in force.
+    _reload: Option<Watching>,
 }
 
 /// What a workflow is checked against, and an engine made of.
@@ -324,7 +329,13 @@ impl Context {
             protected: protected(settings),
             webhook: settings.webhook.clone(),
         })?;
-        Ok(Host { engine, progress, owners })
+        let checks = Checks {
+            protected: protected(settings),
+            components: (tools.opening == Opening::Create).then(|| settings.install_place()),
+        };
+        let (policy, shadow) = (settings.policy.as_deref(), settings.policy_shadow.as_deref());
+        let reload = Reload::new(engine.clone(), self.output, policy, shadow, checks).watch();
+        Ok(Host { engine, progress, owners, _reload: reload })
     }
 
     /// An engine on the journal that is there, for verbs about runs that exist.
@@ -379,15 +390,39 @@ pub(super) fn admit_locked(
     Ok(())
 }
 
+/// Whether the policy lets in every component that is loaded, of folders and installed ones.
+pub(super) fn check_components(
+    registry: &Registry,
+    policy: &Policy,
+    place: Option<&InstallPlace>,
+) -> Result<(), CliError> {
+    if !policy.has_provenance() {
+        return Ok(());
+    }
+    let lock = place.map(|place| Lock::read(&place.lock)).transpose()?;
+    for installed in registry.installed().iter().filter(|one| one.provenance == Provenance::External) {
+        let is_it =
+            |locked: &&Locked| (&locked.source, locked.digest) == (&installed.source, installed.component.digest());
+        match lock.as_ref().and_then(|lock| lock.components.iter().find(is_it)) {
+            Some(locked) => admit_locked(policy, locked, &installed.component, &installed.bytes)?,
+            None => check_file(installed, policy)?,
+        }
+    }
+    Ok(())
+}
+
 /// Components of folders come from their files; a signature lies beside each.
 fn check_folders(registry: &Registry, policy: &Policy) -> Result<(), CliError> {
-    for installed in registry.installed().iter().filter(|one| one.provenance == Provenance::External) {
-        let origin = install::Source::parse(&installed.source)?.origin();
-        let beside = signature_beside(Path::new(&installed.source));
-        let signature = beside.exists().then(|| read_signature(&beside)).transpose()?;
-        let signed = (&*installed.bytes, signature.as_deref());
-        admit(policy, &installed.source, &origin, &installed.component, signed)?;
-    }
+    let mut external = registry.installed().iter().filter(|one| one.provenance == Provenance::External);
+    external.try_for_each(|installed| check_file(installed, policy))
+}
+
+fn check_file(installed: &Installed, policy: &Policy) -> Result<(), CliError> {
+    let origin = install::Source::parse(&installed.source)?.origin();
+    let beside = signature_beside(Path::new(&installed.source));
+    let signature = beside.exists().then(|| read_signature(&beside)).transpose()?;
+    let signed = (&*installed.bytes, signature.as_deref());
+    admit(policy, &installed.source, &origin, &installed.component, signed)?;
     Ok(())
 }
 
@@ -444,6 +479,14 @@ fn protected(settings: &Settings) -> Vec<PathBuf> {
     if let Some(place) = settings.install_place() {
         paths.extend([place.store.folder().to_owned(), place.lock]);
     }
-    paths.extend(settings.policy.iter().chain(&settings.policy_shadow).chain(&settings.file).chain(&settings.components).cloned());
+    paths.extend(
+        settings
+            .policy
+            .iter()
+            .chain(&settings.policy_shadow)
+            .chain(&settings.file)
+            .chain(&settings.components)
+            .cloned(),
+    );
     paths
 }

@@ -38,6 +38,7 @@ mod policy;
 mod progress;
 mod recover;
 mod reject;
+mod reload;
 mod repair;
 mod run;
 mod runs;

@@ -15,6 +15,7 @@ mod policy;
 mod recovery;
 mod recovery_of_many;
 mod refusals;
+mod reload;
 mod review;
 mod run;
 mod setup;

@@ -134,12 +134,6 @@ impl World {
         self.engine.set_policy(Arc::new(load_policy(&self.dir, policy)), &protected).await
     }
 
-    /// Puts a policy beside the one in force.
-    pub async fn reload_shadow(&self, policy: &str) -> Result<(), EngineError> {
-        let protected = [self.journal.path().to_owned()];
-        self.engine.set_shadow(Arc::new(load_policy(&self.dir, policy)), &protected).await
-    }
-
     pub fn workflow(&self, yaml: &str) -> Workflow {
         let source = Source::new("workflow.yaml", yaml);
         Workflow::load(&source, self.engine.registry(), &Map::new()).unwrap_or_else(|e| panic!("{e}")).0
