@@ -42,6 +42,7 @@ mod reload;
 mod repair;
 mod run;
 mod runs;
+mod schema;
 mod settings;
 mod show;
 mod text;
@@ -160,6 +161,8 @@ enum Command {
     /// Tell people that something waits for them
     #[command(subcommand, after_help = "Example: redress webhook test")]
     Webhook(webhook::Verb),
+    /// Print the JSON Schema of a policy, a workflow or the settings
+    Schema(schema::Arguments),
     /// Print what makes a shell complete this command line
     Completions(completions::Arguments),
     /// Print the version, that of the engine below, and the digests of the components inside
@@ -190,6 +193,7 @@ impl Command {
             Command::Audit(verb) => audit::execute(&verb, context),
             Command::Journal(verb) => journal::execute(&verb, context),
             Command::Webhook(verb) => webhook::execute(&verb, context).await,
+            Command::Schema(arguments) => schema::execute(&arguments, context),
             Command::Completions(arguments) => completions::execute(&arguments, context),
             Command::Version(arguments) => version::execute(&arguments, context),
         }

@@ -27,7 +27,7 @@ pub(super) const FILE: &str = "redress.yaml";
 /// Where the journal lies beside the settings, unless they say otherwise.
 const JOURNAL: &str = ".redress/journal.db";
 
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "policy",
     "journal",
     "principal",
@@ -41,8 +41,10 @@ const KEYS: &[&str] = &[
     "webhook",
     "policy_shadow",
 ];
+pub(super) const WEBHOOK_KEYS: [&str; 2] = ["url", "secret"];
+pub(super) const SECRET_KEYS: [&str; 2] = ["env", "file"];
 /// Keys that are reserved for functions that this version does not have.
-const LATER: [&str; 1] = ["listen"];
+pub(super) const LATER: [&str; 1] = ["listen"];
 
 /// The largest settings file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -307,11 +309,11 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
 }
 
 fn read_webhook(node: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option<Webhook> {
-    let map = MapReader::new(node, "the webhook", &["url", "secret"], diagnostics)?;
+    let map = MapReader::new(node, "the webhook", &WEBHOOK_KEYS, diagnostics)?;
     let url = map.required("url", diagnostics);
     let url = url.and_then(|node| string(node, "`url`", diagnostics).map(|text| (text, node)));
     let secret = map.required("secret", diagnostics).and_then(|node| {
-        let map = MapReader::new(node, "the secret", &["env", "file"], diagnostics)?;
+        let map = MapReader::new(node, "the secret", &SECRET_KEYS, diagnostics)?;
         read_secret_source(&map, &folder.to_string_lossy(), diagnostics)
     });
     let ((url, node), secret) = (url?, secret?);

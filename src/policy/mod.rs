@@ -90,6 +90,7 @@ mod pattern;
 mod provenance;
 pub mod reference;
 mod rule;
+mod schema;
 mod selftest;
 
 pub use decide::{Decision, Request, decide, decide_by_rule_only};
@@ -103,6 +104,7 @@ pub use load::read_secret_source;
 pub use pattern::Pattern;
 pub use provenance::{Offer, Signer};
 pub use rule::{ApprovalTerms, RuleRef};
+pub use schema::schema;
 pub use selftest::{PolicyTest, TestResult, load_tests, run_tests};
 
 use crate::document::{Diagnostic, Diagnostics, Source};
