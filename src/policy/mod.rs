@@ -95,7 +95,7 @@ mod selftest;
 
 pub use decide::{Decision, Request, decide, decide_by_rule_only};
 pub use diff::{Answer, Change, Direction, GrantChange, TooMany, diff};
-pub use explain::{Explanation, PrincipalExplanation, RuleOutcome, RuleTrace, explain};
+pub use explain::{Explanation, NearMiss, PrincipalExplanation, RuleOutcome, RuleTrace, explain};
 pub use foresee::{Foresight, foresee};
 pub use grant::{GrantedHost, Opening, effective_grant, openings};
 pub use keys::keys;
