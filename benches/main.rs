@@ -41,6 +41,7 @@ fn main() {
     report.group("parallel", "64 runs at once", steps::measure_parallel);
     report.group("reads", "a read-only workflow of 1 000 steps", steps::measure_reads);
     report.group("policy", "deciding and loading", policy::measure);
+    report.group("simulate", "a million recorded decisions, decided again by 1 000 rules", policy::measure_simulated);
     report.group("process", "`redress run` of three steps, the whole process", process::measure);
     report.group("recovery", "10 000 interrupted runs", recovery::measure);
     report.group("paused", "100 000 paused runs", recovery::measure_paused);

@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use redress::document::Source;
+use redress::engine::simulate::Simulation;
+use redress::journal::{Journal as _, RunFilter};
 use redress::policy::{Policy, Request, decide, reference};
 use redress::types::{Action, CapabilityId, Principal, Risk};
 use serde_json::json;
 
 use crate::report::{Report, Samples, Target};
+use crate::world::{World, noop, runtime, series};
 
 const ROUNDS: usize = 200;
 
@@ -70,4 +73,26 @@ pub fn measure(report: &mut Report) {
     }
     report.row("load of 1 000 rules", &small, None, Target::Beside);
     report.row("load of 10 000 rules", &large, Some(("1 000 rules", &small)), Target::Within(150_000.0));
+}
+
+/// One run of 1 000 steps, a thousand times: each decision's input is read from the journal, and the events as well.
+pub fn measure_simulated(report: &mut Report) {
+    const STEPS: usize = 1_000;
+    const RUNS: usize = 1_000;
+    let (runtime, world) = (runtime(), World::new());
+    let workflow = world.workflow(&series(STEPS, noop));
+    runtime.block_on(world.complete(&workflow));
+    runtime.block_on(world.journal.flush()).unwrap();
+    let journal = &*world.journal;
+    let run = journal.runs(&RunFilter::default(), None, 1).unwrap().rows.pop().unwrap().run;
+    let policy = load(1_000);
+    let begun = Instant::now();
+    let mut simulation = Simulation::new(&policy, None);
+    for _ in 0..RUNS {
+        let entries = journal.entries(&run, 0, usize::MAX).unwrap();
+        simulation.run(&entries, journal).unwrap();
+    }
+    let took = begun.elapsed();
+    assert_eq!(simulation.decisions, (STEPS * RUNS) as u64);
+    report.figure("all of them", took.as_secs_f64(), " s", Some(10.0));
 }

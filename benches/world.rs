@@ -127,6 +127,7 @@ impl World {
             sandbox: sandbox.clone(),
             registry,
             policy: Arc::new(policy),
+            shadow: None,
             clock: Arc::new(SystemClock),
             observer: results.clone(),
             protected: vec![journal.path().to_owned()],

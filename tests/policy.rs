@@ -288,9 +288,51 @@ as agent:shopper
 base: REQUIRE_APPROVAL
 risk: HIGH (declared HIGH, the step says LOW)
 answer: REQUIRE_APPROVAL
+nearest: rule 1 (line 4), which answers DENY, would match if `inputs.url` matched `https://evil.example/**`
 what would change it: an approval
 ";
     assert_eq!(text, expected);
+}
+
+#[test]
+fn an_explanation_names_the_one_thing_that_keeps_a_rule_from_matching_and_with_it_the_rule_decides() {
+    let policy = policy(
+        "rules:\n  \
+         - { principal: \"agent:a\", capabilities: [\"x.y\"], when: { inputs.n: { min: 3, max: 9 } }, action: ALLOW }\n  \
+         - { principal: \"agent:a\", capabilities: [\"x.y\"], when: { inputs.s: { in: [p, q] }, inputs.n: { max: 50 } }, action: REQUIRE_APPROVAL }\n  \
+         - { principal: \"agent:b*\", capabilities: [\"x.y\"], action: ALLOW }\n  \
+         - { principal: \"agent:a\", capabilities: [\"x.z\"], action: ALLOW }\n  \
+         - { principal: \"agent:b\", capabilities: [\"x.z\"], action: ALLOW }\n",
+    );
+    let near = |who: &str, what: &str, inputs: &Value| -> Vec<(usize, String)> {
+        let explanation = explain(&policy, &request(who, what, Risk::Low, inputs));
+        explanation.principals[0].nearest.iter().map(|near| (near.rule.index, near.wish.clone())).collect()
+    };
+    let far = json!({"n": 20, "s": "r"});
+    let expected = [
+        (1, "`inputs.n` were at most 9"),
+        (2, "`inputs.s` were `\"p\"` or `\"q\"`"),
+        (3, "the principal matched `agent:b*`"),
+        (4, "the capability matched `x.z`"),
+    ];
+    assert_eq!(near("agent:a", "x.y", &far), expected.map(|(rule, wish)| (rule, wish.to_owned())));
+    // What is wished for, one thing at a time, has that rule decide.
+    for (rule, who, what, inputs) in [
+        (1, "agent:a", "x.y", json!({"n": 9, "s": "r"})),
+        (2, "agent:a", "x.y", json!({"n": 20, "s": "q"})),
+        (3, "agent:b1", "x.y", far.clone()),
+        (4, "agent:a", "x.z", far.clone()),
+    ] {
+        let decision = decide(&policy, &request(who, what, Risk::Low, &inputs));
+        assert_eq!(decision.rule.unwrap().index, rule);
+    }
+    // Two things are one too many, and what answers the same changes nothing. A missing field is one thing.
+    assert_eq!(near("agent:a", "x.y", &json!({"n": 60, "s": "r"}))[1].0, 3);
+    assert_eq!(near("agent:a", "x.z", &far), []);
+    assert_eq!(
+        near("agent:a", "x.y", &json!({"s": "p"})),
+        [(1, "`inputs.n` were at least 3 and `inputs.n` were at most 9".to_owned())]
+    );
 }
 
 #[test]

@@ -5,10 +5,12 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use redress::document::{Diagnostics, Source};
-use redress::policy::Policy;
+use redress::policy::{Policy, lint};
+use redress::types::Permission;
 use redress::workflow::Workflow;
 use serde_json::Map;
 use support::catalog;
@@ -16,12 +18,25 @@ use support::catalog;
 /// Reads a document and gives what is to be said about it, be it errors or warnings.
 type Room = fn(Source) -> Diagnostics;
 
-const ROOMS: &[(&str, Room)] = &[("policy", policy), ("workflow", workflow)];
+const ROOMS: &[(&str, Room)] = &[("policy", policy), ("lint", warned), ("workflow", workflow)];
 
 fn policy(source: Source) -> Diagnostics {
     match Policy::load(source, "/base") {
         Ok((_, said)) | Err(said) => said,
     }
+}
+
+/// A policy that loads, with all that it is warned of; what works on files asks for them.
+fn warned(source: Source) -> Diagnostics {
+    let mut catalog = catalog();
+    for info in catalog.0.values_mut().filter(|info| info.id.as_str().starts_with("io.fs.")) {
+        info.permissions = vec![Permission::FsWrite];
+    }
+    let (policy, mut said) = Policy::load(source, "/base").unwrap_or_else(|errors| panic!("{errors}"));
+    for warning in lint(&policy, &catalog).iter() {
+        said.push(warning.clone());
+    }
+    said
 }
 
 fn workflow(source: Source) -> Diagnostics {
@@ -81,4 +96,30 @@ fn every_err_file_has_its_document_and_every_folder_its_room() {
             assert!(files.contains(&format!("{file}.yaml")), "{name}/{file}.err has no document");
         }
     }
+}
+
+/// The code of every warning that stands in the sources of a room.
+fn warnings_of(folder: &Path) -> BTreeSet<String> {
+    let mut codes = BTreeSet::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            codes.extend(warnings_of(&path));
+            continue;
+        }
+        let text: String = std::fs::read_to_string(path).unwrap().split_whitespace().collect();
+        let quoted = text.split("Diagnostic::warning(\"").skip(1);
+        codes.extend(quoted.map(|rest| rest.split('"').next().unwrap().to_owned()));
+    }
+    codes
+}
+
+#[test]
+fn every_warning_about_a_policy_has_its_pair_of_files() {
+    let mut shown = BTreeSet::new();
+    for file in names_in(&folder().join("lint")).iter().filter(|file| file.ends_with(".yaml")) {
+        let text = std::fs::read_to_string(folder().join("lint").join(file)).unwrap();
+        shown.extend(warned(Source::new(file.as_str(), text)).iter().map(|one| one.code.to_owned()));
+    }
+    assert_eq!(shown, warnings_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/policy")));
 }

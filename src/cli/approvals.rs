@@ -15,8 +15,9 @@ use super::output::quoted;
 use super::text::{granted, json_lines};
 use super::{Exit, lookup};
 use crate::document::escape;
-use crate::engine::{rfc3339, state_of, undo_of, vote_command, voter};
+use crate::engine::{Called, Mask, rfc3339, state_of, undo_of, vote_command, voter};
 use crate::journal::{Journal, RunFilter};
+use crate::policy::Side;
 use crate::saga::{RunState, State, Step};
 use crate::types::{CapabilityId, Digest, Grant, Principal, RunId, StepName, Timestamp};
 
@@ -42,6 +43,8 @@ pub(super) struct Waiting {
     requesters: Vec<Principal>,
     /// None if it was erased.
     input: Option<Value>,
+    /// Whether values of it are masked.
+    masked: bool,
     risk: &'static str,
     escalated: bool,
     rule: Option<u32>,
@@ -70,6 +73,8 @@ pub(super) struct Waiting {
 pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let journal = context.journal_to_read()?;
     let now = context.now();
+    let policy = context.policy_to_mask_by();
+    let mut mask = context.mask(&journal, policy.as_ref());
     let mut waiting = Vec::new();
     // A row in no state there is is met with both, and told once.
     let mut damage = BTreeSet::new();
@@ -81,7 +86,7 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
             damage.extend(page.damaged.iter().map(|row| lookup::damage_note(&row.run, &row.what)));
             for row in &page.rows {
                 match state_of(&journal, &row.run) {
-                    Ok(state) => waiting.extend(of_run(&journal, &state, now)?),
+                    Ok(state) => waiting.extend(of_run(&journal, &state, now, &mut mask)?),
                     // One run that cannot be read does not hide the requests of the others.
                     Err(error) => {
                         damage.insert(lookup::damage_note(row.run.as_str(), &error.to_string()));
@@ -102,8 +107,13 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
     Ok(Exit::Done)
 }
 
-fn of_run(journal: &dyn Journal, state: &State, now: Timestamp) -> Result<Vec<Waiting>, CliError> {
-    state.awaiting_approval().filter_map(|(_, step)| waiting(journal, state, step, now).transpose()).collect()
+fn of_run(
+    journal: &dyn Journal,
+    state: &State,
+    now: Timestamp,
+    mask: &mut Option<Mask<'_>>,
+) -> Result<Vec<Waiting>, CliError> {
+    state.awaiting_approval().filter_map(|(_, step)| waiting(journal, state, step, now, mask).transpose()).collect()
 }
 
 /// The request that a step waits for, if it has one.
@@ -112,12 +122,21 @@ pub(super) fn waiting(
     state: &State,
     step: &Step,
     now: Timestamp,
+    mask: &mut Option<Mask<'_>>,
 ) -> Result<Option<Waiting>, CliError> {
     let Some(decision) = &step.decision else { return Ok(None) };
     let Some(request) = &decision.approval else { return Ok(None) };
     let bytes = match &decision.input {
         Some(input) => journal.payload(&input.digest)?,
         None => None,
+    };
+    let mut input: Option<Value> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let masked = match (mask, &mut input, &step.spec.capability) {
+        (Some(mask), Some(input), Some(capability)) => {
+            let (component, policy) = (step.spec.component.as_ref(), Some(&decision.policy));
+            mask.value(Called { capability, component, policy }, Side::Inputs, input)
+        }
+        _ => false,
     };
     let (run, name) = (state.run(), &step.spec.name);
     let voter = voter(&request.approvers, &state.requesters(step));
@@ -129,7 +148,8 @@ pub(super) fn waiting(
         capability: step.spec.capability.clone(),
         component: step.spec.component,
         requesters: state.requesters(step),
-        input: bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()),
+        input,
+        masked,
         risk: decision.risk.as_str(),
         escalated: decision.escalated,
         rule: decision.rule.as_ref().map(|rule| rule.index),
@@ -198,7 +218,11 @@ pub(super) fn text(waiting: &[Waiting]) -> String {
             field("", "too late: a vote is refused");
         }
         match &one.input {
-            Some(input) => text.push_str(&format!("  input\n{}", json_lines(input, "    "))),
+            Some(input) => {
+                let masked =
+                    if one.masked { ", with sensitive values masked: `--show-sensitive` shows them" } else { "" };
+                text.push_str(&format!("  input{masked}\n{}", json_lines(input, "    ")));
+            }
             None => field("input", "erased"),
         }
         let _ = writeln!(text, "  approve:    {}\n  reject:     {}", escape(&one.approve), escape(&one.reject));

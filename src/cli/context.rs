@@ -11,9 +11,13 @@ use super::capability::{read_signature, signature_beside};
 use super::error::CliError;
 use super::output::Output;
 use super::progress::Progress;
+use super::reload::{Checks, Reload, Watching};
 use super::settings::{InstallPlace, Settings};
 use crate::document::Source;
-use crate::engine::{Engine, EngineError, Outbox, Parts, Registry, SystemClock, check_grants, prepare_binary_digest};
+use crate::engine::{
+    Engine, EngineError, Installed, Mask, Outbox, Parts, Registry, RunView, SystemClock, check_grants,
+    prepare_binary_digest,
+};
 use crate::install::{self, Lock, Locked, admit};
 use crate::journal::{HandOver, Journal, Options, SqliteJournal, SystemEvent};
 use crate::policy::Policy;
@@ -46,12 +50,16 @@ pub(super) struct Host {
     pub progress: Progress,
     /// The folder of the owner files.
     pub owners: PathBuf,
+    /// Puts a changed policy in force.
+    _reload: Option<Watching>,
 }
 
 /// What a workflow is checked against, and an engine made of.
 pub(super) struct Tools {
     /// The policy in force.
     pub policy: Policy,
+    /// The policy that decides beside it.
+    shadow: Option<Policy>,
     /// The components.
     pub registry: Registry,
     sandbox: Sandbox,
@@ -90,6 +98,17 @@ impl Context {
             tracing::info!("{}:{}: {}", policy.name(), warning.span.line, warning.message);
         }
         Ok(policy)
+    }
+
+    /// The policy that decides beside it, if the settings name one.
+    fn shadow(&self) -> Result<Option<Policy>, CliError> {
+        let Some(path) = &self.settings()?.policy_shadow else { return Ok(None) };
+        let (source, folder) = policy_source(path).map_err(|error| {
+            error.help("put it back, or remove `policy_shadow` from the settings: nothing depends on what it answers")
+        })?;
+        let (policy, _) = Policy::load(source, &folder)?;
+        self.check_grants(&policy, None)?;
+        Ok(Some(policy))
     }
 
     /// The standard library and the components of the folders that are set. Compiled code is kept beside the journal, if
@@ -184,6 +203,26 @@ impl Context {
         Ok(lock.components.iter().filter(|locked| locked.origin != but).map(&mut add).collect())
     }
 
+    /// Masks the values of a run that are sensitive, unless the command line asks for them.
+    pub(super) fn mask_run(&self, journal: &dyn Journal, view: &mut RunView) {
+        let policy = self.policy_to_mask_by();
+        if self.mask(journal, policy.as_ref()).is_some_and(|mut mask| mask.run(view)) {
+            self.output.note("values that are sensitive are masked: `--show-sensitive` shows them");
+        }
+    }
+
+    /// What masks values that are sensitive; none if the command line asks for them.
+    pub(super) fn mask<'a>(&self, journal: &'a dyn Journal, policy: Option<&'a Policy>) -> Option<Mask<'a>> {
+        (!self.globals.show_sensitive).then(|| Mask::new(journal, policy))
+    }
+
+    /// The policy in force as far as it says what is sensitive: one that does not load says nothing of old runs.
+    pub(super) fn policy_to_mask_by(&self) -> Option<Policy> {
+        let path = self.settings().ok()?.policy.as_deref()?;
+        let (source, folder) = policy_source(path).ok()?;
+        Policy::load_untested(source, &folder).ok().map(|(policy, _)| policy)
+    }
+
     /// Where components are installed.
     pub(super) fn install_place(&self) -> Result<InstallPlace, CliError> {
         let settings = self.settings()?;
@@ -216,6 +255,7 @@ impl Context {
         let folder = self.journal_folder()?;
         // The engine asks again once the journal is there; here, nothing is made yet beside what would be refused.
         self.check_grants(&policy, None)?;
+        let shadow = self.shadow()?;
         if opening == Opening::Create {
             prepare_binary_digest(folder.map(cache));
         }
@@ -224,7 +264,10 @@ impl Context {
             Opening::Existing => self.registry_as_far_as_it_goes(&policy)?,
         };
         self.announce(Some(&policy));
-        Ok(Tools { policy, sandbox, registry, opening })
+        if let Some(shadow) = &shadow {
+            tracing::info!("{} {} decides beside it", shadow.name(), shadow.digest().short());
+        }
+        Ok(Tools { policy, shadow, sandbox, registry, opening })
     }
 
     /// Refuses a policy with a grant that contains what guards it: what is in force, and the file of the policy if it is another one.
@@ -306,12 +349,19 @@ impl Context {
             sandbox: tools.sandbox,
             registry: tools.registry,
             policy: Arc::new(tools.policy),
+            shadow: tools.shadow.map(Arc::new),
             clock: Arc::new(SystemClock),
             observer: progress.observer(),
             protected: protected(settings),
             webhook: settings.webhook.clone(),
         })?;
-        Ok(Host { engine, progress, owners })
+        let checks = Checks {
+            protected: protected(settings),
+            components: (tools.opening == Opening::Create).then(|| settings.install_place()),
+        };
+        let (policy, shadow) = (settings.policy.as_deref(), settings.policy_shadow.as_deref());
+        let reload = Reload::new(engine.clone(), self.output, policy, shadow, checks).watch();
+        Ok(Host { engine, progress, owners, _reload: reload })
     }
 
     /// An engine on the journal that is there, for verbs about runs that exist.
@@ -366,15 +416,39 @@ pub(super) fn admit_locked(
     Ok(())
 }
 
+/// Whether the policy lets in every component that is loaded, of folders and installed ones.
+pub(super) fn check_components(
+    registry: &Registry,
+    policy: &Policy,
+    place: Option<&InstallPlace>,
+) -> Result<(), CliError> {
+    if !policy.has_provenance() {
+        return Ok(());
+    }
+    let lock = place.map(|place| Lock::read(&place.lock)).transpose()?;
+    for installed in registry.installed().iter().filter(|one| one.provenance == Provenance::External) {
+        let is_it =
+            |locked: &&Locked| (&locked.source, locked.digest) == (&installed.source, installed.component.digest());
+        match lock.as_ref().and_then(|lock| lock.components.iter().find(is_it)) {
+            Some(locked) => admit_locked(policy, locked, &installed.component, &installed.bytes)?,
+            None => check_file(installed, policy)?,
+        }
+    }
+    Ok(())
+}
+
 /// Components of folders come from their files; a signature lies beside each.
 fn check_folders(registry: &Registry, policy: &Policy) -> Result<(), CliError> {
-    for installed in registry.installed().iter().filter(|one| one.provenance == Provenance::External) {
-        let origin = install::Source::parse(&installed.source)?.origin();
-        let beside = signature_beside(Path::new(&installed.source));
-        let signature = beside.exists().then(|| read_signature(&beside)).transpose()?;
-        let signed = (&*installed.bytes, signature.as_deref());
-        admit(policy, &installed.source, &origin, &installed.component, signed)?;
-    }
+    let mut external = registry.installed().iter().filter(|one| one.provenance == Provenance::External);
+    external.try_for_each(|installed| check_file(installed, policy))
+}
+
+fn check_file(installed: &Installed, policy: &Policy) -> Result<(), CliError> {
+    let origin = install::Source::parse(&installed.source)?.origin();
+    let beside = signature_beside(Path::new(&installed.source));
+    let signature = beside.exists().then(|| read_signature(&beside)).transpose()?;
+    let signed = (&*installed.bytes, signature.as_deref());
+    admit(policy, &installed.source, &origin, &installed.component, signed)?;
     Ok(())
 }
 
@@ -434,6 +508,14 @@ fn protected(settings: &Settings) -> Vec<PathBuf> {
     if let Some(place) = settings.install_place() {
         paths.extend([place.store.folder().to_owned(), place.lock]);
     }
-    paths.extend(settings.policy.iter().chain(&settings.file).chain(&settings.components).cloned());
+    paths.extend(
+        settings
+            .policy
+            .iter()
+            .chain(&settings.policy_shadow)
+            .chain(&settings.file)
+            .chain(&settings.components)
+            .cloned(),
+    );
     paths
 }

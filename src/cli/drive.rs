@@ -176,7 +176,8 @@ pub(super) async fn finish(context: &Context, host: &Host, run: &RunId) -> Resul
 /// Prints a run as it is now, and what to do next.
 fn report(context: &Context, host: &Host, run: &RunId, driven: Driven) -> Result<Exit, CliError> {
     host.progress.finish();
-    let view = engine::view(&**host.engine.journal(), run)?;
+    let mut view = engine::view(&**host.engine.journal(), run)?;
+    context.mask_run(&**host.engine.journal(), &mut view);
     let output = &context.output;
     output.result(&view, || output.run(&view))?;
     let next = |text: String| output.note(&output.paint(Tone::Dim, &text));

@@ -1,7 +1,9 @@
-//! `redress init`: settings, a strict policy and an example, in the working directory. Nothing is ever overwritten.
+//! `redress init`: settings, a strict policy and an example, in the working directory. Nothing is ever overwritten, but for the
+//! schemas that editors read, which are the binary's own.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use clap::Args;
@@ -9,7 +11,11 @@ use serde_json::json;
 
 use super::context::Context;
 use super::error::CliError;
+use super::schema::File;
 use super::{Exit, settings};
+
+/// Where editors find the schemas, which the first line of each file names.
+const SCHEMAS: &str = ".redress/schemas";
 
 /// The files, and what they begin with.
 const FILES: [(&str, &str); 4] = [
@@ -36,6 +42,7 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
         .in_file(*first)
         .help("begin in an empty folder, or move them away"));
     }
+    write_schemas().map_err(|error| CliError::engine("io", format!("`{SCHEMAS}` cannot be written: {error}")))?;
     for (name, text) in FILES {
         write_new(Path::new(name), text)
             .map_err(|error| CliError::engine("io", format!("`{name}` cannot be written: {error}")).in_file(name))?;
@@ -45,6 +52,13 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
         format!("wrote {}\nnext: redress plan example.yaml, then redress run example.yaml", names.join(", "))
     })?;
     Ok(Exit::Done)
+}
+
+/// In the folder of the journal, which is for this user only.
+fn write_schemas() -> std::io::Result<()> {
+    let folder = Path::new(SCHEMAS);
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    File::ALL.into_iter().try_for_each(|file| fs::write(folder.join(file.name()), file.text()))
 }
 
 /// Writes a file that is not there yet, and the folders above it.

@@ -38,9 +38,11 @@ mod policy;
 mod progress;
 mod recover;
 mod reject;
+mod reload;
 mod repair;
 mod run;
 mod runs;
+mod schema;
 mod settings;
 mod show;
 mod text;
@@ -90,6 +92,9 @@ struct Globals {
     /// A folder with components; may be given again [variable: REDRESS_COMPONENTS, joined by `:`]
     #[arg(long, global = true, value_name = "DIR")]
     components: Vec<PathBuf>,
+    /// Show values that a schema or the policy marks as sensitive
+    #[arg(long, global = true)]
+    show_sensitive: bool,
     /// Log one line for each attempt; the variable REDRESS_LOG sets the log more finely
     #[arg(short, long, global = true, action = ArgAction::SetTrue)]
     verbose: bool,
@@ -159,6 +164,8 @@ enum Command {
     /// Tell people that something waits for them
     #[command(subcommand, after_help = "Example: redress webhook test")]
     Webhook(webhook::Verb),
+    /// Print the JSON Schema of a policy, a workflow or the settings
+    Schema(schema::Arguments),
     /// Print what makes a shell complete this command line
     Completions(completions::Arguments),
     /// Print the version, that of the engine below, and the digests of the components inside
@@ -189,6 +196,7 @@ impl Command {
             Command::Audit(verb) => audit::execute(&verb, context),
             Command::Journal(verb) => journal::execute(&verb, context),
             Command::Webhook(verb) => webhook::execute(&verb, context).await,
+            Command::Schema(arguments) => schema::execute(&arguments, context),
             Command::Completions(arguments) => completions::execute(&arguments, context),
             Command::Version(arguments) => version::execute(&arguments, context),
         }

@@ -28,7 +28,7 @@ pub(super) const FILE: &str = "redress.yaml";
 /// Where the journal lies beside the settings, unless they say otherwise.
 const JOURNAL: &str = ".redress/journal.db";
 
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "policy",
     "journal",
     "principal",
@@ -44,8 +44,13 @@ const KEYS: &[&str] = &[
     "retention",
     "policy_shadow",
 ];
+pub(super) const WEBHOOK_KEYS: [&str; 2] = ["url", "secret"];
+pub(super) const SECRET_KEYS: [&str; 2] = ["env", "file"];
 /// Keys that are reserved for functions that this version does not have.
-const LATER: [&str; 2] = ["listen", "policy_shadow"];
+pub(super) const LATER: [&str; 1] = ["listen"];
+
+pub(super) const CHECKPOINT_KEYS: [&str; 4] = ["every_events", "every", "file", "command"];
+pub(super) const RETENTION_KEYS: [&str; 2] = ["undo", "logs"];
 
 /// The largest settings file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -59,6 +64,8 @@ pub(super) struct Settings {
     pub looked_in: Vec<PathBuf>,
     /// The policy file.
     pub policy: Option<PathBuf>,
+    /// The file of the policy that decides beside it.
+    pub policy_shadow: Option<PathBuf>,
     /// The journal file.
     pub journal: Option<PathBuf>,
     /// Who acts.
@@ -273,7 +280,8 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         let text = map.optional(key).and_then(|node| string(node, &format!("`{key}`"), diagnostics))?;
         Some(folder.join(text))
     };
-    let (policy, journal, extra_ca) = (path("policy"), path("journal"), path("extra_ca"));
+    let (policy, policy_shadow) = (path("policy"), path("policy_shadow"));
+    let (journal, extra_ca) = (path("journal"), path("extra_ca"));
     let components = map.optional("components").and_then(|node| strings(node, "`components`", diagnostics));
     let principal = map.optional("principal").and_then(|node| {
         let text = string(node, "`principal`", diagnostics)?;
@@ -296,7 +304,7 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
     let webhook = map.optional("webhook").and_then(|node| read_webhook(node, folder, diagnostics));
     let checkpoints = map.optional("checkpoints").map(|node| read_checkpoints(node, folder, diagnostics));
     let retention = map.optional("retention").and_then(|node| {
-        let map = MapReader::new(node, "the retention", &["undo", "logs"], diagnostics)?;
+        let map = MapReader::new(node, "the retention", &RETENTION_KEYS, diagnostics)?;
         let mut length = |key| map.optional(key).and_then(|node| duration(node, &format!("`{key}`"), diagnostics));
         Some(Retention { undo: length("undo"), logs: length("logs") })
     });
@@ -305,6 +313,7 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         retention: retention.unwrap_or_default(),
         webhook,
         policy,
+        policy_shadow,
         journal: Some(journal.unwrap_or_else(|| folder.join(JOURNAL))),
         principal,
         components: components.unwrap_or_default().into_iter().map(|(text, _)| folder.join(text)).collect(),
@@ -318,7 +327,7 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
 }
 
 fn read_checkpoints(node: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option<Checkpoints> {
-    let map = MapReader::new(node, "the checkpoints", &["every_events", "every", "file", "command"], diagnostics)?;
+    let map = MapReader::new(node, "the checkpoints", &CHECKPOINT_KEYS, diagnostics)?;
     let default = Checkpoints::default();
     let every_events = map.optional("every_events").and_then(|node| {
         let number = integer(node, "`every_events`", diagnostics)?;
@@ -353,11 +362,11 @@ fn read_checkpoints(node: &Node, folder: &Path, diagnostics: &mut Diagnostics) -
 }
 
 fn read_webhook(node: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option<Webhook> {
-    let map = MapReader::new(node, "the webhook", &["url", "secret"], diagnostics)?;
+    let map = MapReader::new(node, "the webhook", &WEBHOOK_KEYS, diagnostics)?;
     let url = map.required("url", diagnostics);
     let url = url.and_then(|node| string(node, "`url`", diagnostics).map(|text| (text, node)));
     let secret = map.required("secret", diagnostics).and_then(|node| {
-        let map = MapReader::new(node, "the secret", &["env", "file"], diagnostics)?;
+        let map = MapReader::new(node, "the secret", &SECRET_KEYS, diagnostics)?;
         read_secret_source(&map, &folder.to_string_lossy(), diagnostics)
     });
     let ((url, node), secret) = (url?, secret?);
@@ -392,10 +401,11 @@ mod tests {
     #[test]
     fn paths_are_relative_to_the_settings_and_the_journal_has_a_place() {
         let read = settings(
-            "policy: policies/p.yaml\nprincipal: agent:demo\ncomponents: [c, /d]\ntrust_owner: true\nextra_ca: ca.pem\n",
+            "policy: policies/p.yaml\nprincipal: agent:demo\ncomponents: [c, /d]\ntrust_owner: true\nextra_ca: ca.pem\npolicy_shadow: s.yaml\n",
         );
         let read = read.unwrap();
         assert_eq!(read.policy, Some("/srv/app/policies/p.yaml".into()));
+        assert_eq!(read.policy_shadow, Some("/srv/app/s.yaml".into()));
         assert_eq!(read.journal, Some("/srv/app/.redress/journal.db".into()));
         assert_eq!(read.components, [PathBuf::from("/srv/app/c"), PathBuf::from("/d")]);
         assert!(read.trust_owner);

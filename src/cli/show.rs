@@ -36,7 +36,8 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
         Some(row) => lookup::is_orphan(&journal.owners_dir(), &row)?,
         None => false,
     };
-    let view = view(&journal, &run)?;
+    let mut view = view(&journal, &run)?;
+    context.mask_run(&journal, &mut view);
     context.output.result(&Shown { view: &view, owner_dead }, || {
         let note = if owner_dead { format!("\n{}\n", lookup::orphan_note(&run)) } else { String::new() };
         text::run(&view, arguments.effects) + &note

@@ -69,7 +69,9 @@ fn ask(
     let state = engine::state_of(journal, run)?;
     let asked = state.index(ballot.step.as_str()).and_then(|index| state.step(index));
     let Some((step, request)) = asked.and_then(|step| Some((step, step.request()?))) else { return Ok(None) };
-    let shown = approvals::waiting(journal, &state, step, context.now())?;
+    let policy = context.policy_to_mask_by();
+    let mut mask = context.mask(journal, policy.as_ref());
+    let shown = approvals::waiting(journal, &state, step, context.now(), &mut mask)?;
     context.output.note(approvals::text(shown.as_slice()).trim_end());
     let word = if approve { "approve" } else { "reject" };
     let mut stderr = std::io::stderr().lock();

@@ -20,6 +20,7 @@ mod diagnostic;
 mod node;
 mod parse;
 mod reader;
+pub mod schema;
 mod source;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, escape};

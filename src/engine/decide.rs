@@ -9,11 +9,13 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::live::{Core, Live};
+use super::policies::InForce;
 use super::{EngineError, new_id};
 use crate::journal::{Durability, Payload};
-use crate::policy;
+use crate::policy::{self, Policy, Request};
 use crate::saga::event::{
-    ApprovalRequest, CompensationDecision, Decision, Event, Evidence, Outcome, RuleRef, StepResult, StepSpec,
+    ApprovalRequest, CompensationDecision, Decision, Event, Evidence, Outcome, RuleRef, ShadowDecision, StepResult,
+    StepSpec,
 };
 use crate::saga::{Step, StepIndex};
 use crate::types::{
@@ -28,6 +30,29 @@ struct Answer {
     compensation: Option<CompensationDecision>,
     /// What the compensation's decision names.
     payloads: Vec<Payload>,
+    /// What the shadow policy says, if it differs.
+    shadow: Option<ShadowDecision>,
+}
+
+/// What is asked about a step, the same of every policy.
+struct Question<'q> {
+    request: Request<'q>,
+    /// What the component asks for.
+    asked: Vec<Permission>,
+    compensation: Option<CompensationQuestion<'q>>,
+}
+
+struct CompensationQuestion<'q> {
+    request: Request<'q>,
+    asked: Vec<Permission>,
+}
+
+/// What one policy says to it.
+struct Said {
+    decision: policy::Decision,
+    grant: Grant,
+    /// What it says of the compensation by itself, and what is opened for that.
+    compensation: Option<(policy::Decision, Grant)>,
 }
 
 impl Live {
@@ -147,51 +172,51 @@ impl Live {
     }
 
     fn ask(&self, core: &mut Core, step: &Step, input: &Value) -> Result<Answer, EngineError> {
-        let policy = self.engine.policy();
         let (principal, acting_for) = parties(&core.state.submitted.principal, step);
-        let request = policy::Request {
-            principal: principal.clone(),
-            acting_for: acting_for.clone(),
-            capability: human(),
+        let runs = step.spec.capability.as_ref().zip(step.spec.component.as_ref());
+        let request = Request {
+            principal,
+            acting_for,
+            capability: runs.map_or_else(human, |(capability, _)| capability.clone()),
             declared_risk: step.spec.risk,
             step_risk: step.spec.step_risk,
             inputs: Some(input),
             unknown: &[],
         };
-        let Some((capability, component)) = step.spec.capability.as_ref().zip(step.spec.component.as_ref()) else {
-            let decision = policy::decide(&policy, &request);
-            return Ok(Answer { decision, grant: Grant::default(), compensation: None, payloads: Vec::new() });
+        let asked = match runs {
+            Some((capability, component)) => self.asked_for(capability, component)?,
+            None => Vec::new(),
         };
-        let request = policy::Request { capability: capability.clone(), ..request };
-        let mut decision = policy::decide(&policy, &request);
-        #[cfg(test)]
-        planted::spoil(&mut decision, &principal);
-        let principals: Vec<&Principal> = [Some(&principal), acting_for.as_ref()].into_iter().flatten().collect();
-        let grant = self.grant(&principals, capability, component)?;
-        let (mut compensation, mut payloads) = (None, Vec::new());
-        if let Some(spec) = &step.spec.compensation {
-            let (inputs, unknown) = self.known_of_compensation(core, &step.spec.name)?;
-            let request = policy::Request {
-                capability: spec.capability.clone(),
-                inputs: Some(&inputs),
-                unknown: &unknown,
-                step_risk: None,
-                ..request
-            };
-            let answer = policy::decide_by_rule_only(&policy, &request);
-            let bytes = canonical_bytes(&inputs).map_err(|error| EngineError::Refused { why: error.to_string() })?;
-            let known = Payload::new(bytes)?;
-            compensation = Some(CompensationDecision {
-                capability: spec.capability.clone(),
-                action: answer.action,
-                rule: answer.rule.as_ref().map(rule_ref),
-                input: Some(known.reference()),
-                grant: self.grant(&principals, &spec.capability, &spec.component)?,
-            });
-            payloads.push(known);
-            decision = decision.with_compensation(answer, &spec.capability);
+        let known;
+        let mut compensation = None;
+        if let Some(spec) = step.spec.compensation.as_ref().filter(|_| runs.is_some()) {
+            known = self.known_of_compensation(core, &step.spec.name)?;
+            let (inputs, unknown) = &known;
+            let asked = self.asked_for(&spec.capability, &spec.component)?;
+            let capability = spec.capability.clone();
+            let request = Request { capability, inputs: Some(inputs), unknown, step_risk: None, ..request.clone() };
+            compensation = Some(CompensationQuestion { request, asked });
         }
-        Ok(Answer { decision, grant, compensation, payloads })
+        let question = Question { request, asked, compensation };
+        let InForce { policy, shadow } = self.engine.policies.in_force();
+        let said = question.put_to(&policy);
+        let shadow = shadow.and_then(|shadow| differing(&said, question.put_to(&shadow)));
+        let Said { decision, grant, compensation } = said;
+        let mut payloads = Vec::new();
+        let compensation = match (compensation, &question.compensation) {
+            (Some((decision, grant)), Some(CompensationQuestion { request, .. })) => {
+                let bytes = canonical_bytes(request.inputs.unwrap_or(&Value::Null))
+                    .map_err(|error| EngineError::Refused { why: error.to_string() })?;
+                let known = Payload::new(bytes)?;
+                let input = Some(known.reference());
+                payloads.push(known);
+                let (capability, action) = (request.capability.clone(), decision.action);
+                let rule = decision.rule.as_ref().map(rule_ref);
+                Some(CompensationDecision { capability, action, rule, input, grant })
+            }
+            _ => None,
+        };
+        Ok(Answer { decision, grant, compensation, payloads, shadow })
     }
 
     /// What is known of the input of a declared compensation before the step runs, and which fields are not.
@@ -201,17 +226,11 @@ impl Live {
         Ok(inputs.resolve_known(&|reference| reference.find(&core.stored.inputs, |name| core.known_output(name))))
     }
 
-    /// What the sandbox opens: what the pinned component asks for, as far as the policy grants it.
-    fn grant(
-        &self,
-        principals: &[&Principal],
-        capability: &CapabilityId,
-        component: &Digest,
-    ) -> Result<Grant, EngineError> {
+    /// What the pinned component asks for.
+    fn asked_for(&self, capability: &CapabilityId, component: &Digest) -> Result<Vec<Permission>, EngineError> {
         let component = self.engine.registry.pinned(component, &*self.engine.journal)?;
         let info = component.capabilities().iter().find(|info| info.id == *capability);
-        let asked: &[Permission] = info.map_or(&[], |info| &info.permissions);
-        Ok(policy::effective_grant(&self.engine.policy(), principals, capability, asked))
+        Ok(info.map(|info| info.permissions.clone()).unwrap_or_default())
     }
 
     fn decision_event(
@@ -237,6 +256,7 @@ impl Live {
                 .filter(|_| decision.action == Action::RequireApproval)
                 .map(|terms| approval_request(&terms, self.now())),
             compensation: answer.compensation,
+            shadow: answer.shadow,
         }));
         (event, answer.payloads)
     }
@@ -262,6 +282,46 @@ pub(super) mod planted {
             (decision.action, decision.reason) = (Action::Allow, None);
         }
     }
+}
+
+impl Question<'_> {
+    /// The decision, with that on the compensation in it, and what the sandbox opens: what is asked for, as far as it is granted.
+    fn put_to(&self, policy: &Policy) -> Said {
+        let Request { principal, acting_for, capability, .. } = &self.request;
+        let principals: Vec<&Principal> = std::iter::once(principal).chain(acting_for).collect();
+        let mut decision = policy::decide(policy, &self.request);
+        #[cfg(test)]
+        planted::spoil(&mut decision, principal);
+        let grant = match capability.as_str() {
+            policy::HUMAN_APPROVE => Grant::default(),
+            _ => policy::effective_grant(policy, &principals, capability, &self.asked),
+        };
+        let compensation = self.compensation.as_ref().map(|CompensationQuestion { request, asked }| {
+            let answer = policy::decide_by_rule_only(policy, request);
+            let grant = policy::effective_grant(policy, &principals, &request.capability, asked);
+            decision = decision.clone().with_compensation(answer.clone(), &request.capability);
+            (answer, grant)
+        });
+        Said { decision, grant, compensation }
+    }
+}
+
+/// What the shadow policy says, if its answer is another one, or if it would open something else. What it denies opens nothing.
+fn differing(said: &Said, shadow: Said) -> Option<ShadowDecision> {
+    let denied = shadow.decision.action == Action::Deny;
+    let other =
+        |of_shadow: Grant, of_said: Option<&Grant>| Some(of_shadow).filter(|grant| !denied && Some(grant) != of_said);
+    let grant = other(shadow.grant, Some(&said.grant));
+    let of_compensation = said.compensation.as_ref().map(|(_, grant)| grant);
+    let compensation_grant = shadow.compensation.and_then(|(_, grant)| other(grant, of_compensation));
+    let differs = shadow.decision.action != said.decision.action || grant.is_some() || compensation_grant.is_some();
+    differs.then(|| ShadowDecision {
+        policy: shadow.decision.policy,
+        action: shadow.decision.action,
+        rule: shadow.decision.rule.as_ref().map(rule_ref),
+        grant,
+        compensation_grant,
+    })
 }
 
 /// The id as which a step that only waits is decided.

@@ -2,7 +2,7 @@
 //! recorded and undone.
 //!
 //! A call's way is a straight line: [`Engine::submit`] makes a checked workflow a run; [`Run::drive`] asks the core what is
-//! next and does it; a step is decided (`decide`), executed in the sandbox (`attempt`) and its result appended; a run that
+//! next and does it; a step is decided (`decide`, by what `policies` holds), executed in the sandbox (`attempt`) and its result appended; a run that
 //! turns back is undone step by step (`rollback`). Whatever stops the process, the journal says what was done, and
 //! [`Engine::take`] goes on from there.
 //!
@@ -19,9 +19,11 @@ mod decide;
 mod error;
 mod history;
 mod live;
+mod mask;
 mod outbox;
 mod parts;
 mod plan;
+mod policies;
 mod reboot;
 mod recovery;
 mod registry;
@@ -38,13 +40,14 @@ mod view;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
 pub use auditor::Auditor;
 pub use binary::{binary_digest, prepare_binary_digest};
 pub use clock::{Clock, SimClock, SystemClock};
 pub use error::EngineError;
 pub use history::{entries_of, state_of};
+pub use mask::{Called, Mask};
 pub use outbox::{Outbox, SECRET_PREFIX, Sent, Webhook, WebhookError, send_test, vote_command, voter};
 pub use parts::{Part, PartKind, parts_of};
 pub use plan::{Egress, Foreseen, Plan, PlannedStep, known_problems, plan, undo_of};
@@ -63,9 +66,10 @@ use crate::policy::Policy;
 use crate::saga::State;
 use crate::saga::event::Entry;
 use crate::sandbox::Sandbox;
-use crate::types::{Access, Digest, RunId};
+use crate::types::{Access, RunId};
 
 use live::Live;
+use policies::Policies;
 
 /// Watches events as they are appended. Called under the run's lock: must return at once and ask the engine nothing.
 pub trait Observer: Send + Sync {
@@ -92,6 +96,8 @@ pub struct Parts {
     pub registry: Registry,
     /// Who may do what.
     pub policy: Arc<Policy>,
+    /// The policy that decides beside it, if there is one: what it answers otherwise is recorded, and changes nothing.
+    pub shadow: Option<Arc<Policy>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Who watches.
@@ -113,33 +119,26 @@ struct Inner {
     owners: PathBuf,
     sandbox: Sandbox,
     registry: Registry,
-    policy: RwLock<Arc<Policy>>,
-    /// The policy that the journal is known to keep.
-    kept_policy: Mutex<Option<Digest>>,
+    policies: Policies,
     clock: Arc<dyn Clock>,
     observer: Arc<dyn Observer>,
     owner: OwnerLock,
     webhook: Option<Webhook>,
 }
 
-impl Inner {
-    fn policy(&self) -> Arc<Policy> {
-        self.policy.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
 impl Engine {
     /// An engine. Refused if a grant of the policy would let a component change what guards it.
     pub fn new(parts: Parts) -> Result<Engine, EngineError> {
-        check_grants(&parts.policy, &parts.protected, parts.webhook.as_ref())?;
+        for policy in std::iter::once(&parts.policy).chain(&parts.shadow) {
+            check_grants(policy, &parts.protected, parts.webhook.as_ref())?;
+        }
         let owner = OwnerLock::acquire(&parts.owners)?;
         let inner = Inner {
             journal: parts.journal,
             owners: parts.owners,
             sandbox: parts.sandbox,
             registry: parts.registry,
-            policy: RwLock::new(parts.policy),
-            kept_policy: Mutex::default(),
+            policies: Policies::new(parts.policy, parts.shadow),
             clock: parts.clock,
             observer: parts.observer,
             owner,
@@ -156,18 +155,6 @@ impl Engine {
     /// The journal.
     pub fn journal(&self) -> &Arc<dyn Journal> {
         &self.inner.journal
-    }
-
-    /// The policy in force.
-    pub fn policy(&self) -> Arc<Policy> {
-        self.inner.policy()
-    }
-
-    /// Puts another policy in force: for steps that are decided from now on.
-    pub fn set_policy(&self, policy: Arc<Policy>, protected: &[PathBuf]) -> Result<(), EngineError> {
-        check_grants(&policy, protected, self.inner.webhook.as_ref())?;
-        *self.inner.policy.write().unwrap_or_else(PoisonError::into_inner) = policy;
-        Ok(())
     }
 }
 
@@ -231,7 +218,7 @@ pub fn check_grants(policy: &Policy, protected: &[PathBuf], webhook: Option<&Web
 
 /// Every place whose change would change what is found under `path`: the links on its way, each where it lies, and what is there
 /// in the end, or would be.
-fn names_of(path: &Path) -> Vec<PathBuf> {
+pub(crate) fn names_of(path: &Path) -> Vec<PathBuf> {
     const HOPS: usize = 40;
     let mut names = Vec::new();
     let mut at = PathBuf::new();

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::history::state_of;
 use super::live::{self, Live};
 use super::stored::StoredInputs;
-use super::{Engine, EngineError, Run, outbox, reboot, submit};
+use super::{Engine, EngineError, Run, outbox, reboot};
 use crate::journal::{Guard, Journal, JournalError, Left, Message, RunFilter, RunRow, try_lock_dead};
 use crate::saga::event::{Entry, Event, Owner};
 use crate::saga::{Phase, RunState, State, StepIndex, due};
@@ -223,7 +223,7 @@ impl Engine {
         if !gone {
             return Err(owned(row.owner.clone()));
         }
-        submit::keep_policy(self).await?;
+        self.keep_policies().await?;
         let (journal, owner, now) = (&self.inner.journal, self.inner.owner.identity(), self.inner.clock.now());
         let mut noted = journal.noted_targets(&row.run)?;
         noted.retain(|note| state.has_open_attempt(&note.step, note.attempt));

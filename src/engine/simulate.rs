@@ -1,4 +1,5 @@
-//! What another policy would have answered: every recorded decision, decided again.
+//! What another policy would have answered: every recorded decision, decided again ([`Simulation`]), or what a shadow policy was
+//! recorded to answer otherwise ([`Shadowed`]).
 
 use std::collections::HashMap;
 
@@ -9,10 +10,10 @@ use super::again::decide_again;
 use super::decide::{human, parties_of};
 use crate::journal::{Journal, JournalError};
 use crate::policy::Policy;
-use crate::saga::event::{Decision, Entry, Event, RunSubmitted, StepSpec};
-use crate::types::{Action, CapabilityId, PayloadRef, Principal, RunId, StepName};
+use crate::saga::event::{Decision, Entry, Event, RuleRef, RunSubmitted, StepSpec};
+use crate::types::{Action, CapabilityId, Digest, Grant, PayloadRef, Principal, RunId, StepName};
 
-/// A decision that another policy answers otherwise.
+/// A decision that another policy answers otherwise, or under which it would open something else.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Flip {
     /// The run.
@@ -32,6 +33,21 @@ pub struct Flip {
     pub was: Answered,
     /// How it would be.
     pub is: Answered,
+    /// What the sandbox would open instead, if that is known and differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<GrantFlip>,
+    /// What it would open instead for the declared compensation, if that is known and differs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compensation_grant: Option<GrantFlip>,
+}
+
+/// What is opened, and what would be.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GrantFlip {
+    /// What is opened.
+    pub was: Grant,
+    /// What would be.
+    pub is: Grant,
 }
 
 /// An answer, and the rule that decided.
@@ -43,6 +59,81 @@ pub struct Answered {
     pub rule: Option<u64>,
     /// Its line in the file.
     pub line: Option<u64>,
+    /// The policy that was asked, where that is not the same for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Digest>,
+}
+
+impl Answered {
+    fn recorded(action: Action, rule: Option<&RuleRef>, policy: Option<Digest>) -> Answered {
+        let (index, line) = (rule.map(|rule| rule.index.into()), rule.map(|rule| rule.line.into()));
+        Answered { action, rule: index, line, policy }
+    }
+}
+
+/// What shadow policies were recorded to answer otherwise.
+pub struct Shadowed<'a> {
+    principal: Option<&'a Principal>,
+    /// How many decisions there are, also those that no shadow policy was asked about.
+    pub decisions: u64,
+    /// Those that a shadow policy answers otherwise.
+    pub flips: Vec<Flip>,
+}
+
+impl<'a> Shadowed<'a> {
+    /// Only what was asked for by or for `principal`, if one is given.
+    pub fn new(principal: Option<&'a Principal>) -> Shadowed<'a> {
+        Shadowed { principal, decisions: 0, flips: Vec::new() }
+    }
+
+    /// Takes in one run, all its events in order.
+    pub fn run(&mut self, entries: &[Entry]) {
+        for (submitted, spec, decision) in decisions(entries) {
+            let (principal, acting_for) = parties_of(&submitted.principal, spec);
+            if self.principal.is_some_and(|only| *only != principal && Some(only) != acting_for.as_ref()) {
+                continue;
+            }
+            self.decisions += 1;
+            let Some(shadow) = &decision.shadow else { continue };
+            let flip = |was: Option<&Grant>, is: &Option<Grant>| {
+                is.as_ref().map(|is| GrantFlip { was: was.cloned().unwrap_or_default(), is: is.clone() })
+            };
+            let grant = flip(Some(&decision.grant), &shadow.grant);
+            let of_compensation = decision.compensation.as_ref().map(|compensation| &compensation.grant);
+            let compensation_grant = flip(of_compensation, &shadow.compensation_grant);
+            let opens = |grant: &Option<GrantFlip>| grant.as_ref().is_some_and(|g| g.is.opens_more_than(&g.was));
+            let opens_more = shadow.action != Action::Deny && (opens(&grant) || opens(&compensation_grant));
+            self.flips.push(Flip {
+                run: submitted.run.clone(),
+                step: decision.step.clone(),
+                principal,
+                acting_for,
+                capability: spec.capability.clone().unwrap_or_else(human),
+                looser: shadow.action < decision.action || opens_more,
+                was: Answered::recorded(decision.action, decision.rule.as_ref(), Some(decision.policy)),
+                is: Answered::recorded(shadow.action, shadow.rule.as_ref(), Some(shadow.policy)),
+                grant,
+                compensation_grant,
+            });
+        }
+    }
+}
+
+/// The decisions of a run, each with its step.
+fn decisions(entries: &[Entry]) -> Vec<(&RunSubmitted, &StepSpec, &Decision)> {
+    let Some(Event::RunSubmitted(submitted)) = entries.first().map(|entry| &entry.event) else { return Vec::new() };
+    let mut steps: HashMap<&StepName, &StepSpec> = submitted.steps.iter().map(|spec| (&spec.name, spec)).collect();
+    let mut found = Vec::new();
+    for entry in entries {
+        match &entry.event {
+            Event::StepSubmitted(one) => drop(steps.insert(&one.step.name, &one.step)),
+            Event::Decision(decision) => {
+                found.extend(steps.get(&decision.step).map(|spec| (&**submitted, *spec, &**decision)));
+            }
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Decides recorded decisions again.
@@ -65,18 +156,8 @@ impl<'a> Simulation<'a> {
 
     /// Takes in one run, all its events in order.
     pub fn run(&mut self, entries: &[Entry], journal: &dyn Journal) -> Result<(), JournalError> {
-        let Some(Event::RunSubmitted(submitted)) = entries.first().map(|entry| &entry.event) else { return Ok(()) };
-        let mut steps: HashMap<&StepName, &StepSpec> = submitted.steps.iter().map(|spec| (&spec.name, spec)).collect();
-        for entry in entries {
-            match &entry.event {
-                Event::StepSubmitted(one) => drop(steps.insert(&one.step.name, &one.step)),
-                Event::Decision(decision) => {
-                    if let Some(spec) = steps.get(&decision.step) {
-                        self.decision(submitted, spec, decision, journal)?;
-                    }
-                }
-                _ => {}
-            }
+        for (submitted, spec, decision) in decisions(entries) {
+            self.decision(submitted, spec, decision, journal)?;
         }
         Ok(())
     }
@@ -103,15 +184,12 @@ impl<'a> Simulation<'a> {
         };
         let answer = decide_again(self.policy, submitted, spec, decision, &input, known.as_ref());
         self.decisions += 1;
-        let was = Answered {
-            action: decision.action,
-            rule: decision.rule.as_ref().map(|rule| rule.index.into()),
-            line: decision.rule.as_ref().map(|rule| rule.line.into()),
-        };
+        let was = Answered::recorded(decision.action, decision.rule.as_ref(), None);
         let is = Answered {
             action: answer.action,
             rule: answer.rule.as_ref().map(|rule| rule.index as u64),
             line: answer.rule.as_ref().map(|rule| rule.line as u64),
+            policy: None,
         };
         if was.action != is.action {
             self.flips.push(Flip {
@@ -123,6 +201,8 @@ impl<'a> Simulation<'a> {
                 looser: is.action < was.action,
                 was,
                 is,
+                grant: None,
+                compensation_grant: None,
             });
         }
         Ok(())

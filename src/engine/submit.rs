@@ -1,6 +1,6 @@
 //! How a checked workflow becomes a run.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::live::Live;
 use super::request::record_refusal;
 use super::stored::StoredInputs;
 use super::{Engine, EngineError, Run, new_id, runner};
-use crate::journal::{Journal, Kept, NewRun, Payload, PolicyText, Submission, Summary};
+use crate::journal::{Journal, Kept, NewRun, Payload, Submission, Summary};
 use crate::saga::event::{CompensationSpec, Entry, Event, Mode, RunSubmitted, Sealed, StepSpec, StepSubmitted};
 use crate::saga::{RunState, State};
 use crate::types::{
@@ -149,7 +149,7 @@ impl Engine {
         let templates = json(&templates)?;
         let run = RunId::parse(&new_id()).map_err(|error| EngineError::Refused { why: error.to_string() })?;
         let used = start.steps.iter().flat_map(capabilities);
-        let kept = Kept { components: inner.registry.kept(used), policies: vec![policy_text(self)] };
+        let kept = Kept { components: inner.registry.kept(used), policies: self.policy_texts() };
         let submitted = RunSubmitted {
             run,
             name: start.name,
@@ -271,26 +271,6 @@ fn capabilities(step: &StepSpec) -> impl Iterator<Item = &CapabilityId> {
     step.capability.iter().chain(step.compensation.as_ref().map(|compensation| &compensation.capability))
 }
 
-fn policy_text(engine: &Engine) -> PolicyText {
-    let policy = engine.inner.policy();
-    PolicyText { digest: policy.digest(), name: policy.name().to_owned(), text: policy.text().to_owned() }
-}
-
-/// Keeps the policy in force, before anything is decided by it.
-pub(super) async fn keep_policy(engine: &Engine) -> Result<(), EngineError> {
-    let known = || engine.inner.kept_policy.lock().unwrap_or_else(PoisonError::into_inner);
-    let digest = engine.policy().digest();
-    if *known() == Some(digest) {
-        return Ok(());
-    }
-    let policy = policy_text(engine);
-    let digest = policy.digest;
-    let kept = Kept { policies: vec![policy], ..Kept::default() };
-    engine.inner.journal.keep(kept, engine.inner.clock.now()).await?;
-    *known() = Some(digest);
-    Ok(())
-}
-
 impl Run {
     /// Submits one more step to an open run. What it refers to is resolved now. It runs when the run is driven. A refusal is
     /// recorded in the system chain.
@@ -314,8 +294,7 @@ impl Run {
             let input = live.resolve_templates(&mut core, &step.inputs)?;
             (spec, input.map_err(|failure| EngineError::Refused { why: failure.to_string() })?)
         };
-        let kept =
-            Kept { components: live.engine.registry.kept(capabilities(&spec)), policies: vec![policy_text(&engine)] };
+        let kept = Kept { components: live.engine.registry.kept(capabilities(&spec)), policies: engine.policy_texts() };
         live.engine.journal.keep(kept, live.now()).await?;
         let bytes = canonical_bytes(&input).map_err(|error| EngineError::Refused { why: error.to_string() })?;
         let inputs = Payload::new(bytes)?;

@@ -67,7 +67,27 @@ pub(super) fn all(conditions: &[Condition], input: Input<'_>) -> Truth {
     answer
 }
 
+/// The one thing that would have to be otherwise for all conditions to hold; none if it is more than one, or nothing.
+pub(super) fn only_wish(conditions: &[Condition], input: Input<'_>) -> Option<String> {
+    let mut wishes = conditions.iter().flat_map(|condition| condition.wishes(input));
+    wishes.next().filter(|_| wishes.next().is_none())
+}
+
 impl Condition {
+    /// What would have to be otherwise for it to hold, a clause each.
+    fn wishes(&self, input: Input<'_>) -> Vec<String> {
+        let field = &self.field;
+        let of = |operator: &Operator| format!("`{field}` {}", operator.wish());
+        let mut found = input.value;
+        for name in field.split('.').skip(1) {
+            found = found.and_then(|value| value.get(name));
+        }
+        match found.filter(|_| !input.unknown.iter().any(|u| is_within(u, field) || is_within(field, u))) {
+            Some(value) => self.operators.iter().filter(|o| !matches!(o.evaluate(value), Ok(None))).map(of).collect(),
+            None => vec![self.operators.iter().map(of).collect::<Vec<_>>().join(" and ")],
+        }
+    }
+
     fn evaluate(&self, input: Input<'_>) -> Truth {
         let field = &self.field;
         let related = |unknown: &String| is_within(unknown, field) || is_within(field, unknown);
@@ -103,6 +123,24 @@ fn is_within(inner: &str, outer: &str) -> bool {
 }
 
 impl Operator {
+    /// What it asks of a value, as the file says it.
+    fn wish(&self) -> String {
+        match self {
+            Operator::Equals(wanted) => format!("were {}", shown(wanted)),
+            Operator::In(wanted) => {
+                format!("were {}", wanted.iter().map(shown).collect::<Vec<_>>().join(" or "))
+            }
+            Operator::Glob(globs) => {
+                let texts: Vec<_> = globs.iter().map(|glob| format!("`{}`", glob.as_str())).collect();
+                format!("matched {}", texts.join(" or "))
+            }
+            Operator::Min(min) => format!("were at least {min}"),
+            Operator::Max(max) => format!("were at most {max}"),
+            Operator::MinLength(min) => format!("had a length of at least {min}"),
+            Operator::MaxLength(max) => format!("had a length of at most {max}"),
+        }
+    }
+
     /// None if it holds, else why not; an error if it cannot be said.
     fn evaluate(&self, value: &Value) -> Result<Option<String>, String> {
         let unless = |holds: bool, why: String| Ok(if holds { None } else { Some(why) });
@@ -134,6 +172,10 @@ impl Operator {
             }
         }
     }
+}
+
+fn shown(wanted: &Value) -> String {
+    format!("`{wanted}`")
 }
 
 fn number(value: &Value, operator: &str) -> Result<f64, String> {

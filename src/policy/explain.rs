@@ -34,6 +34,19 @@ pub struct PrincipalExplanation {
     pub rules: Vec<RuleTrace>,
     /// The answer for this principal.
     pub decision: Decision,
+    /// Rules that one clause alone keeps from matching, and that answer otherwise, in file order.
+    pub nearest: Vec<NearMiss>,
+}
+
+/// A rule that would match, and answers otherwise, if one thing were otherwise. Rules before it are asked first, then as now.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NearMiss {
+    /// Which rule.
+    pub rule: RuleRef,
+    /// What would have to be: `` `inputs.amount` were at most 100 ``.
+    pub wish: String,
+    /// The answer then, after risk was looked at.
+    pub action: Action,
 }
 
 /// What one rule had to say.
@@ -82,6 +95,7 @@ impl Explanation {
         self.decision.approval = None;
         self.decision.reason = Some("unknown capability".to_owned());
         let meant = similar.map_or(String::new(), |id| format!("; did you mean `{id}`?"));
+        self.principals.iter_mut().for_each(|one| one.nearest.clear());
         self.help = format!("a component that provides `{capability}`{meant}");
         self
     }
@@ -89,8 +103,14 @@ impl Explanation {
 
 fn explain_one(policy: &Policy, request: &Request<'_>, principal: &Principal) -> PrincipalExplanation {
     let mut verdict = None;
-    let mut rules = Vec::new();
+    let (mut rules, mut nearest) = (Vec::new(), Vec::new());
     for rule in &policy.rules {
+        // A rule that stands after the one that decides would not be asked. One that cannot be evaluated decides, and could match.
+        let reached = verdict.is_none();
+        if let Some(wish) = only_wish(rule, request, principal).filter(|_| reached) {
+            let action = conclude(policy, request, Verdict::of_rule(rule)).action;
+            nearest.push(NearMiss { rule: rule.reference.clone(), wish, action });
+        }
         let outcome = if verdict.is_some() { RuleOutcome::NotReached } else { outcome(rule, request, principal) };
         match &outcome {
             RuleOutcome::Matches => verdict = Some(Verdict::of_rule(rule)),
@@ -100,7 +120,26 @@ fn explain_one(policy: &Policy, request: &Request<'_>, principal: &Principal) ->
         rules.push(RuleTrace { rule: rule.reference.clone(), action: rule.action, outcome });
     }
     let verdict = verdict.unwrap_or_else(|| Verdict::of_default(policy, &request.capability));
-    PrincipalExplanation { principal: principal.clone(), rules, decision: conclude(policy, request, verdict) }
+    let decision = conclude(policy, request, verdict);
+    nearest.retain(|near| near.action != decision.action);
+    PrincipalExplanation { principal: principal.clone(), rules, decision, nearest }
+}
+
+/// The one thing that keeps a rule from matching; none if it is more than one, or nothing.
+fn only_wish(rule: &Rule, request: &Request<'_>, principal: &Principal) -> Option<String> {
+    let listed = |patterns: &[Pattern]| {
+        let texts: Vec<String> = patterns.iter().map(|pattern| format!("`{pattern}`")).collect();
+        texts.join(" or ")
+    };
+    let who = Pattern::any(&rule.principals, principal.as_str());
+    let what = Pattern::any(&rule.capabilities, request.capability.as_str());
+    let when = condition::all(&rule.when, request.input()) == Truth::Holds;
+    match (who, what, when) {
+        (true, true, false) => condition::only_wish(&rule.when, request.input()),
+        (false, true, true) => Some(format!("the principal matched {}", listed(&rule.principals))),
+        (true, false, true) => Some(format!("the capability matched {}", listed(&rule.capabilities))),
+        _ => None,
+    }
 }
 
 fn outcome(rule: &Rule, request: &Request<'_>, principal: &Principal) -> RuleOutcome {
@@ -154,6 +193,16 @@ impl fmt::Display for Explanation {
             writeln!(f, "escalated: {risk} needs a person")?;
         }
         writeln!(f, "answer: {action}")?;
+        for one in &self.principals {
+            for NearMiss { rule, wish, action } in &one.nearest {
+                let wish = crate::document::escape(wish);
+                writeln!(
+                    f,
+                    "nearest: rule {} (line {}), which answers {action}, would match if {wish}",
+                    rule.index, rule.line
+                )?;
+            }
+        }
         if let Some(reason) = &self.decision.reason {
             writeln!(f, "reason: {}", crate::document::escape(reason))?;
         }

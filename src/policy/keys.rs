@@ -3,7 +3,8 @@
 
 use crate::types::Limits;
 
-pub(super) const FILE: [&str; 8] = ["default", "groups", "rules", "risk", "grants", "signers", "providers", "tests"];
+pub(super) const FILE: [&str; 9] =
+    ["default", "groups", "rules", "risk", "grants", "sensitive", "signers", "providers", "tests"];
 pub(super) const RULE: [&str; 7] = ["name", "principal", "capabilities", "when", "action", "accept_risk", "approval"];
 pub(super) const OPERATORS: [&str; 7] = ["equals", "in", "glob", "min", "max", "min_length", "max_length"];
 pub(super) const APPROVAL: [&str; 3] = ["approvers", "quorum", "expires"];
@@ -13,6 +14,7 @@ pub(super) const GRANT: [&str; 7] =
 pub(super) const DIRECTORY: [&str; 3] = ["host", "guest", "access"];
 pub(super) const URL: [&str; 5] = ["url", "methods", "query", "local", "reads_are_effects"];
 pub(super) const SECRET: [&str; 4] = ["name", "env", "file", "hosts"];
+pub(super) const SENSITIVE: [&str; 2] = ["capabilities", "fields"];
 pub(super) const SIGNER: [&str; 5] = ["name", "key", "from", "capabilities", "require"];
 pub(super) const PROVIDER: [&str; 3] = ["capabilities", "from", "signer"];
 pub(super) const TEST: [&str; 6] = ["as", "do", "inputs", "risk", "expect", "rule"];
@@ -21,7 +23,7 @@ pub(super) const TEST: [&str; 6] = ["as", "do", "inputs", "risk", "expect", "rul
 /// chooses, of groups, fields and configuration values, are left out.
 pub fn keys() -> Vec<String> {
     let limits: Vec<&str> = Limits::NAMES.iter().map(|(name, _)| *name).collect();
-    let places: [(&str, &[&str]); 13] = [
+    let places: [(&str, &[&str]); 14] = [
         ("", &FILE),
         ("rules.", &RULE),
         ("rules.when.", &OPERATORS),
@@ -32,6 +34,7 @@ pub fn keys() -> Vec<String> {
         ("grants.network.", &URL),
         ("grants.secrets.", &SECRET),
         ("grants.limits.", &limits),
+        ("sensitive.", &SENSITIVE),
         ("signers.", &SIGNER),
         ("providers.", &PROVIDER),
         ("tests.", &TEST),

@@ -220,6 +220,9 @@ impl Policy {
             self.grants.iter().flat_map(|entry| entry.capabilities.iter().zip(entry.capability_spans.iter().copied()));
         let floors =
             self.floors.iter().flat_map(|floor| floor.capabilities.iter().zip(floor.capability_spans.iter().copied()));
-        rules.chain(grants).chain(floors)
+        let sensitive = self.sensitive.iter();
+        let sensitive =
+            sensitive.flat_map(|entry| entry.capabilities.iter().zip(entry.capability_spans.iter().copied()));
+        rules.chain(grants).chain(floors).chain(sensitive)
     }
 }

@@ -17,6 +17,7 @@ pub use network::read_secret_source;
 use super::index::Index;
 use super::pattern::at_node;
 use super::rule::{ApprovalTerms, RiskFloor, Rule, RuleRef};
+use super::sensitive::{FieldPath, SensitiveFields};
 use super::{Pattern, Policy, condition, grant, keys, selftest};
 
 /// The most votes that a rule may ask for.
@@ -40,6 +41,7 @@ pub(super) fn load(source: Source, base_dir: &str) -> Result<(Policy, Diagnostic
     let grants = reader.optional("grants").map(|node| grants::read(node, base_dir, &groups, &mut all));
     let grants = grants.unwrap_or_default();
     grant::check(&grants, &mut all);
+    let sensitive = reader.optional("sensitive").map(|node| read_sensitive(node, &mut all)).unwrap_or_default();
     let signers = reader.optional("signers").map(|node| provenance::signers(node, &mut all)).unwrap_or_default();
     let providers = reader.optional("providers").map(|node| provenance::providers(node, &signers, &mut all));
     let providers = providers.unwrap_or_default();
@@ -57,7 +59,7 @@ pub(super) fn load(source: Source, base_dir: &str) -> Result<(Policy, Diagnostic
         return Err(all);
     }
     let digest = sha256(source.text().as_bytes());
-    Ok((Policy { source, digest, default, rules, index, floors, grants, signers, providers, tests }, all))
+    Ok((Policy { source, digest, default, rules, index, floors, grants, sensitive, signers, providers, tests }, all))
 }
 
 fn read_default(node: &Node, all: &mut Diagnostics) -> Action {
@@ -229,6 +231,27 @@ fn read_floors(node: &Node, all: &mut Diagnostics) -> Vec<RiskFloor> {
         }
     }
     floors
+}
+
+fn read_sensitive(node: &Node, all: &mut Diagnostics) -> Vec<SensitiveFields> {
+    let mut entries = Vec::new();
+    for item in list(node, "`sensitive`", all).unwrap_or_default() {
+        let Some(reader) = MapReader::new(item, "an entry of `sensitive`", &keys::SENSITIVE, all) else { continue };
+        let capabilities = reader.required("capabilities", all).map(|node| capabilities(node, all));
+        let fields = reader.required("fields", all).and_then(|node| strings(node, "`fields`", all));
+        let mut paths = Vec::new();
+        for (text, node) in fields.unwrap_or_default() {
+            match FieldPath::parse(text) {
+                Ok(path) => paths.push(path),
+                Err(why) => all.push(Diagnostic::error("wrong-value", node.span, why)),
+            }
+        }
+        if let Some(capabilities) = capabilities {
+            let capability_spans = spans(reader.optional("capabilities"));
+            entries.push(SensitiveFields { capabilities, capability_spans, fields: paths });
+        }
+    }
+    entries
 }
 
 /// A list of patterns over principals, groups written out.

@@ -65,6 +65,10 @@
 //! [`reference::decide`] is the specification: a plain loop with the formula above. [`decide`] finds the rules by an
 //! index over the patterns. Property tests hold that both agree.
 //!
+//! # What is not shown
+//!
+//! `sensitive:` names fields of inputs and outputs that are masked wherever they are shown ([`Policy::mask`]). It decides nothing.
+//!
 //! # Components
 //!
 //! `signers:` and `providers:` say whose components are let in, and which ids they may provide ([`Policy::admit`]).
@@ -90,11 +94,13 @@ mod pattern;
 mod provenance;
 pub mod reference;
 mod rule;
+mod schema;
 mod selftest;
+mod sensitive;
 
 pub use decide::{Decision, Request, decide, decide_by_rule_only};
 pub use diff::{Answer, Change, Direction, GrantChange, TooMany, diff};
-pub use explain::{Explanation, PrincipalExplanation, RuleOutcome, RuleTrace, explain};
+pub use explain::{Explanation, NearMiss, PrincipalExplanation, RuleOutcome, RuleTrace, explain};
 pub use foresee::{Foresight, foresee};
 pub use grant::{GrantedHost, Opening, effective_grant, openings};
 pub use keys::keys;
@@ -103,7 +109,9 @@ pub use load::read_secret_source;
 pub use pattern::Pattern;
 pub use provenance::{Offer, Signer};
 pub use rule::{ApprovalTerms, RuleRef};
+pub use schema::schema;
 pub use selftest::{PolicyTest, TestResult, load_tests, run_tests};
+pub use sensitive::{FieldPath, MARK, MASKED, Side, mask_marked};
 
 use crate::document::{Diagnostic, Diagnostics, Source};
 use crate::types::{Action, CapabilityId, Digest, Risk};
@@ -125,6 +133,7 @@ pub struct Policy {
     index: Index,
     floors: Vec<RiskFloor>,
     grants: Vec<GrantEntry>,
+    sensitive: Vec<sensitive::SensitiveFields>,
     signers: Vec<Signer>,
     providers: Vec<provenance::Provider>,
     tests: Vec<PolicyTest>,

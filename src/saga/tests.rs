@@ -156,6 +156,7 @@ impl Run {
                 expires: Timestamp(self.now + 1_000),
             }),
             compensation: None,
+            shadow: None,
         }))
     }
 

@@ -55,3 +55,32 @@ pub struct Grant {
     /// The limits of each call.
     pub limits: Limits,
 }
+
+impl Grant {
+    /// Whether this opens anything that `other` does not.
+    pub fn opens_more_than(&self, other: &Grant) -> bool {
+        let dir = |dir: &DirGrant| {
+            let same = |o: &&DirGrant| (&o.host, &o.guest) == (&dir.host, &dir.guest);
+            other.filesystem.iter().find(same).is_some_and(|o| dir.access <= o.access)
+        };
+        let url = |url: &UrlGrant| {
+            url.methods.iter().all(|method| {
+                other.network.iter().any(|o| {
+                    o.url == url.url
+                        && o.methods.contains(method)
+                        && (o.query || !url.query)
+                        && (o.local || !url.local)
+                        && (url.reads_are_effects || !o.reads_are_effects)
+                })
+            })
+        };
+        let secret = |secret: &SecretGrant| {
+            let same = |o: &&SecretGrant| (&o.name, &o.source) == (&secret.name, &secret.source);
+            other.secrets.iter().find(same).is_some_and(|o| secret.hosts.iter().all(|host| o.hosts.contains(host)))
+        };
+        let higher = self.limits.entries().into_iter().zip(other.limits.entries()).any(|(a, b)| a.1 > b.1);
+        !(self.filesystem.iter().all(dir) && self.network.iter().all(url) && self.secrets.iter().all(secret))
+            || self.config.iter().any(|(name, value)| other.config.get(name) != Some(value))
+            || higher
+    }
+}

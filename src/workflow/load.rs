@@ -23,7 +23,7 @@ pub const MAX_STEPS: usize = 16_384;
 /// After so many errors the rest is not looked at.
 const ENOUGH: usize = 100;
 
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "name",
     "version",
     "description",

@@ -37,6 +37,7 @@ mod inputs;
 mod json;
 mod load;
 mod read;
+mod schema;
 mod scope;
 pub mod template;
 
@@ -44,6 +45,7 @@ pub use argument::{ArgumentError, InputArgument, parse_input_argument};
 pub use graph::{Cycle, Graph};
 pub use inputs::{Templated, Unresolved};
 pub use load::{Earlier, MAX_BYTES, MAX_STEPS};
+pub use schema::schema;
 
 use serde_json::{Map, Value};
 

@@ -9,7 +9,7 @@ use super::inputs::Templated;
 use super::template::INPUTS;
 use super::{NamedCompensation, Step, StepKind};
 
-const STEP_KEYS: &[&str] = &[
+pub(super) const STEP_KEYS: &[&str] = &[
     "name",
     "description",
     "step_type",
@@ -27,8 +27,9 @@ const STEP_KEYS: &[&str] = &[
     "timeout_seconds",
     "approval_config",
 ];
-const RETRY_KEYS: &[&str] = &["max_attempts", "initial_interval", "multiplier", "max_interval", "max_retries"];
-const COMPENSATION_KEYS: &[&str] = &["capability", "inputs", "description", "capability_name", "step_name"];
+pub(super) const RETRY_KEYS: &[&str] =
+    &["max_attempts", "initial_interval", "multiplier", "max_interval", "max_retries"];
+pub(super) const COMPENSATION_KEYS: &[&str] = &["capability", "inputs", "description", "capability_name", "step_name"];
 
 /// The capability as which an approval is decided.
 const APPROVE: &str = "human.approve";

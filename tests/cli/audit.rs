@@ -178,3 +178,29 @@ fn old_runs_are_pruned_their_heads_stay_and_what_can_be_undone_is_kept() {
         &["PRUNED", "1 runs closed before 2100-01-01T00:00:00Z, by agent:demo: \"a year\""],
     );
 }
+
+#[test]
+fn what_is_sensitive_is_masked_wherever_it_is_shown_and_delivered_and_recorded_as_it_is() {
+    let policy = "rules:\n  - { principal: \"agent:demo\", capabilities: [\"io.fs.*\"], action: REQUIRE_APPROVAL }\nsensitive:\n  \
+                  - { capabilities: [\"io.fs.*\"], fields: [\"inputs.content\", \"outputs.sha256\"] }\ngrants:\n  \
+                  - { capabilities: [\"io.fs.*\"], filesystem: [{ host: ./workspace, guest: /workspace, access: read-write }] }\n";
+    let place = Place::with_policy(policy);
+    place.write("w.yaml", WRITES);
+    let run = place.redress(&["run", "w.yaml", "--input", "word=the-pin", "--json"]).exits(4).run().to_string();
+    let hides = |answer: Answer| {
+        assert!(!answer.stdout.contains("the-pin") && !answer.stderr.contains("the-pin"), "{answer:#?}");
+        assert!(answer.stdout.contains("(sensitive)"), "{answer:#?}");
+    };
+    hides(place.redress(&["approvals"]).exits(0));
+    hides(place.redress(&["approvals", "--json"]).exits(0));
+    sees(&place.redress(&["approvals"]).exits(0), &["with sensitive values masked: `--show-sensitive` shows them"]);
+    sees(&place.redress(&["approvals", "--show-sensitive"]).exits(0), &["the-pin"]);
+    hides(place.redress(&["approve", &run, "a", "--reason", "good", "--as", "user:op", "--json"]).exits(0));
+    assert_eq!(place.read("workspace/a"), "the-pin");
+    hides(place.redress(&["show", &run, "--json"]).exits(0));
+    sees(&place.redress(&["show", &run, "--json", "--show-sensitive"]).exits(0), &["the-pin"]);
+    // A policy that is put in force later masks what was recorded before, and one that is gone still counts for what it decided.
+    place.write("policy.yaml", "rules: []\n");
+    hides(place.redress(&["show", &run, "--json"]).exits(0));
+    place.redress(&["audit", "verify"]).exits(0);
+}

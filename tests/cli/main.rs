@@ -16,6 +16,8 @@ mod policy;
 mod recovery;
 mod recovery_of_many;
 mod refusals;
+mod reload;
 mod review;
 mod run;
 mod setup;
+mod shadow;

@@ -74,3 +74,43 @@ fn what_another_policy_would_have_answered_is_told_for_each_recorded_decision() 
     let nobody = place.redress(&["policy", "simulate", "new.yaml", "--as", "agent:other", "--json"]).exits(0).json();
     assert_eq!(nobody["decisions"], 0);
 }
+
+/// What `simulate` says is what comes: each step is run under both policies.
+#[test]
+fn what_simulate_says_of_a_step_is_what_becomes_of_it_under_the_other_policy() {
+    let place = Place::new();
+    let new = "rules:\n  - { principal: \"agent:demo\", capabilities: [\"io.fs.make_dir\"], action: REQUIRE_APPROVAL }\n  \
+               - { principal: \"agent:demo\", capabilities: [\"io.fs.*\"], when: { inputs.path: { glob: \"/workspace/a*\" } }, action: ALLOW }\n\
+               grants:\n  - { capabilities: [\"io.fs.*\"], filesystem: [{ host: ./workspace, guest: /workspace, access: read-write }] }\n";
+    let steps = [
+        ("io.fs.write_file", "{ path: /workspace/a1, content: x }"),
+        ("io.fs.write_file", "{ path: /workspace/b1, content: x }"),
+        ("io.fs.make_dir", "{ path: /workspace/d }"),
+        ("io.fs.exists", "{ path: /workspace/a2 }"),
+        ("data.hash", "{ content: x }"),
+        ("net.http.get", "{ url: \"https://h.example/\" }"),
+    ];
+    for (n, (capability, inputs)) in steps.iter().enumerate() {
+        let step = format!("name: w{n}\nsteps:\n  - {{ name: s{n}, capability: {capability}, inputs: {inputs} }}\n");
+        place.write(format!("w{n}.yaml"), step);
+    }
+    let actions = |policy: &str| -> Vec<String> {
+        let answered = |n: usize| {
+            let ran = place.redress(&["run", &format!("w{n}.yaml"), "--policy", policy, "--json"]);
+            ran.json()["steps"][0]["decision"]["action"].as_str().unwrap().to_owned()
+        };
+        (0..steps.len()).map(answered).collect()
+    };
+    let old = actions("policy.yaml");
+    place.write("new.yaml", new);
+    let told = place.redress(&["policy", "simulate", "new.yaml", "--json"]).exits(0).json();
+    let is = actions("new.yaml");
+    let flipped = |n: usize| {
+        let flips = told["flips"].as_array().unwrap();
+        flips.iter().find(|flip| flip["step"] == format!("s{n}")).map(|flip| flip["is"]["action"].as_str().unwrap())
+    };
+    for n in 0..steps.len() {
+        assert_eq!(flipped(n).unwrap_or(&old[n]), is[n], "{}", steps[n].0);
+    }
+    assert_eq!((0..steps.len()).filter(|n| flipped(*n).is_some()).count(), 3, "{told}");
+}

@@ -274,6 +274,7 @@ pub fn finish_step(journal: &SqliteJournal, run: &RunId, printed: &str, output: 
         grant: Grant::default(),
         approval: None,
         compensation: None,
+        shadow: None,
     };
     let result = StepResult {
         step: name,

@@ -149,6 +149,7 @@ impl Place {
             registry: Registry::standard(sandbox.clone()).unwrap(),
             sandbox,
             policy: Arc::new(policy),
+            shadow: None,
             clock: Arc::new(clock),
             observer: Arc::new(NoObserver),
             protected: Vec::new(),

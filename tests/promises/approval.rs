@@ -271,3 +271,28 @@ async fn an_approval_stands_when_the_component_was_removed_meanwhile() {
     is(&world.resume(&view.run).await, RunState::Completed);
     assert_eq!(world.read("n").as_deref(), Some("execute 1\n"));
 }
+
+#[tokio::test]
+async fn a_policy_that_is_put_in_force_decides_what_comes_after_and_its_text_is_kept_before() {
+    let world = World::new(ALLOW);
+    let run = world
+        .submit(
+            "name: w\nsteps:\n  - { name: go, step_type: HUMAN_APPROVAL }\n  \
+             - { name: a, capability: io.fs.write_file, inputs: { path: /work/a, content: x } }\n",
+        )
+        .await;
+    is(&world.drive(&run).await, RunState::Paused);
+    let before = world.engine.policy().digest();
+    assert!(world.reload(&ALLOW.replace("./work", ".")).await.is_err());
+    assert_eq!(world.engine.policy().digest(), before, "what is refused changes nothing");
+    let deny = "rules: []\n";
+    world.reload(deny).await.unwrap();
+    let now = world.engine.policy().digest();
+    assert_eq!(world.journal.policy(&now).unwrap().unwrap().text, deny);
+    world.vote(run.id(), "go", "user:alice", true).unwrap();
+    let view = world.drive(&run).await;
+    is(&view, RunState::RolledBack);
+    let decided = step(&view, "a").decision.as_ref().unwrap();
+    assert_eq!((decided.action, decided.policy), (redress::types::Action::Deny, now));
+    assert_eq!(world.read("a"), None);
+}

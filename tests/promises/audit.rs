@@ -121,7 +121,7 @@ async fn a_refused_effect_never_counts_as_success_whatever_the_component_says() 
 async fn a_grant_that_contains_the_journal_is_refused() {
     let world = World::new(ALLOW);
     let wide = ALLOW.replace("host: ./work", "host: .");
-    assert!(world.reload(&wide).unwrap_err().to_string().contains("journal"));
+    assert!(world.reload(&wide).await.unwrap_err().to_string().contains("journal"));
 }
 
 #[tokio::test]
@@ -131,9 +131,9 @@ async fn a_grant_that_contains_a_secret_is_refused_even_if_it_is_read_only() {
         ALLOW.replace("read-write", "read-only")
             + &format!("    secrets: [{{ name: TOKEN, file: {file}, hosts: [api.example.com] }}]\n")
     };
-    let error = world.reload(&with("./work/token")).unwrap_err().to_string();
+    let error = world.reload(&with("./work/token")).await.unwrap_err().to_string();
     assert!(error.contains("work/token, which holds a secret"), "{error}");
-    world.reload(&with("./token")).unwrap();
+    world.reload(&with("./token")).await.unwrap();
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn a_grant_that_contains_a_link_to_a_secret_is_refused_for_the_link() {
     let with = |file: &str| {
         ALLOW.to_owned() + &format!("    secrets: [{{ name: TOKEN, file: {file}, hosts: [api.example.com] }}]\n")
     };
-    let error = world.reload(&with("./work/linked/token")).unwrap_err().to_string();
+    let error = world.reload(&with("./work/linked/token")).await.unwrap_err().to_string();
     assert!(error.contains("work/linked, which holds a secret"), "{error}");
-    world.reload(&with("./elsewhere/token")).unwrap();
+    world.reload(&with("./elsewhere/token")).await.unwrap();
 }

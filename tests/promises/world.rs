@@ -153,9 +153,9 @@ impl World {
     }
 
     /// Puts another policy in force, as a process that runs on would.
-    pub fn reload(&self, policy: &str) -> Result<(), EngineError> {
+    pub async fn reload(&self, policy: &str) -> Result<(), EngineError> {
         let protected = [self.journal.path().to_owned()];
-        self.engine.set_policy(Arc::new(load_policy(&self.dir, policy)), &protected)
+        self.engine.set_policy(Arc::new(load_policy(&self.dir, policy)), &protected).await
     }
 
     pub fn workflow(&self, yaml: &str) -> Workflow {
@@ -287,6 +287,7 @@ fn engine_on(
         sandbox: sandbox.clone(),
         registry,
         policy: Arc::new(load_policy(dir, policy)),
+        shadow: None,
         clock: Arc::new(clock.clone()),
         observer: Arc::new(NoObserver),
         protected: vec![journal.path().to_owned()],

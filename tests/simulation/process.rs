@@ -355,6 +355,7 @@ impl Process {
             grant: Grant::default(),
             approval,
             compensation: None,
+            shadow: None,
         }))
     }
 

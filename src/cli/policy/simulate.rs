@@ -1,4 +1,5 @@
-//! `redress policy simulate`: what another policy would have answered to all that was asked for.
+//! `redress policy simulate`: what another policy would have answered to all that was asked for, decided now, or as the shadow
+//! policy was recorded to answer.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -10,18 +11,24 @@ use super::{Context, Exit};
 use crate::cli::context::load_policy;
 use crate::cli::error::CliError;
 use crate::cli::lookup::{each_run, moment};
+use crate::cli::text::granted;
 use crate::document::escape;
 use crate::engine::rfc3339;
-use crate::engine::simulate::{Answered, Flip, Simulation};
-use crate::types::Digest;
+use crate::engine::simulate::{Answered, Flip, GrantFlip, Shadowed, Simulation};
+use crate::types::{Digest, Grant, Limits};
 
 /// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
-#[command(after_help = "Changes nothing. `--as PRINCIPAL` looks only at what was asked for by or for somebody.\n\n\
+#[command(after_help = "Changes nothing. `--as PRINCIPAL` looks only at what was asked for by or for somebody.\n\
+    `--shadow` shows what the policy of `policy_shadow:` in the settings answered otherwise when the decisions were made.\n\n\
     Example: redress policy simulate policy.new.yaml --since 30d")]
 pub(in crate::cli) struct Arguments {
     /// The policy file
-    file: PathBuf,
+    #[arg(required_unless_present = "shadow", conflicts_with = "shadow")]
+    file: Option<PathBuf>,
+    /// What shadow policies were recorded to answer otherwise, in place of a file
+    #[arg(long)]
+    shadow: bool,
     /// Only runs that were submitted since then: a moment such as 2026-11-01T00:00:00Z, or a length of time such as 30d
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
@@ -30,7 +37,9 @@ pub(in crate::cli) struct Arguments {
 #[derive(Serialize)]
 struct Simulated {
     schema: u32,
-    policy: Digest,
+    /// The policy of the file; of shadow policies each answer says which it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<Digest>,
     since: Option<String>,
     decisions: u64,
     /// Inputs that were erased: nobody can decide them again.
@@ -43,21 +52,29 @@ struct Simulated {
 
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let since = arguments.since.as_deref().map(|text| moment(text, context.now())).transpose()?;
-    let (policy, _) = load_policy(&arguments.file)?;
-    let journal = context.journal_to_read()?;
-    let mut simulation = Simulation::new(&policy, context.globals.principal.as_ref());
-    let unreadable = each_run(&journal, since, |entries| Ok(simulation.run(entries, &journal)?))?;
-    let mut flips = simulation.flips;
-    flips.sort_by_key(|flip| !flip.looser);
-    let simulated = Simulated {
-        schema: 1,
-        policy: policy.digest(),
-        since: since.map(rfc3339),
-        decisions: simulation.decisions,
-        not_decidable: simulation.not_decidable,
-        unreadable,
-        flips,
+    let (principal, since_text) = (context.globals.principal.as_ref(), since.map(rfc3339));
+    let mut simulated = match &arguments.file {
+        Some(file) => {
+            let (policy, _) = load_policy(file)?;
+            let journal = context.journal_to_read()?;
+            let mut simulation = Simulation::new(&policy, principal);
+            let unreadable = each_run(&journal, since, |entries| Ok(simulation.run(entries, &journal)?))?;
+            let Simulation { decisions, not_decidable, flips, .. } = simulation;
+            let policy = Some(policy.digest());
+            Simulated { schema: 1, policy, since: since_text, decisions, not_decidable, unreadable, flips }
+        }
+        None => {
+            let journal = context.journal_to_read()?;
+            let mut shadowed = Shadowed::new(principal);
+            let unreadable = each_run(&journal, since, |entries| {
+                shadowed.run(entries);
+                Ok(())
+            })?;
+            let Shadowed { decisions, flips, .. } = shadowed;
+            Simulated { schema: 1, policy: None, since: since_text, decisions, not_decidable: 0, unreadable, flips }
+        }
     };
+    simulated.flips.sort_by_key(|flip| !flip.looser);
     context.output.result(&simulated, || text(&simulated))?;
     Ok(Exit::Done)
 }
@@ -73,10 +90,16 @@ fn text(simulated: &Simulated) -> String {
         let (run, step) = (&flip.run, escape(flip.step.as_str()));
         let _ = writeln!(text, "{way}: {who} {} in {run} {step}", flip.capability);
         let _ = writeln!(text, "  was {}\n  is  {}", answered(&flip.was), answered(&flip.is));
+        for (of, grant) in [("", &flip.grant), (" for its compensation", &flip.compensation_grant)] {
+            let Some(GrantFlip { was, is }) = grant else { continue };
+            let _ = writeln!(text, "  was granted{of}: {}", opened(was));
+            let _ = writeln!(text, "  is granted{of}:  {}", opened(is));
+        }
     }
     let looser = simulated.flips.iter().filter(|flip| flip.looser).count();
     let stricter = simulated.flips.len() - looser;
-    let _ = writeln!(text, "{} decisions: {looser} would be looser, {stricter} stricter", simulated.decisions);
+    let of = if simulated.policy.is_some() { "decisions" } else { "decisions, with a shadow policy or without" };
+    let _ = writeln!(text, "{} {of}: {looser} would be looser, {stricter} stricter", simulated.decisions);
     if simulated.not_decidable > 0 {
         let _ = writeln!(text, "{} more cannot be decided again: their input is gone", simulated.not_decidable);
     }
@@ -87,8 +110,17 @@ fn text(simulated: &Simulated) -> String {
 }
 
 fn answered(answer: &Answered) -> String {
+    let policy = answer.policy.map_or(String::new(), |policy| format!(" of {}", policy.short()));
     match (answer.rule, answer.line) {
-        (Some(rule), Some(line)) => format!("{} by rule {rule} (line {line})", answer.action),
-        _ => format!("{} by the default", answer.action),
+        (Some(rule), Some(line)) => format!("{} by rule {rule} (line {line}){policy}", answer.action),
+        _ => format!("{} by the default{policy}", answer.action),
     }
+}
+
+/// What a grant opens, and the limits that it lowers.
+fn opened(grant: &Grant) -> String {
+    let usual = Limits::default();
+    let lowered = grant.limits.entries().into_iter().zip(usual.entries()).filter(|(one, usual)| one.1 != usual.1);
+    let limits = lowered.map(|((name, value, _), _)| format!("{name} at most {value}"));
+    granted(grant).into_iter().chain(limits).collect::<Vec<_>>().join("; ")
 }

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::engine::decide::planted::FRIEND;
-use crate::engine::{Clock, Engine, NoObserver, Parts, Registry, SimClock, Stop, Submit, Submitted};
+use crate::engine::{Engine, NoObserver, Parts, Registry, SimClock, Stop, Submit, Submitted};
 use crate::journal::{Finding, Flaw, Options, SqliteJournal};
 use crate::sandbox::{Sandbox, SandboxConfig};
 use crate::types::Permission;
@@ -33,6 +33,7 @@ fn engine(dir: &Path) -> (Engine, Arc<SqliteJournal>) {
         observer: Arc::new(NoObserver),
         protected: vec![journal.path().to_owned()],
         webhook: None,
+        shadow: None,
     });
     (engine.unwrap(), journal)
 }

@@ -112,6 +112,7 @@ impl Run {
                 input: None,
                 grant,
             }),
+            shadow: None,
         })));
         self
     }

@@ -53,6 +53,29 @@ pub struct Decision {
     /// The decision on the step's declared compensation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensation: Option<CompensationDecision>,
+    /// What the shadow policy says instead; only where it answers otherwise or would open something else. Nothing follows
+    /// from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowDecision>,
+}
+
+/// What a policy says that decides beside the one in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowDecision {
+    /// The shadow policy.
+    pub policy: Digest,
+    /// Its final answer, which may be the same.
+    pub action: Action,
+    /// Its rule; none if its default answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleRef>,
+    /// What the sandbox would open, where that differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Grant>,
+    /// What it would open for the step's declared compensation, where that differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensation_grant: Option<Grant>,
 }
 
 /// What a person is asked.

@@ -15,8 +15,8 @@ pub use backward::{
     Verb,
 };
 pub use forward::{
-    ApprovalRequest, CompensationDecision, Decision, Evidence, Intent, Outcome, ReadRecord, RuleRef, StepResult,
-    TargetRecord, UndoAppended, Vote,
+    ApprovalRequest, CompensationDecision, Decision, Evidence, Intent, Outcome, ReadRecord, RuleRef, ShadowDecision,
+    StepResult, TargetRecord, UndoAppended, Vote,
 };
 pub use submission::{
     CompensationSpec, LostTarget, Mode, Owner, RunSubmitted, Sealed, StepSpec, StepSubmitted, TargetNote, UNKNOWN_BOOT,

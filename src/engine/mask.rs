@@ -1,0 +1,87 @@
+//! What is not shown of inputs and outputs, unless somebody asks for it.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use super::view::RunView;
+use crate::document::Source;
+use crate::journal::Journal;
+use crate::policy::{Policy, Side, mask_marked};
+use crate::types::{CapabilityId, Digest};
+
+/// Masks what the schemas of components mark, what the policy names under which it was decided, and what the one in force names.
+pub struct Mask<'a> {
+    journal: &'a dyn Journal,
+    in_force: Option<&'a Policy>,
+    described: HashMap<Digest, Option<Value>>,
+    policies: HashMap<Digest, Option<Policy>>,
+}
+
+/// Whose value it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Called<'a> {
+    /// The capability.
+    pub capability: &'a CapabilityId,
+    /// The component that provides it, if one does.
+    pub component: Option<&'a Digest>,
+    /// The policy under which it was decided.
+    pub policy: Option<&'a Digest>,
+}
+
+impl<'a> Mask<'a> {
+    /// Asks `journal` for components and policies.
+    pub fn new(journal: &'a dyn Journal, in_force: Option<&'a Policy>) -> Mask<'a> {
+        Mask { journal, in_force, described: HashMap::new(), policies: HashMap::new() }
+    }
+
+    /// Masks a value; true if there was anything to mask.
+    pub fn value(&mut self, called: Called<'_>, side: Side, value: &mut Value) -> bool {
+        let mut any = false;
+        if let Some(schema) = called.component.and_then(|component| self.schema(component, called.capability, side)) {
+            any |= mask_marked(schema, value);
+        }
+        if let Some(policy) = called.policy.and_then(|digest| self.kept(digest)) {
+            any |= policy.mask(called.capability, side, value);
+        }
+        self.in_force.is_some_and(|policy| policy.mask(called.capability, side, value)) | any
+    }
+
+    /// Masks the values of a run's steps; true if there was anything to mask.
+    pub fn run(&mut self, view: &mut RunView) -> bool {
+        let mut any = false;
+        for step in &mut view.steps {
+            let Some(Ok(capability)) = step.capability.as_deref().map(CapabilityId::parse) else { continue };
+            let policy = step.decision.as_ref().map(|decision| &decision.policy);
+            let called = Called { capability: &capability, component: step.component.as_ref(), policy };
+            for (side, value) in [(Side::Inputs, &mut step.input), (Side::Outputs, &mut step.output)] {
+                any |= value.as_mut().is_some_and(|value| self.value(called, side, value));
+            }
+        }
+        any
+    }
+
+    /// The schema of what a kept component takes or returns. A component that was changed says nothing here.
+    fn schema(&mut self, component: &Digest, capability: &CapabilityId, side: Side) -> Option<&Value> {
+        let described = self.described.entry(*component).or_insert_with(|| {
+            let kept = self.journal.component(component).ok().flatten()?;
+            serde_json::from_str(&kept.describe).ok()
+        });
+        let all = described.as_ref()?.get("capabilities")?.as_array()?;
+        let one = all.iter().find(|one| one.get("id").and_then(Value::as_str) == Some(capability.as_str()))?;
+        one.get(match side {
+            Side::Inputs => "input",
+            Side::Outputs => "output",
+        })
+    }
+
+    fn kept(&mut self, digest: &Digest) -> Option<&Policy> {
+        let policy = self.policies.entry(*digest).or_insert_with(|| {
+            let kept = self.journal.policy(digest).ok().flatten()?;
+            Policy::load_untested(Source::new(kept.name.as_str(), kept.text.as_str()), "/")
+                .ok()
+                .map(|(policy, _)| policy)
+        });
+        policy.as_ref()
+    }
+}
