@@ -1,5 +1,10 @@
 //! `redress audit`: what the record proves, and what leaves it.
 
+mod export;
+mod otlp;
+mod payloads;
+mod select;
+mod sink;
 mod verify;
 
 use clap::Subcommand;
@@ -13,10 +18,13 @@ use super::error::CliError;
 pub(super) enum Verb {
     /// Check every chain, every payload and what was recorded of them
     Verify(verify::Arguments),
+    /// Write the events of runs as JSON, one a line, or send them as traces
+    Export(export::Arguments),
 }
 
-pub(super) fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> {
+pub(super) async fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> {
     match verb {
         Verb::Verify(arguments) => verify::execute(arguments, context),
+        Verb::Export(arguments) => export::execute(arguments, context).await,
     }
 }
