@@ -10,6 +10,7 @@
 #[path = "../common/binary.rs"]
 mod binary;
 mod export;
+mod report;
 #[path = "../http/server.rs"]
 #[allow(dead_code, reason = "another test needs the rest")]
 mod server;

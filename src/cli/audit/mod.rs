@@ -3,6 +3,7 @@
 mod export;
 mod otlp;
 mod payloads;
+mod report;
 mod select;
 mod sink;
 mod verify;
@@ -20,11 +21,14 @@ pub(super) enum Verb {
     Verify(verify::Arguments),
     /// Write the events of runs as JSON, one a line, or send them as traces
     Export(export::Arguments),
+    /// Write a page that tells a reviewer of runs: who asked, who allowed it, what was done and undone
+    Report(report::Arguments),
 }
 
 pub(super) async fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> {
     match verb {
         Verb::Verify(arguments) => verify::execute(arguments, context),
         Verb::Export(arguments) => export::execute(arguments, context).await,
+        Verb::Report(arguments) => report::execute(arguments, context),
     }
 }

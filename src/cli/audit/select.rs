@@ -125,8 +125,12 @@ impl Chosen {
 
     /// Whether a request that never became part of a run is meant: whose it was is all that is known of it.
     pub(super) fn covers_refused(&self, by: Option<&Principal>) -> bool {
-        let of = self.principal.as_ref().is_none_or(|wanted| by == Some(wanted));
-        of && self.capability.is_none() && self.run.is_none()
+        !self.hides_refused() && self.principal.as_ref().is_none_or(|wanted| by == Some(wanted))
+    }
+
+    /// Whether it means no such request at all.
+    pub(super) fn hides_refused(&self) -> bool {
+        self.capability.is_some() || self.run.is_some()
     }
 
     /// The runs. A run that cannot be read is one of them, so that somebody hears of it.

@@ -8,12 +8,11 @@ use opentelemetry_proto::tonic::trace::v1::span::{Event as SpanEvent, SpanKind};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 
+use crate::cli::events::operator_word;
 use crate::document::escape;
 use crate::engine::{EngineError, entries_of, reason, state_of};
 use crate::journal::Journal;
-use crate::saga::event::{
-    Entry, Event, Evidence, Outcome, StepResult, UndoIntent, UndoOutcome, UndoResult, Verb, Vote,
-};
+use crate::saga::event::{Entry, Event, Evidence, Outcome, StepResult, UndoIntent, UndoOutcome, UndoResult, Vote};
 use crate::saga::{RunState, State, Status as StepStatus, Step, StepState};
 use crate::types::{CapabilityId, Digest, RunId, StepName, Timestamp, code, sha256};
 
@@ -301,15 +300,7 @@ fn told(at: Timestamp, event: &Event) -> Option<SpanEvent> {
 
 fn operated(entry: &Entry) -> Option<SpanEvent> {
     let Event::Operator(operator) = &entry.event else { return None };
-    let verb = match &operator.verb {
-        Verb::Cancel => "cancel",
-        Verb::Kill => "kill",
-        Verb::Undo => "undo",
-        Verb::Rollback => "rollback",
-        Verb::RepairRetry { .. } => "repair retry",
-        Verb::ResolveUndone => "repair resolve undone",
-        Verb::ResolveLeft => "repair resolve left",
-    };
+    let verb = operator_word(&operator.verb);
     let step = operator.step.as_ref().map(|step| text("redress.step", step.as_str()));
     let by = text("redress.by", operator.by.as_str());
     Some(moment(entry.at, verb, std::iter::once(by).chain(step).collect()))
