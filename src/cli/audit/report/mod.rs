@@ -81,6 +81,7 @@ struct Unreadable {
 struct Tail {
     made: String,
     redress: &'static str,
+    runs: usize,
     /// Whether the selection says nothing of refused requests.
     refused_hidden: bool,
     refused: Vec<Refused>,
@@ -140,7 +141,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     sink.copy(&mut body.list)?;
     sink.write(page.render("middle.html", &body.count_only())?.as_bytes())?;
     sink.copy(&mut body.articles)?;
-    tail.made = made;
+    (tail.made, tail.runs) = (made, body.count);
     sink.write(page.render("tail.html", &tail)?.as_bytes())?;
     sink.finish()?;
     let unreadable = body.unreadable.len();
