@@ -248,17 +248,25 @@ fn cause(cause: &Cause) -> String {
     }
 }
 
+/// The word for what an operator did.
+pub(super) fn operator_word(verb: &Verb) -> &'static str {
+    match verb {
+        Verb::Cancel => "cancel",
+        Verb::Kill => "kill",
+        Verb::Undo => "undo",
+        Verb::Rollback => "rollback",
+        Verb::RepairRetry { .. } => "repair: retry",
+        Verb::ResolveUndone => "repair: undone by hand",
+        Verb::ResolveLeft => "repair: left as it is",
+    }
+}
+
 fn operated(operator: &Operator) -> String {
-    let verb = match &operator.verb {
-        Verb::Cancel => "cancel".to_owned(),
-        Verb::Kill => "kill".to_owned(),
-        Verb::Undo => "undo".to_owned(),
-        Verb::Rollback => "rollback".to_owned(),
-        Verb::RepairRetry { component: None } => "repair: retry".to_owned(),
-        Verb::RepairRetry { component: Some(component) } => format!("repair: retry with {component}"),
-        Verb::ResolveUndone => "repair: undone by hand".to_owned(),
-        Verb::ResolveLeft => "repair: left as it is".to_owned(),
+    let with = match &operator.verb {
+        Verb::RepairRetry { component: Some(component) } => format!(" with {component}"),
+        _ => String::new(),
     };
+    let verb = format!("{}{with}", operator_word(&operator.verb));
     let step = operator.step.as_ref().map_or(String::new(), |step| format!("{step} "));
     format!("{step}{verb} by {}: {}", operator.by, quoted(&operator.reason))
 }

@@ -193,7 +193,7 @@ impl Command {
             Command::Approvals(arguments) => approvals::execute(&arguments, context),
             Command::Policy(verb) => policy::execute(&verb, context),
             Command::Capability(verb) => capability::execute(&verb, context).await,
-            Command::Audit(verb) => audit::execute(&verb, context),
+            Command::Audit(verb) => audit::execute(&verb, context).await,
             Command::Journal(verb) => journal::execute(&verb, context),
             Command::Webhook(verb) => webhook::execute(&verb, context).await,
             Command::Schema(arguments) => schema::execute(&arguments, context),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::view::RunView;
+use super::view::{RunView, StepView};
 use crate::document::Source;
 use crate::journal::Journal;
 use crate::policy::{Policy, Side, mask_marked};
@@ -49,16 +49,26 @@ impl<'a> Mask<'a> {
 
     /// Masks the values of a run's steps; true if there was anything to mask.
     pub fn run(&mut self, view: &mut RunView) -> bool {
+        view.steps.iter_mut().fold(false, |any, step| self.step(step) | any)
+    }
+
+    /// Masks the values of a step; true if there was anything to mask.
+    pub fn step(&mut self, step: &mut StepView) -> bool {
+        let (mut input, mut output) = (step.input.take(), step.output.take());
         let mut any = false;
-        for step in &mut view.steps {
-            let Some(Ok(capability)) = step.capability.as_deref().map(CapabilityId::parse) else { continue };
-            let policy = step.decision.as_ref().map(|decision| &decision.policy);
-            let called = Called { capability: &capability, component: step.component.as_ref(), policy };
-            for (side, value) in [(Side::Inputs, &mut step.input), (Side::Outputs, &mut step.output)] {
-                any |= value.as_mut().is_some_and(|value| self.value(called, side, value));
-            }
+        for (side, value) in [(Side::Inputs, &mut input), (Side::Outputs, &mut output)] {
+            any |= value.as_mut().is_some_and(|value| self.value_of(step, side, value));
         }
+        (step.input, step.output) = (input, output);
         any
+    }
+
+    /// Masks a value of a step; true if there was anything to mask.
+    pub fn value_of(&mut self, step: &StepView, side: Side, value: &mut Value) -> bool {
+        let Some(Ok(capability)) = step.capability.as_deref().map(CapabilityId::parse) else { return false };
+        let policy = step.decision.as_ref().map(|decision| &decision.policy);
+        let called = Called { capability: &capability, component: step.component.as_ref(), policy };
+        self.value(called, side, value)
     }
 
     /// The schema of what a kept component takes or returns. A component that was changed says nothing here.

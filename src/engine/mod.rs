@@ -49,7 +49,7 @@ pub use error::EngineError;
 pub use history::{entries_of, state_of};
 pub use mask::{Called, Mask};
 pub use outbox::{Outbox, SECRET_PREFIX, Sent, Webhook, WebhookError, send_test, vote_command, voter};
-pub use parts::{Part, PartKind, parts_of};
+pub use parts::{Part, PartKind, parts_of, parts_of_event};
 pub use plan::{Egress, Foreseen, Plan, PlannedStep, known_problems, plan, undo_of};
 pub use recovery::{Candidates, Orphans, Recovery, orphans};
 pub use registry::{Installed, Registry, embedded};

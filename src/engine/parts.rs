@@ -24,6 +24,22 @@ pub enum PartKind {
     Compensation,
 }
 
+impl PartKind {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PartKind::Workflow => "workflow",
+            PartKind::Inputs => "inputs",
+            PartKind::Templates => "templates",
+            PartKind::Input => "input",
+            PartKind::Output => "output",
+            PartKind::Undo => "undo",
+            PartKind::Log => "log",
+            PartKind::Compensation => "compensation",
+        }
+    }
+}
+
 /// One payload of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
@@ -38,16 +54,7 @@ pub struct Part {
 impl Part {
     /// Its name, such as `inputs` or `page.output`.
     pub fn path(&self) -> String {
-        let name = match self.kind {
-            PartKind::Workflow => "workflow",
-            PartKind::Inputs => "inputs",
-            PartKind::Templates => "templates",
-            PartKind::Input => "input",
-            PartKind::Output => "output",
-            PartKind::Undo => "undo",
-            PartKind::Log => "log",
-            PartKind::Compensation => "compensation",
-        };
+        let name = self.kind.as_str();
         self.step.as_ref().map_or_else(|| name.to_owned(), |step| format!("{step}.{name}"))
     }
 
@@ -64,43 +71,46 @@ impl Part {
 
 /// The payloads of a run, in the order of its events.
 pub fn parts_of(entries: &[Entry]) -> Vec<Part> {
+    entries.iter().flat_map(|entry| parts_of_event(&entry.event)).collect()
+}
+
+/// The payloads of one event.
+pub fn parts_of_event(event: &Event) -> Vec<Part> {
     use PartKind::{Compensation, Input, Inputs, Log, Output, Templates, Undo, Workflow};
     let mut parts: Vec<Part> = Vec::new();
-    for entry in entries {
-        let step = entry.event.step().cloned();
-        let mut add = |kind, payload: Option<PayloadRef>| {
-            parts.extend(payload.map(|payload| Part { step: step.clone(), kind, payload }));
-        };
-        match &entry.event {
-            Event::RunSubmitted(event) => {
-                add(Workflow, Some(event.workflow));
-                add(Inputs, Some(event.inputs));
-                add(Templates, event.templates);
-            }
-            Event::StepSubmitted(event) => {
-                add(Input, Some(event.inputs));
-                add(Compensation, event.compensation);
-            }
-            Event::Decision(event) => {
-                add(Input, event.input);
-                add(Compensation, event.compensation.as_ref().and_then(|compensation| compensation.input));
-            }
-            Event::Intent(event) => add(Undo, event.undo),
-            Event::UndoAppended(event) => add(Undo, Some(event.undo)),
-            Event::Result(event) => {
-                add(Output, event.output);
-                add(Log, event.log);
-                add(Compensation, event.compensation);
-            }
-            Event::UndoResult(event) => add(Log, event.log),
-            Event::Sealed(_)
-            | Event::Owner(_)
-            | Event::Vote(_)
-            | Event::RollbackStarted(_)
-            | Event::UndoIntent(_)
-            | Event::Operator(_)
-            | Event::RunClosed(_) => {}
+    let step = event.step().cloned();
+    let mut add = |kind, payload: Option<PayloadRef>| {
+        parts.extend(payload.map(|payload| Part { step: step.clone(), kind, payload }));
+    };
+    match event {
+        Event::RunSubmitted(event) => {
+            add(Workflow, Some(event.workflow));
+            add(Inputs, Some(event.inputs));
+            add(Templates, event.templates);
         }
+        Event::StepSubmitted(event) => {
+            add(Input, Some(event.inputs));
+            add(Compensation, event.compensation);
+        }
+        Event::Decision(event) => {
+            add(Input, event.input);
+            add(Compensation, event.compensation.as_ref().and_then(|compensation| compensation.input));
+        }
+        Event::Intent(event) => add(Undo, event.undo),
+        Event::UndoAppended(event) => add(Undo, Some(event.undo)),
+        Event::Result(event) => {
+            add(Output, event.output);
+            add(Log, event.log);
+            add(Compensation, event.compensation);
+        }
+        Event::UndoResult(event) => add(Log, event.log),
+        Event::Sealed(_)
+        | Event::Owner(_)
+        | Event::Vote(_)
+        | Event::RollbackStarted(_)
+        | Event::UndoIntent(_)
+        | Event::Operator(_)
+        | Event::RunClosed(_) => {}
     }
     parts
 }

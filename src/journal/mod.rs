@@ -76,6 +76,7 @@ pub use system::{Erasure, HeadAt, SystemEntry, SystemEvent};
 pub use verify::{Examiner, NoExaminer, Verified};
 
 use bytes::Bytes;
+use serde_json::Value;
 
 use crate::saga::event::{Entry, Event, RunSubmitted};
 use crate::saga::{RunState, State, due};
@@ -357,6 +358,19 @@ impl Appended {
         all.sort_by_key(|entry| entry.seq);
         all
     }
+}
+
+/// An event as it is stored: also one of a kind that this version does not know.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredEntry {
+    /// 1 for the first event of its chain.
+    pub seq: u64,
+    /// When; never before the previous event.
+    pub at: Timestamp,
+    /// Its hash.
+    pub hash: Digest,
+    /// What happened, as it was hashed.
+    pub event: Value,
 }
 
 /// What is found of the owner before when a run is taken over.

@@ -5,12 +5,13 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use serde::de::DeserializeOwned;
 
-use super::chain::{SYSTEM, Walk};
+use super::chain::{Chain, SYSTEM, Walk};
 use super::error::{is_of_value, on_read, on_row};
 use super::owner::is_name;
 use super::store::{int, uint};
 use super::{
-    Component, DamagedRow, Finding, Flaw, JournalError, Page, PolicyText, RunFilter, RunRow, SystemEntry, schema,
+    Component, DamagedRow, Finding, Flaw, JournalError, Page, PolicyText, RunFilter, RunRow, StoredEntry, SystemEntry,
+    schema,
 };
 use crate::saga::RunState;
 use crate::saga::event::Entry;
@@ -46,7 +47,7 @@ fn walk<E: DeserializeOwned, T>(
     chain: &str,
     after_seq: u64,
     limit: usize,
-    make: impl Fn(u64, Timestamp, E) -> T,
+    make: impl Fn(u64, Timestamp, Digest, E) -> T,
 ) -> Result<Vec<T>, JournalError> {
     let unreadable = |seq, what| JournalError::Unreadable(Finding { chain: chain.to_owned(), seq, what });
     let mut walk = match after_seq {
@@ -73,16 +74,49 @@ fn walk<E: DeserializeOwned, T>(
         let (body, hash) = (bytes(row, 1).map_err(on_read)?, bytes(row, 2).map_err(on_read)?);
         let next = walk.seq + 1;
         let (at, event) = walk.pass(seq, body, hash).map_err(|flaw| unreadable(next, flaw))?;
-        found.push(make(seq, at, event));
+        found.push(make(seq, at, walk.hash, event));
     }
     Ok(found)
 }
 
 pub(super) fn entries(conn: &Connection, run: &RunId, after: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
+    of_run(conn, run, after, limit, |seq, at, _, event| Entry { seq, at, event })
+}
+
+pub(super) fn stored_entries(
+    conn: &Connection,
+    chain: &Chain,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<StoredEntry>, JournalError> {
+    let make = |seq, at, hash, event| StoredEntry { seq, at, hash, event };
+    match chain {
+        Chain::System => walk(conn, SYSTEM, after, limit, make),
+        Chain::Run(run) => of_run(conn, run, after, limit, make),
+    }
+}
+
+/// The last event of the system chain: its number and its hash, as they are stored.
+pub(super) fn system_head(conn: &Connection) -> Result<Option<(u64, Digest)>, JournalError> {
+    conn.prepare_cached("SELECT seq, hash FROM events WHERE chain = ? ORDER BY seq DESC LIMIT 1")
+        .and_then(|mut statement| {
+            statement.query_row([SYSTEM], |row| Ok((uint(row.get(0)?), digest(row, 1)?))).optional()
+        })
+        .map_err(on_read)
+}
+
+/// The same as [`walk`] for a run, whose row says how far its chain goes.
+fn of_run<E: DeserializeOwned, T>(
+    conn: &Connection,
+    run: &RunId,
+    after: u64,
+    limit: usize,
+    make: impl Fn(u64, Timestamp, Digest, E) -> T,
+) -> Result<Vec<T>, JournalError> {
     // The chain and its row are read as of one moment.
     let _moment = if conn.is_autocommit() { Some(conn.unchecked_transaction().map_err(on_read)?) } else { None };
-    let entries = walk(conn, run.as_str(), after, limit, |seq, at, event| Entry { seq, at, event })?;
-    let last = entries.last().map_or(after, |entry| entry.seq);
+    let entries = walk(conn, run.as_str(), after, limit, make)?;
+    let last = after.saturating_add(entries.len() as u64);
     if entries.len() < limit && row_seq(conn, run)?.is_some_and(|seq| seq > last) {
         // What cannot be found by its place is not there, and a chain without its end looks like a whole one.
         let missing = Finding { chain: run.to_string(), seq: last + 1, what: Flaw::Missing };
@@ -103,7 +137,7 @@ fn row_seq(conn: &Connection, run: &RunId) -> Result<Option<u64>, JournalError> 
 }
 
 pub(super) fn system_entries(conn: &Connection, after: u64, limit: usize) -> Result<Vec<SystemEntry>, JournalError> {
-    walk(conn, SYSTEM, after, limit, |seq, at, event| SystemEntry { seq, at, event })
+    walk(conn, SYSTEM, after, limit, |seq, at, _, event| SystemEntry { seq, at, event })
 }
 
 pub(super) fn head(conn: &Connection, run: &RunId) -> Result<Option<u64>, JournalError> {

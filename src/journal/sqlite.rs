@@ -18,9 +18,9 @@ use super::store::{Prepared, uint};
 use super::verify::{Examiner, NoExaminer};
 use super::writer::{self, Batch, Create, Noted, Request, TakeOver, Writer};
 use super::{
-    Append, Appended, Author, Component, Durability, Journal, JournalError, Kept, Left, Message, MessageRow, Messages,
-    NewRun, OwnerIdentity, Page, Pending, PolicyText, RunFilter, RunRow, Submission, SystemEntry, SystemEvent, Taken,
-    TargetNote, Tried, Verified, place, reader, schema, targets, verify,
+    Append, Appended, Author, Chain, Component, Durability, Journal, JournalError, Kept, Left, Message, MessageRow,
+    Messages, NewRun, OwnerIdentity, Page, Pending, PolicyText, RunFilter, RunRow, StoredEntry, Submission,
+    SystemEntry, SystemEvent, Taken, TargetNote, Tried, Verified, place, reader, schema, targets, verify,
 };
 use crate::saga::event::{Entry, Event};
 use crate::types::{Digest, Duration, Principal, RunId, Timestamp};
@@ -174,6 +174,21 @@ impl SqliteJournal {
     /// Up to `limit` entries of the system chain after `after_seq`, in order.
     pub fn system_entries(&self, after_seq: u64, limit: usize) -> Result<Vec<SystemEntry>, JournalError> {
         self.read(|conn| reader::system_entries(conn, after_seq, limit))
+    }
+
+    /// Up to `limit` events of a chain after `after_seq`, in order, as they are stored, each checked against the hash before it.
+    pub fn stored_entries(
+        &self,
+        chain: &Chain,
+        after_seq: u64,
+        limit: usize,
+    ) -> Result<Vec<StoredEntry>, JournalError> {
+        self.read(|conn| reader::stored_entries(conn, chain, after_seq, limit))
+    }
+
+    /// The number and the hash of the last event of the system chain; none if there is none.
+    pub fn system_head(&self) -> Result<Option<(u64, Digest)>, JournalError> {
+        self.read(reader::system_head)
     }
 
     /// Checks every chain, every payload, the table of runs and what the system chain recorded, as of one moment. See

@@ -199,6 +199,10 @@ fn what_is_sensitive_is_masked_wherever_it_is_shown_and_delivered_and_recorded_a
     assert_eq!(place.read("workspace/a"), "the-pin");
     hides(place.redress(&["show", &run, "--json"]).exits(0));
     sees(&place.redress(&["show", &run, "--json", "--show-sensitive"]).exits(0), &["the-pin"]);
+    hides(place.redress(&["audit", "export", "--with-payloads"]).exits(0));
+    sees(&place.redress(&["audit", "export", "--with-payloads", "--show-sensitive"]).exits(0), &["the-pin"]);
+    place.redress(&["audit", "report", "--with-payloads", "--output", "report.html"]).exits(0);
+    assert!(place.read("report.html").contains("(sensitive)") && !place.read("report.html").contains("the-pin"));
     // A policy that is put in force later masks what was recorded before, and one that is gone still counts for what it decided.
     place.write("policy.yaml", "rules: []\n");
     hides(place.redress(&["show", &run, "--json"]).exits(0));

@@ -1,9 +1,15 @@
 //! `redress audit`: what the record proves, and what leaves it.
 
+mod export;
 mod key;
+mod otlp;
+mod payloads;
 mod prune;
 mod redact;
+mod report;
 mod rotate;
+mod select;
+mod sink;
 mod verify;
 
 use clap::Subcommand;
@@ -25,14 +31,20 @@ pub(super) enum Verb {
     RotateKey(rotate::Arguments),
     /// Check every chain, every payload and what was recorded of them
     Verify(verify::Arguments),
+    /// Write the events of runs as JSON, one a line, or send them as traces
+    Export(export::Arguments),
+    /// Write a page that tells a reviewer of runs: who asked, who allowed it, what was done and undone
+    Report(report::Arguments),
 }
 
-pub(super) fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> {
+pub(super) async fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> {
     match verb {
         Verb::Key(arguments) => key::execute(arguments, context),
         Verb::Prune(arguments) => prune::execute(arguments, context),
         Verb::Redact(arguments) => redact::execute(arguments, context),
         Verb::RotateKey(arguments) => rotate::execute(arguments, context),
         Verb::Verify(arguments) => verify::execute(arguments, context),
+        Verb::Export(arguments) => export::execute(arguments, context).await,
+        Verb::Report(arguments) => report::execute(arguments, context),
     }
 }
