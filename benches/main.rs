@@ -9,6 +9,7 @@
     reason = "a benchmark that cannot go on has failed"
 )]
 
+mod audit;
 mod contestant;
 mod crowd;
 mod growth;
@@ -45,5 +46,6 @@ fn main() {
     report.group("process", "`redress run` of three steps, the whole process", process::measure);
     report.group("recovery", "10 000 interrupted runs", recovery::measure);
     report.group("paused", "100 000 paused runs", recovery::measure_paused);
+    report.group("audit", "verifying 1 000 000 events", audit::measure);
     report.group("growth", "as a run and the journal grow", growth::measure);
 }

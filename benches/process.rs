@@ -23,7 +23,7 @@ steps:
     inputs: { path: \"{{ page.path }}\" }
 ";
 
-fn time(mut command: Command, samples: &mut Samples) {
+pub fn time(mut command: Command, samples: &mut Samples) {
     let begun = Instant::now();
     let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
     samples.add(begun.elapsed());
