@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::backup::{self, Adopted};
-use super::checkpoint::{self, Checkpoint, Checkpoints, Courier, Notary};
+use super::checkpoint::{self, Checkpoint, Checkpoints, Courier, Notary, SigningKey};
 use super::error::{on_read, on_write};
 use super::mark::{self, Mark};
 use super::outbox::{self, Claim};
@@ -122,6 +122,8 @@ impl SqliteJournal {
         let start = |to| Courier::start(path, options.busy_timeout.as_std(), to);
         let courier = options.checkpoints.hand_over.clone().map(start).transpose();
         let courier = courier.map_err(|error| JournalError::Fatal(format!("no thread to hand over with: {error}")))?;
+        // A key that cannot be used is told before anything begins that could not be stated.
+        drop(SigningKey::open(&checkpoint::key_file(path))?);
         let notary = Notary::new(options.checkpoints.clone(), checkpoint::key_file(path));
         let writer = Writer::new(conn, path.to_owned(), mark, Arc::clone(&queue), noted(&folder), notary, courier);
         let thread = std::thread::Builder::new()

@@ -106,7 +106,8 @@ impl Place {
     /// What lies beside the database: files that only a living process needs, or that a run that goes on does.
     pub fn remains(&self) -> Vec<String> {
         let mut remains: Vec<String> = self.tree_of(".redress").into_keys().collect();
-        let stay = ["/cache", "/cache/program", "/journal.db", "/journal.db-mark", "/owners", "/targets"];
+        let stay =
+            ["/cache", "/cache/program", "/checkpoint.key", "/journal.db", "/journal.db-mark", "/owners", "/targets"];
         remains.retain(|path| {
             let inside = path.starts_with("/cache/") && path.ends_with(".code");
             !(inside || stay.contains(&path.as_str()) || path == "/journal.db-wal" || path == "/journal.db-shm")

@@ -1,13 +1,14 @@
 //! The key that signs statements: Ed25519, in a PKCS#8 file as `openssl genpkey -algorithm ed25519` makes it.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{decoded, encoded};
@@ -115,7 +116,7 @@ impl SigningKey {
             Err(error) => return Err(error),
         }
         let (seed, key) = SigningKey::draw()?;
-        if write(&seed, path, RenameFlags::NOREPLACE)? {
+        if write(&seed, path)? {
             return Ok(key);
         }
         let gone = || on_file("read the key", path)(ErrorKind::NotFound.into());
@@ -125,8 +126,15 @@ impl SigningKey {
     /// Makes a key that waits beside the one at `path` until its place in the journal is durable.
     pub fn make_next(path: &Path) -> Result<SigningKey, JournalError> {
         let (seed, key) = SigningKey::draw()?;
-        write(&seed, &next(path), RenameFlags::empty())?;
-        Ok(key)
+        let next = next(path);
+        match fs::remove_file(&next) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(on_file("remove the key", &next)(error)),
+            _ => {}
+        }
+        match write(&seed, &next)? {
+            true => Ok(key),
+            false => Err(on_file("write the key", &next)(ErrorKind::AlreadyExists.into())),
+        }
     }
 
     /// The key at `path`. If the journal names the one that waits beside it, that is put into its place first: whoever rotated it
@@ -177,23 +185,23 @@ fn next(path: &Path) -> PathBuf {
     path.with_extension("key.next")
 }
 
-/// Writes a key under its name, durably and in one step; false if `flags` keep one that is there.
-fn write(seed: &[u8; 32], path: &Path, flags: RenameFlags) -> Result<bool, JournalError> {
-    let draft = path.with_extension(format!("{}.partial", uuid::Uuid::now_v7()));
+/// Writes a key under its name, durably and in one step; false if one is there. The file has no name before it is whole, so that
+/// nothing is left of it if the process dies.
+fn write(seed: &[u8; 32], path: &Path) -> Result<bool, JournalError> {
     let text = pem("PRIVATE KEY", &[&PRIVATE[..], seed].concat());
+    let folder = place::folder(path);
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        let nameless = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let mut file = fs::File::from(rustix::fs::open(&folder, nameless, Mode::RUSR | Mode::WUSR)?);
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        match rustix::fs::renameat_with(CWD, &draft, CWD, path, flags) {
+        let itself = format!("/proc/self/fd/{}", file.as_raw_fd());
+        match rustix::fs::linkat(CWD, itself, CWD, path, AtFlags::SYMLINK_FOLLOW) {
             Err(rustix::io::Errno::EXIST) => return Ok(false),
-            renamed => renamed?,
+            named => named?,
         }
-        fs::File::open(place::folder(path))?.sync_all().map(|()| true)
+        fs::File::open(&folder)?.sync_all().map(|()| true)
     })();
-    if !matches!(written, Ok(true)) {
-        drop(fs::remove_file(&draft));
-    }
     written.map_err(on_file("write the key", path))
 }
 
