@@ -160,6 +160,7 @@ impl From<JournalError> for CliError {
         let answer = match error {
             JournalError::NotFound { .. } | JournalError::Empty { .. } => CliError::usage("no-journal", message),
             JournalError::UnknownRun { .. } => CliError::usage("no-such-run", message),
+            JournalError::GoesOn { .. } => CliError::refused("run-not-closed", message),
             JournalError::Backup { .. } | JournalError::StrangeLog { .. } => CliError::usage("backup", message),
             JournalError::NotABackup { .. } => CliError::usage("no-backup", message),
             JournalError::Exists { .. } => CliError::usage("exists", message),

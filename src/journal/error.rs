@@ -12,6 +12,12 @@ use crate::types::{CanonicalError, Digest, RunId};
 /// concerned; after [`JournalError::Fatal`] nothing is written any more and the process should end.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum JournalError {
+    /// A run that goes on, where only one that is closed may be.
+    #[error("run {run} goes on")]
+    GoesOn {
+        /// The run.
+        run: RunId,
+    },
     /// Opened without leave to create, and there is nothing.
     #[error("there is no journal at `{}`", path.display())]
     NotFound {

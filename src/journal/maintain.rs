@@ -90,6 +90,7 @@ impl<'a> Maintenance<'a> {
     /// Erases payloads of a run. Those that are erased already are left out; answers with how many were erased now.
     pub fn redact(&mut self, run: &RunId, payloads: &[Digest], by: &By) -> Result<u64, JournalError> {
         let erased = self.change(|tx, _| {
+            must_be_closed(tx, run)?;
             let gone = erase(tx, run, payloads, by.at)?;
             // What people were told may hold what was erased.
             tx.execute("DELETE FROM outbox WHERE run = ?", [run.as_str()]).map_err(on_write)?;
@@ -112,6 +113,9 @@ impl<'a> Maintenance<'a> {
                 continue;
             }
             erased += self.change(|tx, _| {
+                if must_be_closed(tx, &run).is_err() {
+                    return Ok(0);
+                }
                 let gone = erase(tx, &run, &over, now)?;
                 if !gone.is_empty() {
                     record_erasure(tx, &run, &gone, Erasure::Expired, now, None)?;
@@ -135,15 +139,20 @@ impl<'a> Maintenance<'a> {
             }
         }
         for runs in old.chunks(AT_ONCE) {
+            let mut removed = Vec::new();
             self.change(|tx, _| {
                 let mut heads = Vec::new();
                 for run in runs {
                     heads.extend(remove(tx, run)?);
                 }
+                removed.extend(heads.iter().map(|head| head.run.clone()));
+                if heads.is_empty() {
+                    return Ok(());
+                }
                 let (by, reason, at) = (by.principal.clone(), by.reason.clone(), by.at);
                 store::record(tx, at, SystemEvent::Pruned { runs: heads, before, by, reason })
             })?;
-            done.runs.extend_from_slice(runs);
+            done.runs.append(&mut removed);
         }
         self.empty_log()?;
         Ok(done)
@@ -221,6 +230,15 @@ fn expired(entries: &[Entry], closed: Timestamp, retention: Retention, now: Time
     found.into_iter().map(|reference| reference.digest).collect()
 }
 
+/// Refuses a run that goes on: somebody may have begun to undo it since it was looked at.
+fn must_be_closed(conn: &Connection, run: &RunId) -> Result<(), JournalError> {
+    match reader::run(conn, run)? {
+        Some(row) if row.closed.is_some() => Ok(()),
+        Some(_) => Err(JournalError::GoesOn { run: run.clone() }),
+        None => Err(JournalError::UnknownRun { run: run.clone() }),
+    }
+}
+
 /// Erases the bytes and salts that are there; which those were.
 fn erase(conn: &Connection, run: &RunId, payloads: &[Digest], at: Timestamp) -> Result<Vec<Digest>, JournalError> {
     let mut gone = Vec::new();
@@ -252,7 +270,8 @@ fn record_erasure(
 
 /// Removes all that is stored of a run; where its chain ended. None if it is gone already.
 fn remove(conn: &Connection, run: &RunId) -> Result<Option<HeadOfRun>, JournalError> {
-    let Some(row) = reader::run(conn, run)? else { return Ok(None) };
+    // Somebody may have pruned it, or begun to undo it, since it was looked at.
+    let Some(row) = reader::run(conn, run)?.filter(|row| row.closed.is_some()) else { return Ok(None) };
     for sql in [
         "DELETE FROM events WHERE chain = ?",
         "DELETE FROM payloads WHERE run = ?",

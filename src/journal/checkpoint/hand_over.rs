@@ -4,7 +4,7 @@
 //! lock. What cannot be handed over stays for the next time, and is told of in the log; nothing else waits for it.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -135,13 +135,15 @@ fn run(command: &[String], line: &str) -> Result<(), String> {
     const PAUSE: Duration = Duration::from_millis(5);
     let Some((program, arguments)) = command.split_first() else { return Err("the command is empty".to_owned()) };
     let failed = |what: &str| format!("`{program}` {what}");
+    // A file without a name, since a pipe would make this wait for a program that does not read.
+    let input = tempfile::tempfile().and_then(|mut file| {
+        file.write_all(format!("{line}\n").as_bytes())?;
+        file.rewind().map(|()| file)
+    });
+    let input = input.map_err(|error| failed(&format!("cannot be given it: {error}")))?;
     let mut start = Command::new(program);
-    start.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    start.args(arguments).stdin(input).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = start.spawn().map_err(|error| failed(&format!("cannot be started: {error}")))?;
-    if let Some(mut input) = child.stdin.take() {
-        // A program that does not read says with its exit code whether that was enough. The line fits into a pipe, or waits here.
-        let _ = input.write_all(format!("{line}\n").as_bytes());
-    }
     let begun = Instant::now();
     loop {
         match child.try_wait() {
