@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::context::{Context, Opening};
+use super::context::{Context, Opening, Tools};
 use super::error::CliError;
 use super::inputs::InputOptions;
 use super::output::{Output, Tone, quoted, shortened};
@@ -15,6 +15,7 @@ use super::text::{granted, granted_url};
 use super::{Exit, run};
 use crate::document::escape;
 use crate::engine::{self, Egress, Foreseen, Plan, PlannedStep};
+use crate::policy::{Side, mask_marked};
 use crate::types::{Action, Catalog as _, Digest, EffectKind};
 use crate::workflow::Workflow;
 
@@ -53,7 +54,10 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     let tools = context.tools(Opening::Existing)?;
     let workflow = run::load(context, &tools, &arguments.workflow, &given)?;
     let principal = run::principal(context, &workflow)?;
-    let plan = engine::plan(&workflow, &tools.registry, &tools.policy, &principal);
+    let mut plan = engine::plan(&workflow, &tools.registry, &tools.policy, &principal);
+    if !context.globals.show_sensitive {
+        mask(&mut plan, &tools);
+    }
     let irreversible = |step: &&PlannedStep| {
         let info = step.capability.as_ref().and_then(|capability| tools.registry.capability(capability.as_str()));
         info.is_some_and(|info| info.effect == EffectKind::Irreversible) && !compensated(&workflow, &step.name)
@@ -68,6 +72,17 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     };
     context.output.result(&view, || text(&view, &context.output))?;
     Ok(if plan.steps.iter().any(PlannedStep::is_refused) { Exit::Refused } else { Exit::Done })
+}
+
+/// Masks the inputs of steps that are sensitive.
+fn mask(plan: &mut Plan, tools: &Tools) {
+    for step in &mut plan.steps {
+        let Some(capability) = &step.capability else { continue };
+        if let Some(info) = tools.registry.capability(capability.as_str()) {
+            mask_marked(&info.input, &mut step.input);
+        }
+        tools.policy.mask(capability, Side::Inputs, &mut step.input);
+    }
 }
 
 fn compensated(workflow: &Workflow, step: &str) -> bool {

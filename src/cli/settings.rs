@@ -233,7 +233,24 @@ fn read(path: &Path) -> Result<Settings, CliError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut settings = read_text(&source, folder)?;
     settings.file = Some(path.to_owned());
+    refuse_own_files(&source, &settings)?;
     Ok(settings)
+}
+
+/// Refuses to append checkpoints to what Redress itself reads: it would be spoilt, and proves nothing there.
+fn refuse_own_files(source: &Source, settings: &Settings) -> Result<(), CliError> {
+    let Some(HandOver::File(file)) = &settings.checkpoints.hand_over else { return Ok(()) };
+    let own = [&settings.file, &settings.policy, &settings.policy_shadow];
+    let folder = settings.journal.as_deref().and_then(Path::parent).filter(|folder| folder.ends_with(".redress"));
+    let is_own =
+        own.into_iter().flatten().any(|own| own == file) || folder.is_some_and(|folder| file.starts_with(folder));
+    if !is_own && !file.is_dir() && settings.journal.as_ref() != Some(file) {
+        return Ok(());
+    }
+    let message = format!("checkpoints cannot be appended to `{}`", file.display());
+    Err(CliError::usage("bad-checkpoint-file", message).in_file(source.name()).help(
+        "name a file of their own outside of the journal's folder, best where whoever can write the journal cannot",
+    ))
 }
 
 /// Whoever wrote the settings decides what may be done: only this user may.

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::decide::human;
 use super::view::{RunView, StepView};
 use crate::document::Source;
 use crate::journal::Journal;
-use crate::policy::{Policy, Side, mask_marked};
+use crate::policy::{Policy, Side, marks_any, mask_marked};
 use crate::types::{CapabilityId, Digest};
 
 /// Masks what the schemas of components mark, what the policy names under which it was decided, and what the one in force names.
@@ -16,6 +17,14 @@ pub struct Mask<'a> {
     in_force: Option<&'a Policy>,
     described: HashMap<Digest, Option<Value>>,
     policies: HashMap<Digest, Option<Policy>>,
+}
+
+/// What a step is decided as; one that only waits as `human.approve`.
+fn id_of(step: &StepView) -> Option<CapabilityId> {
+    match &step.capability {
+        Some(capability) => CapabilityId::parse(capability).ok(),
+        None => Some(human()),
+    }
 }
 
 /// Whose value it is.
@@ -65,10 +74,24 @@ impl<'a> Mask<'a> {
 
     /// Masks a value of a step; true if there was anything to mask.
     pub fn value_of(&mut self, step: &StepView, side: Side, value: &mut Value) -> bool {
-        let Some(Ok(capability)) = step.capability.as_deref().map(CapabilityId::parse) else { return false };
+        let Some(capability) = id_of(step) else { return false };
         let policy = step.decision.as_ref().map(|decision| &decision.policy);
-        let called = Called { capability: &capability, component: step.component.as_ref(), policy };
-        self.value(called, side, value)
+        self.value(Called { capability: &capability, component: step.component.as_ref(), policy }, side, value)
+    }
+
+    /// Whether anything that a step is given or returns is marked, be it there or not.
+    pub fn concerns(&mut self, step: &StepView) -> bool {
+        let Some(capability) = id_of(step) else { return false };
+        for side in [Side::Inputs, Side::Outputs] {
+            let schema = step.component.as_ref().and_then(|component| self.schema(component, &capability, side));
+            if schema.is_some_and(marks_any) {
+                return true;
+            }
+        }
+        let policy = step.decision.as_ref().map(|decision| decision.policy);
+        let named =
+            policy.and_then(|digest| self.kept(&digest)).is_some_and(|policy| policy.names_sensitive(&capability));
+        named || self.in_force.is_some_and(|policy| policy.names_sensitive(&capability))
     }
 
     /// The schema of what a kept component takes or returns. A component that was changed says nothing here.

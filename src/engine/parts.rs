@@ -65,7 +65,7 @@ impl Part {
 
     /// Whether an undo needs it.
     pub fn serves_undo(&self) -> bool {
-        !matches!(self.kind, PartKind::Log | PartKind::Workflow)
+        self.kind != PartKind::Log
     }
 }
 

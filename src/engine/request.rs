@@ -4,7 +4,8 @@
 //! run's owner, if it lives, acts on them; if it does not, whoever takes the run over does. What is refused becomes no event of
 //! the run: the system chain records who asked for what, and why not.
 
-use super::history::state_of;
+use super::history::{entries_of, state_of};
+use super::parts::parts_of;
 use super::view::rfc3339;
 use super::{Engine, EngineError};
 use crate::journal::{Append, Journal, JournalError, Kept, Pending, Summary, SystemEvent};
@@ -127,6 +128,14 @@ impl Engine {
                 return Err(error);
             }
         }
+        if verb == Verb::Undo
+            && let Some(gone) = gone_for_undo(journal, run)?
+        {
+            let why = format!("it cannot be undone: `{gone}` was erased, which its undo needs");
+            let error = EngineError::Refused { why };
+            record_refusal(journal, by, &asked(run, &verb, None), &error, now).wait()?;
+            return Err(error);
+        }
         operate(journal, run, verb, step, by, reason, now)
     }
 
@@ -141,6 +150,16 @@ impl Engine {
         let kept = Kept { components: self.registry().kept_as(digest).into_iter().collect(), ..Kept::default() };
         Ok(self.journal().keep(kept, now).wait()?)
     }
+}
+
+/// What the undo of a run needs and is erased, by its path.
+fn gone_for_undo(journal: &dyn Journal, run: &RunId) -> Result<Option<String>, EngineError> {
+    for part in parts_of(&entries_of(journal, run)?).iter().filter(|part| part.serves_undo()) {
+        if journal.payload(&part.payload.digest)?.is_none() {
+            return Ok(Some(part.path()));
+        }
+    }
+    Ok(None)
 }
 
 fn append(

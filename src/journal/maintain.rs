@@ -133,7 +133,7 @@ impl<'a> Maintenance<'a> {
         let mut old = Vec::new();
         for (run, closed) in closed_before(&self.conn, before)? {
             match undo_window(&self.conn, &run) {
-                Some(window) if closed.plus(window) > by.at => done.undoable += 1,
+                Some(window) if closed.plus(window) > by.at && !gave_up_undo(&self.conn, &run) => done.undoable += 1,
                 Some(_) => old.push(run),
                 None => done.unreadable += 1,
             }
@@ -206,6 +206,18 @@ fn undo_window(conn: &Connection, run: &RunId) -> Option<Duration> {
         Event::RunSubmitted(submitted) => Some(if completed { submitted.undo_window } else { Duration(0) }),
         _ => None,
     }
+}
+
+/// Whether what its undo needs was erased.
+fn gave_up_undo(conn: &Connection, run: &RunId) -> bool {
+    let Ok(entries) = reader::entries(conn, run, 0, usize::MAX) else { return false };
+    let needs = |entry: &Entry| match &entry.event {
+        Event::Result(result) => [result.output, result.compensation].into_iter().flatten().collect(),
+        Event::UndoResult(_) => Vec::new(),
+        event => event.payloads(),
+    };
+    let mut needed = entries.iter().flat_map(needs);
+    needed.any(|payload| matches!(reader::stored_payload(conn, &payload.digest), Ok(reader::Stored::Erased)))
 }
 
 /// The payloads of a closed run whose time is over.

@@ -19,7 +19,7 @@ use super::verify::{Examiner, NoExaminer};
 use super::writer::{self, Batch, Create, Noted, Request, TakeOver, Writer};
 use super::{
     Append, Appended, Author, Chain, Component, Durability, Journal, JournalError, Kept, Left, Message, MessageRow,
-    Messages, NewRun, OwnerIdentity, Page, Pending, PolicyText, RunFilter, RunRow, StoredEntry, Submission,
+    Messages, NewRun, OwnerIdentity, Page, Pending, PolicyText, PublicKey, RunFilter, RunRow, StoredEntry, Submission,
     SystemEntry, SystemEvent, Taken, TargetNote, Tried, Verified, place, reader, schema, targets, verify,
 };
 use crate::saga::event::{Entry, Event};
@@ -161,6 +161,11 @@ impl SqliteJournal {
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The public half of the key beside the journal at `path`, if there is one.
+    pub fn key_beside(path: &Path) -> Result<Option<PublicKey>, JournalError> {
+        Ok(SigningKey::open(&checkpoint::key_file(path))?.map(|key| key.public()))
     }
 
     /// The folder of the owner files, for [`super::OwnerLock`] and [`super::try_lock_dead`].

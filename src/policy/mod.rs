@@ -111,7 +111,7 @@ pub use provenance::{Offer, Signer};
 pub use rule::{ApprovalTerms, RuleRef};
 pub use schema::schema;
 pub use selftest::{PolicyTest, TestResult, load_tests, run_tests};
-pub use sensitive::{FieldPath, MARK, MASKED, Side, mask_marked};
+pub use sensitive::{FieldPath, MARK, MASKED, Side, marks_any, mask_marked};
 
 use crate::document::{Diagnostic, Diagnostics, Source};
 use crate::types::{Action, CapabilityId, Digest, Risk};

@@ -90,6 +90,22 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// Whether this policy names anything of a capability.
+    pub fn names_sensitive(&self, capability: &CapabilityId) -> bool {
+        self.sensitive.iter().any(|entry| Pattern::any(&entry.capabilities, capability.as_str()))
+    }
+}
+
+/// Whether a schema marks anything.
+pub fn marks_any(schema: &Value) -> bool {
+    match schema {
+        Value::Object(fields) => fields.get(MARK) == Some(&Value::Bool(true)) || fields.values().any(marks_any),
+        Value::Array(items) => items.iter().any(marks_any),
+        _ => false,
+    }
+}
+
 fn mask_path(value: &mut Value, names: &[String], depth: usize) -> bool {
     if names.is_empty() || depth > DEPTH {
         *value = Value::String(MASKED.to_owned());

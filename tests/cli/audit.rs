@@ -140,8 +140,45 @@ fn what_is_redacted_is_gone_from_every_file_and_verify_says_so() {
     // What is left can be read, and the run cannot be undone.
     place.redress(&["show", &run]).exits(0);
     let undone = place.redress(&["undo", &run, "--reason", "too late", "--as", "user:op"]);
-    assert!(undone.stderr.contains("erased"), "{undone:#?}");
+    let undone = undone.exits(6);
+    assert!(undone.stderr.contains("it cannot be undone: `workflow` was erased, which its undo needs"), "{undone:#?}");
     assert_eq!(place.read("workspace/a"), "the-name-of-the-customer");
+}
+
+#[test]
+fn an_undo_that_lost_what_it_needs_is_refused_before_it_touches_anything() {
+    let place = place();
+    let two = format!(
+        "{WRITES}  - {{ name: b, capability: io.fs.write_file, inputs: {{ path: /workspace/b, content: two }} }}\n"
+    );
+    place.write("w.yaml", two);
+    place.redress(&["run", "w.yaml"]).exits(0);
+    place.redress(&["audit", "redact", "latest", "a.undo", "--reason", "x", "--forgo-undo"]).exits(0);
+    let refused = place.redress(&["undo", "latest", "--reason", "x"]).exits(6);
+    assert!(refused.stderr.contains("`a.undo` was erased"), "{refused:#?}");
+    assert_eq!(place.read("workspace/b"), "two");
+    let pruned = place.redress(&["audit", "prune", "--before", "0s", "--reason", "x", "--json"]).exits(0).json();
+    assert_eq!(pruned["pruned"].as_array().unwrap().len(), 1, "{pruned}");
+}
+
+#[test]
+fn a_torn_line_spoils_no_other_checkpoint() {
+    let place = place();
+    place.redress(&["run", "w.yaml"]).exits(0);
+    let kept = place.read("elsewhere.jsonl");
+    place.write("elsewhere.jsonl", format!("{kept}{}", &kept[..kept.len() / 2]));
+    place.redress(&["run", "w.yaml", "--input", "word=two"]).exits(0);
+    let verified = place.redress(&["audit", "verify", "--checkpoint", "elsewhere.jsonl"]).exits(0);
+    assert!(verified.stderr.contains("line 2 of `elsewhere.jsonl`: it is not a checkpoint"), "{verified:#?}");
+    sees(&verified, &["it extends 2 of 2 checkpoints that are kept elsewhere"]);
+}
+
+#[test]
+fn checkpoints_are_not_appended_to_what_redress_itself_reads() {
+    for file in ["policy.yaml", "redress.yaml", ".redress/journal.db", ".redress/checkpoint.key", "workspace"] {
+        let refused = handing_over(&format!("file: {file}")).redress(&["runs"]).exits(2);
+        assert!(refused.stderr.contains("checkpoints cannot be appended to"), "{file}: {refused:#?}");
+    }
 }
 
 #[test]
@@ -186,6 +223,8 @@ fn what_is_sensitive_is_masked_wherever_it_is_shown_and_delivered_and_recorded_a
                   - { capabilities: [\"io.fs.*\"], filesystem: [{ host: ./workspace, guest: /workspace, access: read-write }] }\n";
     let place = Place::with_policy(policy);
     place.write("w.yaml", WRITES);
+    let planned = place.redress(&["plan", "w.yaml", "--input", "word=the-pin"]).exits(0);
+    assert!(!planned.stdout.contains("the-pin"), "{planned:#?}");
     let run = place.redress(&["run", "w.yaml", "--input", "word=the-pin", "--json"]).exits(4).run().to_string();
     let hides = |answer: Answer| {
         assert!(!answer.stdout.contains("the-pin") && !answer.stderr.contains("the-pin"), "{answer:#?}");
@@ -203,6 +242,9 @@ fn what_is_sensitive_is_masked_wherever_it_is_shown_and_delivered_and_recorded_a
     sees(&place.redress(&["audit", "export", "--with-payloads", "--show-sensitive"]).exits(0), &["the-pin"]);
     place.redress(&["audit", "report", "--with-payloads", "--output", "report.html"]).exits(0);
     assert!(place.read("report.html").contains("(sensitive)") && !place.read("report.html").contains("the-pin"));
+    place.redress(&["audit", "redact", &run, "a.input", "--reason", "x", "--forgo-undo", "--as", "user:op"]).exits(0);
+    let exported = place.redress(&["audit", "export", "--with-payloads"]).exits(0);
+    assert!(!exported.stdout.contains("the-pin"), "what is masked stays masked once a part of it is gone");
     // A policy that is put in force later masks what was recorded before, and one that is gone still counts for what it decided.
     place.write("policy.yaml", "rules: []\n");
     hides(place.redress(&["show", &run, "--json"]).exits(0));

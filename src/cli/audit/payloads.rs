@@ -86,12 +86,12 @@ impl<'a> Printer<'a> {
     }
 
     fn look(&mut self, run: &RunId) -> Sensitive {
-        let (Some(mask), Ok(mut seen)) = (&mut self.mask, view(self.journal, run)) else {
+        let (Some(mask), Ok(seen)) = (&mut self.mask, view(self.journal, run)) else {
             return Sensitive { unknown: true, ..Sensitive::default() };
         };
         let mut found = Sensitive::default();
-        for step in &mut seen.steps {
-            if mask.step(step) {
+        for step in &seen.steps {
+            if mask.concerns(step) {
                 found.holding.insert(step.name.clone());
             }
         }

@@ -12,7 +12,9 @@ use crate::cli::error::CliError;
 use crate::cli::output::quoted;
 use crate::document::escape;
 use crate::engine::Auditor;
-use crate::journal::{Checkpoint, Finding, Flaw, Head, JournalError, Options, PublicKey, SqliteJournal, Verified};
+use crate::journal::{
+    Checkpoint, Finding, Flaw, Head, JournalError, NotACheckpoint, Options, PublicKey, SqliteJournal, Verified,
+};
 
 /// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
@@ -75,7 +77,7 @@ struct Found {
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let mut held = Vec::new();
     for file in &arguments.checkpoint {
-        held.extend(checkpoints_of(file)?);
+        held.extend(checkpoints_of(file, context)?);
     }
     let path = context.existing_journal()?;
     let (mut decisions, mut not_redecidable) = (0, 0);
@@ -94,6 +96,14 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
         }
         verified => verified?,
     };
+    let signs = SqliteJournal::key_beside(path).ok().flatten();
+    if let (Some(key), Some((last, _))) = (signs, verified.keys.last())
+        && key != *last
+    {
+        context
+            .output
+            .note(&format!("the key beside the journal is {key}, and the last one that signed in it is {last}"));
+    }
     let report = Report {
         schema: 1,
         journal: shown_path(path),
@@ -117,17 +127,23 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
 }
 
 /// Checkpoints that were handed over to a file.
-fn checkpoints_of(file: &Path) -> Result<Vec<Checkpoint>, CliError> {
+fn checkpoints_of(file: &Path, context: &Context) -> Result<Vec<Checkpoint>, CliError> {
     let name = shown_path(file);
     let text = std::fs::read_to_string(file).map_err(|error| CliError::unreadable(&name, &error))?;
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        found.push(Checkpoint::from_line(line).map_err(|error| {
-            let message = format!("line {} of `{name}`: {error}", index + 1);
-            CliError::usage("bad-checkpoint", message).help(
-                "give a file to which checkpoints were handed over, one a line, as `checkpoints:` in the settings says",
-            )
-        })?);
+        let message = |error: &NotACheckpoint| format!("line {} of `{name}`: {error}", index + 1);
+        match Checkpoint::from_line(line) {
+            Ok(checkpoint) => found.push(checkpoint),
+            // A full disk tears a line. The others are worth as much as before.
+            Err(error @ NotACheckpoint::Form(_)) => {
+                context.output.note(&format!("{}; it is left out", message(&error)))
+            }
+            Err(error) => {
+                let help = "give a file to which checkpoints were handed over, one a line, as `checkpoints:` in the settings says";
+                return Err(CliError::usage("bad-checkpoint", message(&error)).help(help));
+            }
+        }
     }
     if found.is_empty() {
         let message = format!("there is no checkpoint in `{name}`");

@@ -126,8 +126,15 @@ fn made_after(conn: &Connection, number: u64) -> rusqlite::Result<Vec<Checkpoint
 }
 
 fn append(path: &Path, line: &str) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().append(true).create(true).open(path)?;
-    file.write_all(format!("{line}\n").as_bytes())?;
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    // A line that was torn, by a full disk say, stands alone: it must not spoil this one.
+    let len = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if len > 0 {
+        file.read_exact_at(&mut last, len - 1)?;
+    }
+    let start = if last == *b"\n" { "" } else { "\n" };
+    file.write_all(format!("{start}{line}\n").as_bytes())?;
     file.sync_all()
 }
 
