@@ -2,7 +2,11 @@
 
 mod approval;
 mod details;
+mod forward;
+mod shown;
 mod simulator;
+mod targets;
+mod turning;
 mod undo;
 
 use std::collections::BTreeSet;
