@@ -267,23 +267,6 @@ impl Live {
     }
 }
 
-/// A defect that a test plants, to see that the record gives it away. No program is built with it.
-#[cfg(test)]
-pub(super) mod planted {
-    use super::{Action, Principal};
-    use crate::policy;
-
-    /// Whom the host lets do whatever the policy denies.
-    pub const FRIEND: &str = "agent:friend";
-
-    /// Answers a friend wrongly.
-    pub fn spoil(decision: &mut policy::Decision, principal: &Principal) {
-        if principal.as_str() == FRIEND && decision.action == Action::Deny {
-            (decision.action, decision.reason) = (Action::Allow, None);
-        }
-    }
-}
-
 impl Question<'_> {
     /// The decision, with that on the compensation in it, and what the sandbox opens: what is asked for, as far as it is granted.
     fn put_to(&self, policy: &Policy) -> Said {
@@ -380,4 +363,21 @@ fn approval_request(terms: &policy::ApprovalTerms, now: Timestamp) -> ApprovalRe
 
 fn names(patterns: &[policy::Pattern]) -> Vec<String> {
     patterns.iter().map(ToString::to_string).collect()
+}
+
+/// A defect that a test plants, to see that the record gives it away. No program is built with it.
+#[cfg(test)]
+pub(super) mod planted {
+    use super::{Action, Principal};
+    use crate::policy;
+
+    /// Whom the host lets do whatever the policy denies.
+    pub const FRIEND: &str = "agent:friend";
+
+    /// Answers a friend wrongly.
+    pub fn spoil(decision: &mut policy::Decision, principal: &Principal) {
+        if principal.as_str() == FRIEND && decision.action == Action::Deny {
+            (decision.action, decision.reason) = (Action::Allow, None);
+        }
+    }
 }

@@ -14,7 +14,9 @@ use super::history::state_of;
 use super::live::{self, Live};
 use super::stored::StoredInputs;
 use super::{Engine, EngineError, Run, outbox, reboot};
-use crate::journal::{Guard, Journal, JournalError, Left, Message, RunFilter, RunRow, try_lock_dead};
+use crate::journal::{
+    Append, Durability, Guard, Journal, JournalError, Left, Message, RunFilter, RunRow, Summary, try_lock_dead,
+};
 use crate::saga::event::{Entry, Event, Owner};
 use crate::saga::{Phase, RunState, State, StepIndex, due};
 use crate::types::{PayloadRef, RunId, Timestamp};
@@ -245,6 +247,11 @@ impl Engine {
         if taken.entry != expected {
             // Somebody voted or asked for something meanwhile.
             state = state_of(&**journal, &row.run)?;
+        }
+        if state.shown() != row.state {
+            // Taking it may have brought it to rest, and then no event of this owner says so in the table of runs.
+            let says = Append::by_owner(taken.epoch, Durability::Lazy, Vec::new()).with_summary(Summary::of(&state));
+            drop(journal.append(&row.run, says));
         }
         let stored = self.stored(&state)?;
         Ok(Run { live: Arc::new(Live::new(self.inner.clone(), state, stored)) })

@@ -123,7 +123,7 @@ impl SqliteJournal {
         let courier = options.checkpoints.hand_over.clone().map(start).transpose();
         let courier = courier.map_err(|error| JournalError::Fatal(format!("no thread to hand over with: {error}")))?;
         // A key that cannot be used is told before anything begins that could not be stated.
-        drop(SigningKey::open(&checkpoint::key_file(path))?);
+        SqliteJournal::key_beside(path)?;
         let notary = Notary::new(options.checkpoints.clone(), checkpoint::key_file(path));
         let writer = Writer::new(conn, path.to_owned(), mark, Arc::clone(&queue), noted(&folder), notary, courier);
         let thread = std::thread::Builder::new()

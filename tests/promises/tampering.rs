@@ -157,10 +157,10 @@ fn write_anew(conn: &Connection, key: &str) {
         body["seq"] = json!(seq);
         let event = &mut body["event"];
         let at_of = |run: &Value, seq: &Value| hashes.get(&(run.as_str().unwrap().to_owned(), seq.as_u64().unwrap()));
-        if event["kind"] == "RUN_HEAD" {
-            if let Some(hash) = at_of(&event["run"], &event["seq"]) {
-                event["hash"] = json!(hash);
-            }
+        if event["kind"] == "RUN_HEAD"
+            && let Some(hash) = at_of(&event["run"], &event["seq"])
+        {
+            event["hash"] = json!(hash);
         }
         if event["kind"] == "CHECKPOINT" {
             let statement = &mut event["statement"];
