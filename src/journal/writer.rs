@@ -190,7 +190,10 @@ impl Writer {
             }
         }
         let last = Last(Arc::clone(&self.queue));
-        while let Some(requests) = self.queue.take(self.notary.patience()) {
+        // After a failure nothing is written, and nothing is due: whoever comes is refused by the queue.
+        while !self.failed
+            && let Some(requests) = self.queue.take(self.notary.patience())
+        {
             self.write(requests, false);
         }
         if !self.failed && self.notary.patience().is_some() {

@@ -377,6 +377,38 @@ fn after_a_failure_to_write_everybody_is_answered_and_nothing_is_tried_again() {
     assert_eq!(journal.head(&run).unwrap(), Some(2), "reading goes on");
 }
 
+/// A checkpoint is due without anybody writing, which must not be after a failure: what a sync lost is not known.
+#[test]
+fn after_a_failure_to_write_no_checkpoint_is_made_either() {
+    let (home, beside) = (Home::new(), Home::new());
+    let checkpoints = redress::journal::Checkpoints { every: redress::types::Duration(50), ..Default::default() };
+    let options = Options { busy_timeout: redress::types::Duration(1), checkpoints, ..Options::default() };
+    let journal = SqliteJournal::create_or_open(&home.path(), options).unwrap();
+    let run = create(&journal, 1);
+    let lock = home.sql();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(journal.append(&run, durable(2_000, sealed())).wait().unwrap_err().is_fatal());
+    let written = journal.commits();
+    lock.execute_batch("ROLLBACK").unwrap();
+    // Whatever it would do, it has the time for it.
+    let other = beside.open();
+    let run = create(&other, 2);
+    let begun = std::time::Instant::now();
+    for n in 0.. {
+        append(&other, &run, durable(2_000 + n, sealed())).unwrap();
+        if begun.elapsed() > std::time::Duration::from_millis(500) {
+            break;
+        }
+    }
+    assert_eq!(journal.commits(), written);
+    drop(journal);
+    assert_eq!(
+        home.sql()
+            .query_row("SELECT count(*) FROM events WHERE body LIKE '%CHECKPOINT%'", [], |row| row.get::<_, i64>(0)),
+        Ok(0)
+    );
+}
+
 #[test]
 fn a_transaction_that_the_database_ended_is_fatal_for_all_who_shared_it() {
     let home = Home::new();
