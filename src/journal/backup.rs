@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use super::error::{on_file, on_read, on_write};
 use super::mark::Mark;
 use super::store::{self, Prepared};
-use super::{Chain, JournalError, Summary, SystemEvent, place, reader, schema};
+use super::{Chain, JournalError, Summary, SystemEvent, checkpoint, place, reader, schema};
 use crate::saga::event::{Entry, Event, Owner, UNKNOWN_BOOT};
 use crate::saga::fold;
 use crate::types::{Principal, RunId, Timestamp};
@@ -87,11 +87,13 @@ pub(super) fn adopt(path: &Path, by: &Principal, reason: &str, at: Timestamp) ->
     }
     let event = SystemEvent::Adopted { by: by.clone(), reason: reason.to_owned(), runs: runs.len() as u64 };
     store::record(&tx, at, event)?;
+    let system = store::head(&tx, &Chain::System)?;
     schema::mark_as_journal(&tx).map_err(on_write)?;
     let last = store::last(&tx).map_err(on_write)?;
     tx.commit().map_err(on_write)?;
     // What was known of the journal that it replaces is not true of this one.
     mark.put(last).map_err(on_file("mark", path))?;
+    checkpoint::begin_after(path, system.seq).map_err(on_file("note what is handed over of", path))?;
     Ok(Adopted { runs })
 }
 

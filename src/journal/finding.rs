@@ -2,7 +2,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::types::Digest;
+use crate::types::{Digest, RunId};
 
 /// One place of the journal that is not as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +119,18 @@ pub enum Flaw {
     /// A key claims that the one before vouches for it, which it does not.
     #[error("the key before does not vouch for the one that it adds")]
     Key,
+    /// It takes something out of the journal, or adds a key, and whoever has the key did not state it.
+    #[error("no checkpoint follows on it, so that nobody who has the key says that it was so")]
+    NotStated,
+    /// A run was removed that was not closed where it says.
+    #[error("it says that `{0}` was removed, which had not been closed so")]
+    NotClosed(RunId),
+    /// Nobody vouches for a key, from the one on that was given.
+    #[error("nobody vouches for the key that it adds, from the one on that was given")]
+    Unvouched,
+    /// The key that was given never signed here.
+    #[error("the key that was given never signed here")]
+    NotTheKey,
     /// A statement that is kept elsewhere says that this event was another one.
     #[error(
         "checkpoint {number}, which is kept elsewhere, states another hash for it{}",

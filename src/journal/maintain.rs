@@ -2,24 +2,31 @@
 //!
 //! Each piece of work is one commit of its own, beside whatever other processes write: a checkpoint over all that is there, the change
 //! with its event in the system chain, and a checkpoint over that. So what was taken out was stated before, and that it was
-//! taken out is stated, too. The bytes are overwritten in the file, and the log is emptied of them.
+//! taken out is stated by whoever has the key. The bytes are overwritten in the file. In the log they stand until it is emptied, which
+//! others who read can put off: [`Maintenance::empty_log`] says so.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration as Time;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use super::checkpoint::{self, Courier, HeadOfRun, Notary};
+use super::checkpoint::{self, Courier, HeadOfRun, Notary, SigningKey};
 use super::error::{on_read, on_write};
 use super::mark::Mark;
+use super::owner;
 use super::reader::{self, parsed};
 use super::store::{self, int, uint};
 use super::system::{Erasure, SystemEvent};
 use super::{JournalError, Options, PublicKey, place, schema};
+use crate::saga::RunState;
 use crate::saga::event::{Entry, Event};
 use crate::types::{Digest, Duration, PayloadRef, Principal, RunId, Timestamp};
 
-/// How many runs one event of the system chain takes out.
-const AT_ONCE: usize = 200;
+/// How many runs one event of the system chain takes out at most, and about how many events of theirs.
+const RUNS_AT_ONCE: usize = 200;
+const EVENTS_AT_ONCE: u64 = 50_000;
+/// How long the log waits for others to be emptied. Meanwhile nobody can write.
+const LOG_PATIENCE: Time = Time::from_secs(2);
 
 /// Who changes a journal, and why.
 #[derive(Clone, Debug)]
@@ -53,62 +60,71 @@ pub struct Pruned {
 }
 
 /// A journal that is changed in this way.
-pub struct Maintenance<'a> {
+pub struct Maintenance {
     conn: Connection,
-    path: &'a Path,
-    options: &'a Options,
+    owners: PathBuf,
+    key_file: PathBuf,
+    busy: Time,
     mark: Mark,
     notary: Notary,
+    courier: Option<Courier>,
 }
 
-impl<'a> Maintenance<'a> {
+impl Maintenance {
     /// Opens the journal at `path`, which is there.
-    pub fn open(path: &'a Path, options: &'a Options) -> Result<Maintenance<'a>, JournalError> {
-        place::refuse_network(&place::folder(path))?;
-        let conn = schema::open_writer(path, options.busy_timeout.as_std(), false)?;
-        conn.execute_batch("PRAGMA secure_delete = ON").map_err(on_write)?;
-        let notary = Notary::new(options.checkpoints.clone(), checkpoint::key_file(path));
-        Ok(Maintenance { conn, path, options, mark: Mark::open(path)?, notary })
+    pub fn open(path: &Path, options: &Options) -> Result<Maintenance, JournalError> {
+        let folder = place::folder(path);
+        place::refuse_network(&folder)?;
+        let busy = options.busy_timeout.as_std();
+        let conn = schema::open_writer(path, busy, false)?;
+        // A copy of the whole journal is made when space is given back: not in memory.
+        conn.execute_batch("PRAGMA temp_store = FILE").map_err(on_write)?;
+        let key_file = checkpoint::key_file(path);
+        let start = |to| Courier::start(path, busy, to);
+        let courier = options.checkpoints.hand_over.clone().map(start).transpose();
+        let courier = courier.map_err(|error| JournalError::Fatal(format!("no thread to hand over with: {error}")))?;
+        let notary = Notary::new(options.checkpoints.clone(), key_file.clone());
+        Ok(Maintenance {
+            conn,
+            owners: folder.join("owners"),
+            key_file,
+            busy,
+            mark: Mark::open(path)?,
+            notary,
+            courier,
+        })
     }
 
     /// Makes another key sign checkpoints. Answers with the one before and the new one.
     pub fn rotate_key(&mut self, by: &By) -> Result<(PublicKey, PublicKey), JournalError> {
-        self.change(|tx, notary| {
-            let (previous, key, signature) = notary.rotate(tx)?;
-            let event = SystemEvent::KeyAdded {
-                key,
-                previous: Some(previous),
-                signature: Some(signature),
-                by: Some(by.principal.clone()),
-                reason: Some(by.reason.clone()),
-            };
-            store::record(tx, by.at, event)?;
-            Ok((previous, key))
-        })
+        let keys = self.change(|tx, notary| notary.rotate(tx, by))?;
+        // If the process dies before this, whoever signs next does it.
+        SigningKey::put_next(&self.key_file)?;
+        Ok(keys)
     }
 
     /// Erases payloads of a run. Those that are erased already are left out; answers with how many were erased now.
     pub fn redact(&mut self, run: &RunId, payloads: &[Digest], by: &By) -> Result<u64, JournalError> {
-        let erased = self.change(|tx, _| {
+        self.change(|tx, _| {
             must_be_closed(tx, run)?;
             let gone = erase(tx, run, payloads, by.at)?;
-            // What people were told may hold what was erased.
-            tx.execute("DELETE FROM outbox WHERE run = ?", [run.as_str()]).map_err(on_write)?;
             if !gone.is_empty() {
                 record_erasure(tx, run, &gone, Erasure::Redacted, by.at, Some(by))?;
             }
             Ok(gone.len() as u64)
-        })?;
-        self.empty_log()?;
-        Ok(erased)
+        })
     }
 
     /// Erases what closed runs keep beyond its time. Answers with how many payloads those were.
     pub fn expire(&mut self, retention: Retention, now: Timestamp) -> Result<u64, JournalError> {
         let mut erased = 0;
-        for (run, closed) in closed_before(&self.conn, now)? {
+        if retention == Retention::default() {
+            return Ok(erased);
+        }
+        for Old { run, closed, .. } in closed_before(&self.conn, now)? {
             let Ok(entries) = reader::entries(&self.conn, &run, 0, usize::MAX) else { continue };
-            let over = expired(&entries, closed, retention, now);
+            let mut over = expired(&entries, closed, retention, now);
+            over.retain(|digest| matches!(reader::stored_payload(&self.conn, digest), Ok(reader::Stored::Whole(_))));
             if over.is_empty() {
                 continue;
             }
@@ -123,7 +139,6 @@ impl<'a> Maintenance<'a> {
                 Ok(gone.len() as u64)
             })?;
         }
-        self.empty_log()?;
         Ok(erased)
     }
 
@@ -131,38 +146,52 @@ impl<'a> Maintenance<'a> {
     pub fn prune(&mut self, before: Timestamp, by: &By) -> Result<Pruned, JournalError> {
         let mut done = Pruned::default();
         let mut old = Vec::new();
-        for (run, closed) in closed_before(&self.conn, before)? {
-            match undo_window(&self.conn, &run) {
-                Some(window) if closed.plus(window) > by.at && !gave_up_undo(&self.conn, &run) => done.undoable += 1,
-                Some(_) => old.push(run),
+        for one in closed_before(&self.conn, before)? {
+            match undo_window(&self.conn, &one.run) {
+                Some(window) if one.closed.plus(window) > by.at && !gave_up_undo(&self.conn, &one.run) => {
+                    done.undoable += 1;
+                }
+                Some(_) => old.push(one),
                 None => done.unreadable += 1,
             }
         }
-        for runs in old.chunks(AT_ONCE) {
-            let mut removed = Vec::new();
-            self.change(|tx, _| {
+        let mut rest = old.as_slice();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(one_commit(rest));
+            let mut heads = self.change(|tx, _| {
                 let mut heads = Vec::new();
-                for run in runs {
-                    heads.extend(remove(tx, run)?);
+                for one in now {
+                    heads.extend(remove(tx, &one.run)?);
                 }
-                removed.extend(heads.iter().map(|head| head.run.clone()));
-                if heads.is_empty() {
-                    return Ok(());
+                if !heads.is_empty() {
+                    let (by, reason, at) = (by.principal.clone(), by.reason.clone(), by.at);
+                    store::record(tx, at, SystemEvent::Pruned { runs: heads.clone(), before, by, reason })?;
                 }
-                let (by, reason, at) = (by.principal.clone(), by.reason.clone(), by.at);
-                store::record(tx, at, SystemEvent::Pruned { runs: heads, before, by, reason })
+                Ok(heads)
             })?;
-            done.runs.append(&mut removed);
+            done.runs.extend(heads.drain(..).map(|head| head.run));
+            rest = later;
         }
-        self.empty_log()?;
         Ok(done)
     }
 
-    /// Gives the space back that is not used any more. Takes as much space beside the journal while it works, and fails with
-    /// [`JournalError::Fatal`] if another process uses the journal meanwhile.
-    pub fn give_space_back(&mut self) -> Result<(), JournalError> {
+    /// Gives the space back that is not used any more, by a copy of the whole journal in the folder for temporary files. False, and
+    /// nothing is done, if another process drives runs: it could not write meanwhile.
+    pub fn give_space_back(&mut self) -> Result<bool, JournalError> {
+        if owner::any_lives(&self.owners) {
+            return Ok(false);
+        }
         self.conn.execute_batch("VACUUM").map_err(on_write)?;
-        self.empty_log()
+        Ok(true)
+    }
+
+    /// Moves what stands in the log into the file, where what was erased is overwritten, and empties it. False if others who read
+    /// keep it from that: then what was erased can still be found in the log.
+    pub fn empty_log(&self) -> Result<bool, JournalError> {
+        self.conn.busy_timeout(LOG_PATIENCE).map_err(on_write)?;
+        let busy = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        self.conn.busy_timeout(self.busy).map_err(on_write)?;
+        Ok(busy.map_err(on_write)? == 0)
     }
 
     fn change<T>(
@@ -177,23 +206,37 @@ impl<'a> Maintenance<'a> {
         let last = store::last(&tx).map_err(on_write)?;
         tx.commit().map_err(on_write)?;
         self.mark.note(last);
-        if let Some(to) = &self.options.checkpoints.hand_over {
-            let started = Courier::start(self.path, self.options.busy_timeout.as_std(), to.clone());
-            drop(started.map_err(|error| JournalError::Fatal(format!("no thread to hand over with: {error}")))?);
+        if let Some(courier) = &self.courier {
+            courier.tell();
         }
         Ok(done)
     }
-
-    /// What stands in the log is moved into the file, where it is overwritten. Others that read may keep it from that for a while.
-    fn empty_log(&self) -> Result<(), JournalError> {
-        self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(on_write)
-    }
 }
 
-/// Closed runs, oldest first, with when they were closed.
-fn closed_before(conn: &Connection, before: Timestamp) -> Result<Vec<(RunId, Timestamp)>, JournalError> {
-    let mut rows = conn.prepare("SELECT run, closed FROM runs WHERE closed < ? ORDER BY id").map_err(on_read)?;
-    let row = |row: &rusqlite::Row<'_>| Ok((parsed(row, 0, RunId::parse)?, Timestamp(uint(row.get(1)?))));
+/// A run that was closed.
+struct Old {
+    run: RunId,
+    closed: Timestamp,
+    /// How many events it has.
+    events: u64,
+}
+
+/// How many of the first of these go in one commit: at least one.
+fn one_commit(runs: &[Old]) -> usize {
+    let mut events = 0;
+    let fits = |one: &&Old| {
+        events += one.events;
+        events <= EVENTS_AT_ONCE
+    };
+    runs.iter().take(RUNS_AT_ONCE).take_while(fits).count().max(1)
+}
+
+/// Closed runs, oldest first.
+fn closed_before(conn: &Connection, before: Timestamp) -> Result<Vec<Old>, JournalError> {
+    let mut rows = conn.prepare("SELECT run, closed, seq FROM runs WHERE closed < ? ORDER BY id").map_err(on_read)?;
+    let row = |row: &rusqlite::Row<'_>| {
+        Ok(Old { run: parsed(row, 0, RunId::parse)?, closed: Timestamp(uint(row.get(1)?)), events: uint(row.get(2)?) })
+    };
     // A row that is damaged is `audit verify`'s to tell.
     let found = rows.query_map([int(before.0)], row).map_err(on_read)?.filter_map(Result::ok).collect();
     Ok(found)
@@ -201,7 +244,7 @@ fn closed_before(conn: &Connection, before: Timestamp) -> Result<Vec<(RunId, Tim
 
 /// How long after its end a run can be undone; nothing if it did not complete. None if it cannot be read.
 fn undo_window(conn: &Connection, run: &RunId) -> Option<Duration> {
-    let completed = reader::run(conn, run).ok()??.state == crate::saga::RunState::Completed;
+    let completed = reader::run(conn, run).ok()??.state == RunState::Completed;
     match reader::entries(conn, run, 0, 1).ok()?.pop()?.event {
         Event::RunSubmitted(submitted) => Some(if completed { submitted.undo_window } else { Duration(0) }),
         _ => None,

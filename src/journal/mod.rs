@@ -28,8 +28,8 @@
 //!
 //! Beside the database file: `owners/`, one locked file a living process; `targets/`, states of targets that were noted
 //! without a sync; nothing else in them is touched; and a file that ends in `-mark`, which says how far was written, so that a log
-//! that is lost is missed; `checkpoint.key`, which signs statements over where all chains end, and `checkpoints-handed`, which says
-//! how far those were handed over. In it: `events` (chains), `payloads` (salted, apart), `runs` (an index for
+//! that is lost is missed; `checkpoint.key`, which signs statements over where all chains end, and a file that ends in
+//! `-handed`, which says how far those were handed over. In it: `events` (chains), `payloads` (salted, apart), `runs` (an index for
 //! listing, derived from the chains), `components` and `policies` (whatever runs refer to), `outbox` (messages for people, and
 //! what came of them).
 
@@ -73,7 +73,7 @@ pub use payload::Payload;
 pub use pending::Pending;
 pub use sqlite::{Options, SqliteJournal};
 pub use system::{Erasure, HeadAt, SystemEntry, SystemEvent};
-pub use verify::{Examiner, NoExaminer, Verified};
+pub use verify::{Examiner, Held, NoExaminer, Verified};
 
 use bytes::Bytes;
 use serde_json::Value;

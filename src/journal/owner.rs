@@ -101,6 +101,16 @@ pub(super) fn is_name(owner: &str) -> bool {
     !owner.is_empty() && owner.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
+/// Whether any process holds an owner file in `dir`.
+pub(super) fn any_lives(dir: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(dir) else { return false };
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| is_made_here(path))
+        .any(|path| matches!(guard(path), Ok(None)))
+}
+
 /// The guard of an owner that is dead; none if it lives.
 pub fn try_lock_dead(dir: &Path, owner: &str) -> Result<Option<Guard>, JournalError> {
     let path = dir.join(owner);

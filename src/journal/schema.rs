@@ -533,10 +533,11 @@ pub(super) fn open_backup(path: &Path) -> Result<Connection, JournalError> {
     Ok(conn)
 }
 
+/// What was deleted or moved is overwritten, so that what is erased later leaves nothing behind.
 fn settle(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch(
         "PRAGMA page_size = 8192; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864;
-         PRAGMA temp_store = MEMORY;",
+         PRAGMA temp_store = MEMORY; PRAGMA secure_delete = ON;",
     )
 }
 

@@ -9,13 +9,13 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::backup::{self, Adopted};
-use super::checkpoint::{self, Checkpoint, Checkpoints, Courier, Notary, SigningKey};
+use super::checkpoint::{self, Checkpoints, Courier, Notary, SigningKey};
 use super::error::{on_read, on_write};
 use super::mark::{self, Mark};
 use super::outbox::{self, Claim};
 use super::queue::Queue;
 use super::store::{Prepared, uint};
-use super::verify::{Examiner, NoExaminer};
+use super::verify::{Examiner, Held, NoExaminer};
 use super::writer::{self, Batch, Create, Noted, Request, TakeOver, Writer};
 use super::{
     Append, Appended, Author, Chain, Component, Durability, Journal, JournalError, Kept, Left, Message, MessageRow,
@@ -122,8 +122,8 @@ impl SqliteJournal {
         let start = |to| Courier::start(path, options.busy_timeout.as_std(), to);
         let courier = options.checkpoints.hand_over.clone().map(start).transpose();
         let courier = courier.map_err(|error| JournalError::Fatal(format!("no thread to hand over with: {error}")))?;
-        // A key that cannot be used is told before anything begins that could not be stated.
-        SqliteJournal::key_beside(path)?;
+        // A key that cannot be used or made is told before anything begins that could not be stated.
+        SigningKey::open_or_make(&checkpoint::key_file(path))?;
         let notary = Notary::new(options.checkpoints.clone(), checkpoint::key_file(path));
         let writer = Writer::new(conn, path.to_owned(), mark, Arc::clone(&queue), noted(&folder), notary, courier);
         let thread = std::thread::Builder::new()
@@ -201,12 +201,12 @@ impl SqliteJournal {
     /// Checks every chain, every payload, the table of runs and what the system chain recorded, as of one moment. See
     /// [`Verified`]. Memory does not grow with the journal.
     pub fn verify(&self) -> Result<Verified, JournalError> {
-        self.verify_with(&[], &mut NoExaminer)
+        self.verify_with(Held::default(), &mut NoExaminer)
     }
 
-    /// The same, and whether the journal extends what these statements say that are kept elsewhere; each event is shown to
+    /// The same, and whether the journal extends what is kept elsewhere; each event is shown to
     /// `examiner`, who knows what events mean.
-    pub fn verify_with(&self, held: &[Checkpoint], examiner: &mut dyn Examiner) -> Result<Verified, JournalError> {
+    pub fn verify_with(&self, held: Held<'_>, examiner: &mut dyn Examiner) -> Result<Verified, JournalError> {
         let known = mark::known(&self.path);
         let mut conn = schema::open_reader(&self.path, self.options.busy_timeout.as_std())?;
         verify::verify(&mut conn, known, held, examiner).map_err(|error| error.of(&self.path))

@@ -30,7 +30,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::de::DeserializeOwned;
 
 use super::chain::{GENESIS, SYSTEM, Walk};
-use super::checkpoint::{Checkpoint, PublicKey};
+use super::checkpoint::PublicKey;
 use super::error::{damage, on_read};
 use super::reader::{self, bytes};
 use super::store::{closing, int, last, uint};
@@ -39,7 +39,8 @@ use crate::saga::RunState;
 use crate::saga::event::{Entry, Event};
 use crate::types::{Digest, PayloadRef, RunId, Timestamp};
 
-use system::Statements;
+pub use system::Held;
+use system::{Kept, Statements};
 
 /// What was verified, and what was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub struct Verified {
     /// Statements that the system chain holds.
     pub checkpoints: u64,
     /// Events that no statement speaks of yet.
-    pub unstated: u64,
+    pub since_checkpoint: u64,
     /// How many statements that are kept elsewhere the journal extends.
     pub extends: u64,
     /// The keys that signed, oldest first; whether the one before vouches for it.
@@ -96,23 +97,30 @@ impl Examiner for NoExaminer {
 pub(super) fn verify(
     conn: &mut Connection,
     known: u64,
-    held: &[Checkpoint],
+    held: Held<'_>,
     examiner: &mut dyn Examiner,
 ) -> Result<Verified, JournalError> {
     let tx = conn.transaction().map_err(on_read)?;
     tx.execute_batch(
-        "CREATE TEMP TABLE heads (run TEXT, seq INTEGER, hash BLOB, at INTEGER, PRIMARY KEY (run, seq));
+        "CREATE TEMP TABLE heads (run TEXT, seq INTEGER, hash BLOB, at INTEGER, closed INTEGER, PRIMARY KEY (run, seq));
          CREATE TEMP TABLE named (digest BLOB PRIMARY KEY);
          CREATE TEMP TABLE held (run TEXT, seq INTEGER, hash BLOB, number INTEGER, PRIMARY KEY (run, seq));
          CREATE TEMP TABLE erased (digest BLOB PRIMARY KEY, run TEXT);
          CREATE TEMP TABLE pruned (run TEXT PRIMARY KEY, seq INTEGER, hash BLOB, at INTEGER);",
     )
     .map_err(on_read)?;
-    let mut held: Vec<&Checkpoint> = held.iter().collect();
-    held.sort_by_key(|checkpoint| checkpoint.statement.system.seq);
+    let kept = Kept::of(held.checkpoints);
     let (verified, first) = Default::default();
-    let mut verifier =
-        Verifier { conn: &tx, known, held, examiner, verified, first, statements: Statements::default() };
+    let mut verifier = Verifier {
+        conn: &tx,
+        known,
+        kept,
+        key: held.key,
+        examiner,
+        verified,
+        first,
+        statements: Statements::default(),
+    };
     for part in [Verifier::database, Verifier::parts, Verifier::system, Verifier::runs, Verifier::left_over] {
         if let Err(error) = part(&mut verifier) {
             let damage = damage(&error).ok_or_else(|| on_read(error))?;
@@ -135,8 +143,10 @@ struct Verifier<'a> {
     conn: &'a Connection,
     /// How many events are known to have been written.
     known: u64,
-    /// Statements that are kept elsewhere, in the order of the system chain.
-    held: Vec<&'a Checkpoint>,
+    /// Statements that are kept elsewhere.
+    kept: Kept<'a>,
+    /// The key that was given.
+    key: Option<PublicKey>,
     examiner: &'a mut dyn Examiner,
     /// What the statements of the system chain have said so far.
     statements: Statements,
@@ -251,7 +261,7 @@ impl Verifier<'_> {
         self.verified.chains += u64::from(progress.walk.seq > 0);
         self.judge_held(&progress.walk, whole)?;
         if whole {
-            self.verified.unstated = last(conn)?.saturating_sub(self.statements.event);
+            self.verified.since_checkpoint = last(conn)?.saturating_sub(self.statements.event);
         }
         self.verified.keys = std::mem::take(&mut self.statements.keys);
         Ok(())

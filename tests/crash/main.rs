@@ -16,6 +16,7 @@ mod load;
 mod place;
 mod syscalls;
 mod tracer;
+mod upkeep;
 
 use std::collections::BTreeMap;
 use std::fs;

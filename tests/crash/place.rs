@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use redress::engine::{Auditor, RunView, state_of, view};
-use redress::journal::{Journal, Options, RunFilter, SqliteJournal};
+use redress::journal::{Held, Journal, Options, RunFilter, SqliteJournal};
 use redress::types::RunId;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -106,8 +106,16 @@ impl Place {
     /// What lies beside the database: files that only a living process needs, or that a run that goes on does.
     pub fn remains(&self) -> Vec<String> {
         let mut remains: Vec<String> = self.tree_of(".redress").into_keys().collect();
-        let stay =
-            ["/cache", "/cache/program", "/checkpoint.key", "/journal.db", "/journal.db-mark", "/owners", "/targets"];
+        let stay = [
+            "/cache",
+            "/cache/program",
+            "/checkpoint.key",
+            "/journal.db",
+            "/journal.db-handed",
+            "/journal.db-mark",
+            "/owners",
+            "/targets",
+        ];
         remains.retain(|path| {
             let inside = path.starts_with("/cache/") && path.ends_with(".code");
             !(inside || stay.contains(&path.as_str()) || path == "/journal.db-wal" || path == "/journal.db-shm")
@@ -134,7 +142,7 @@ impl Place {
     /// What `audit verify` would find.
     pub fn findings(&self) -> Vec<String> {
         let Some(journal) = self.journal() else { return Vec::new() };
-        let verified = journal.verify_with(&[], &mut Auditor::new(&journal)).unwrap();
+        let verified = journal.verify_with(Held::default(), &mut Auditor::new(&journal)).unwrap();
         verified.findings.into_iter().map(|finding| format!("{finding:?}")).collect()
     }
 }

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use redress::engine::Auditor;
 use redress::journal::{
-    By, Checkpoint, Finding, Flaw, Journal, Maintenance, Options, Retention, SqliteJournal, SystemEvent, link,
+    By, Checkpoint, Finding, Flaw, Held, Journal, JournalError, Maintenance, Options, Retention, SqliteJournal,
+    SystemEvent, link,
 };
 use redress::saga::RunState;
 use redress::types::{Digest, Duration, Principal, RunId, Timestamp, canonical_bytes, sha256};
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -120,6 +122,10 @@ impl Copy {
     }
 
     fn findings(&self, held: &[Checkpoint]) -> Vec<Finding> {
+        self.against(Held { checkpoints: held, key: None })
+    }
+
+    fn against(&self, held: Held<'_>) -> Vec<Finding> {
         let journal = SqliteJournal::open_read_only(&self.path(), Options::default()).unwrap();
         journal.verify_with(held, &mut Auditor::new(&journal)).unwrap().findings
     }
@@ -141,12 +147,28 @@ fn rows(conn: &Connection) -> Vec<Row> {
     statement.query_map([], row).unwrap().map(Result::unwrap).collect()
 }
 
-/// What the owner of the machine can do, who has the key: every chain is written anew, with hashes, recorded heads, statements and
-/// signatures that follow.
-fn write_anew(conn: &Connection, key: &str) {
-    let der: String = key.lines().filter(|line| !line.starts_with('-')).collect();
+fn key_of(pem: &str) -> Ed25519KeyPair {
+    let der: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     let der = base64::prelude::BASE64_STANDARD.decode(der).unwrap();
-    let key = ring::signature::Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).unwrap();
+    Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).unwrap()
+}
+
+fn public(key: &Ed25519KeyPair) -> Value {
+    json!(format!("ed25519:{}", base64::prelude::BASE64_STANDARD.encode(key.public_key())))
+}
+
+/// A key of somebody else.
+fn foreign() -> Ed25519KeyPair {
+    Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap()
+}
+
+fn signed(key: &Ed25519KeyPair, statement: &Value) -> Value {
+    json!(base64::prelude::BASE64_STANDARD.encode(key.sign(&canonical_bytes(statement).unwrap())))
+}
+
+/// What the owner of the machine can do, who has the key: every chain is written anew, with hashes, recorded heads, statements and
+/// signatures that follow. With another key, what anybody else can do.
+fn write_anew(conn: &Connection, key: &Ed25519KeyPair) {
     let mut ends: BTreeMap<String, (u64, Digest)> = BTreeMap::new();
     let mut hashes: BTreeMap<(String, u64), Digest> = BTreeMap::new();
     let mut previous: Option<(u64, Digest)> = None;
@@ -162,7 +184,11 @@ fn write_anew(conn: &Connection, key: &str) {
         {
             event["hash"] = json!(hash);
         }
+        if event["kind"] == "KEY_ADDED" {
+            event["key"] = public(key);
+        }
         if event["kind"] == "CHECKPOINT" {
+            event["statement"]["key"] = public(key);
             let statement = &mut event["statement"];
             statement["system"] = json!({ "seq": seq - 1, "hash": before });
             statement["number"] = json!(previous.map_or(1, |(number, _)| number + 1));
@@ -180,7 +206,7 @@ fn write_anew(conn: &Connection, key: &str) {
             }
             let bytes = canonical_bytes(statement).unwrap();
             previous = Some((statement["number"].as_u64().unwrap(), sha256(&bytes)));
-            event["signature"] = json!(base64::prelude::BASE64_STANDARD.encode(key.sign(&bytes)));
+            event["signature"] = signed(key, statement);
         }
         let bytes = canonical_bytes(&body).unwrap();
         let hash = link(&before, &bytes);
@@ -205,6 +231,30 @@ fn write_anew(conn: &Connection, key: &str) {
         )
         .unwrap();
     }
+}
+
+/// Appends to the system chain what follows on it, as anybody can who knows how hashes are made.
+fn append_to_system(conn: &Connection, event: &Value) -> u64 {
+    let last = rows(conn).into_iter().rfind(|row| row.chain == "system").unwrap();
+    let at: Value = serde_json::from_slice(&last.body).unwrap();
+    let body = json!({ "at": at["at"], "chain": "system", "event": event, "seq": last.seq + 1, "v": 1 });
+    let bytes = canonical_bytes(&body).unwrap();
+    let hash = link(&Digest(hash_of(conn, "system", last.seq)), &bytes);
+    let seq = i64::try_from(last.seq + 1).unwrap();
+    conn.execute("INSERT INTO events (chain, seq, body, hash) VALUES ('system', ?, ?, ?)", params![seq, bytes, hash.0])
+        .unwrap();
+    last.seq + 1
+}
+
+/// A payload is erased, and somebody who has no key writes that it was redacted.
+fn erase_and_say_so(conn: &Connection, random: &mut fastrand::Rng) -> u64 {
+    let mut statement = conn.prepare("SELECT digest, run FROM payloads ORDER BY digest").unwrap();
+    let all: Vec<([u8; 32], String)> =
+        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect();
+    let (digest, run) = &all[random.usize(..all.len())];
+    conn.execute("UPDATE payloads SET salt = NULL, bytes = NULL, erased = 1 WHERE digest = ?", [digest]).unwrap();
+    let event = json!({ "kind": "ERASED", "run": run, "why": "expired", "payloads": [Digest(*digest)] });
+    append_to_system(conn, &event)
 }
 
 /// What somebody does, and where that must be found: a chain, and the first event at which it can be.
@@ -297,7 +347,7 @@ fn tamper(scene: &Scene, other: &Scene, copy: &Copy, kind: usize, random: &mut f
             body["event"]["evidence"]["fuel"] = json!(random.u32(..));
             let bytes = canonical_bytes(&body).unwrap();
             conn.execute("UPDATE events SET body = ? WHERE id = ?", params![bytes, row.id]).unwrap();
-            write_anew(&conn, &scene.key);
+            write_anew(&conn, &key_of(&scene.key));
             (row.chain.clone(), row.seq)
         }
         // A run was never there.
@@ -311,8 +361,59 @@ fn tamper(scene: &Scene, other: &Scene, copy: &Copy, kind: usize, random: &mut f
                 }
             }
             renumber(&conn);
-            write_anew(&conn, &scene.key);
+            write_anew(&conn, &key_of(&scene.key));
             (run, 1)
+        }
+        // Somebody who has no key takes something out, and writes that it was taken out.
+        12 => ("system".to_owned(), erase_and_say_so(&conn, random)),
+        13 => {
+            let run = loop {
+                let run = run(random);
+                if run != scene.open[0].as_str() {
+                    break run;
+                }
+            };
+            let (seq, head): (i64, [u8; 32]) = conn
+                .query_row("SELECT seq, head FROM runs WHERE run = ?", [&run], |row| Ok((row.get(0)?, row.get(1)?)))
+                .unwrap();
+            drop_run(&conn, &run);
+            let runs = json!([{ "run": run, "seq": seq, "hash": Digest(head) }]);
+            let event = json!({ "kind": "PRUNED", "runs": runs, "before": 1, "by": "user:op", "reason": "old" });
+            ("system".to_owned(), append_to_system(&conn, &event))
+        }
+        // The same, who signs it with a key of their own.
+        14 => {
+            erase_and_say_so(&conn, random);
+            let key = foreign();
+            let seq = append_to_system(&conn, &json!({ "kind": "KEY_ADDED", "key": public(&key) }));
+            let last = rows(&conn);
+            let held = &scene.held.last().unwrap().statement;
+            let mut statement = serde_json::to_value(held).unwrap();
+            statement["number"] = json!(held.number + 1);
+            statement["previous"] = json!(held.digest().unwrap());
+            statement["key"] = public(&key);
+            statement["events"] = json!(last.last().unwrap().id);
+            statement["system"] = json!({ "seq": seq, "hash": Digest(hash_of(&conn, "system", seq)) });
+            statement["runs"] = json!([]);
+            let signature = signed(&key, &statement);
+            append_to_system(&conn, &json!({ "kind": "CHECKPOINT", "statement": statement, "signature": signature }));
+            ("system".to_owned(), seq)
+        }
+        // Somebody who has no key writes everything anew, with a key of their own or without any statement.
+        15 => {
+            write_anew(&conn, &foreign());
+            ("system".to_owned(), 0)
+        }
+        16 => {
+            for row in all.iter().filter(|row| row.chain == "system") {
+                let body: Value = serde_json::from_slice(&row.body).unwrap();
+                if body["event"]["kind"] == "KEY_ADDED" || body["event"]["kind"] == "CHECKPOINT" {
+                    conn.execute("DELETE FROM events WHERE id = ?", [row.id]).unwrap();
+                }
+            }
+            renumber(&conn);
+            write_anew(&conn, &key_of(&scene.key));
+            ("system".to_owned(), 0)
         }
         // The last events of a run that goes on never happened.
         _ => {
@@ -349,7 +450,7 @@ fn tamper(scene: &Scene, other: &Scene, copy: &Copy, kind: usize, random: &mut f
                 conn.execute("UPDATE events SET body = ? WHERE id = ?", params![bytes, row.id]).unwrap();
             }
             renumber(&conn);
-            write_anew(&conn, &scene.key);
+            write_anew(&conn, &key_of(&scene.key));
             (open, u64::try_from(cut).unwrap())
         }
     }
@@ -431,7 +532,7 @@ fn seed() -> u64 {
     std::env::var("REDRESS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| fastrand::u64(..))
 }
 
-const KINDS: usize = 12;
+const KINDS: usize = 17;
 
 #[tokio::test]
 async fn whatever_somebody_does_to_a_journal_is_found_where_it_was_done() {
@@ -462,6 +563,14 @@ async fn whatever_somebody_does_to_a_journal_is_found_where_it_was_done() {
                 assert_eq!(copy.findings(&[]), []);
                 let behind = |finding: &Finding| matches!(finding.what, Flaw::Behind { .. });
                 assert!(found.iter().any(|finding| finding.chain == chain && behind(finding)), "{}", told());
+            }
+            // Somebody with another key is found by who knows the right one.
+            14..=16 => {
+                assert_eq!(copy.findings(&[]), [], "{}", told());
+                let found = copy.against(Held { checkpoints: &[], key: Some(scene.held[0].statement.key) });
+                let [Finding { what, .. }] = &found[..] else { panic!("{}: {found:?}", told()) };
+                let wanted = if kind == 14 { Flaw::Unvouched } else { Flaw::NotTheKey };
+                assert!(*what == wanted && found[0].seq == seq, "{}: {found:?}", told());
             }
             5 => assert!(found.iter().any(|finding| finding.chain == chain), "{}", told()),
             _ => assert!(found.iter().any(|one| one.chain == chain && one.seq == seq), "{}", told()),
@@ -496,13 +605,25 @@ async fn what_an_operator_takes_out_is_on_record_and_never_called_tampering() {
                         }
                     };
                     let conn = copy.sql();
+                    let sql = "SELECT digest FROM payloads WHERE run = ? AND bytes IS NOT NULL";
+                    let mut there = conn.prepare(sql).unwrap();
+                    let there: Vec<Digest> = there
+                        .query_map([run.as_str()], |row| row.get(0).map(Digest))
+                        .unwrap()
+                        .map(Result::unwrap)
+                        .collect();
                     let mut some = conn.prepare("SELECT digest FROM payloads WHERE run = ? AND random() % 2").unwrap();
                     let some: Vec<Digest> = some
                         .query_map([run.as_str()], |row| row.get(0).map(Digest))
                         .unwrap()
                         .map(Result::unwrap)
                         .collect();
-                    work.redact(run, &some, &by(at)).unwrap();
+                    let still_there: Vec<&Digest> = some.iter().filter(|digest| there.contains(digest)).collect();
+                    match work.redact(run, &some, &by(at)) {
+                        Ok(erased) => assert_eq!(erased > 0, !still_there.is_empty()),
+                        // It was pruned before.
+                        error => assert_eq!(error, Err(JournalError::UnknownRun { run: run.clone() })),
+                    }
                 }
                 2 => {
                     let retention = Retention { undo: Some(Duration(random.u64(..DAY))), logs: Some(Duration(DAY)) };

@@ -10,7 +10,7 @@ use redress::engine::{
     Auditor, Clock, Driven, Engine, EngineError, NoObserver, Parts, Registry, Run, RunView, SimClock, StepView, Stop,
     Submit, Submitted, SystemClock, VoteRequest, Webhook, operate, view, vote,
 };
-use redress::journal::{Finding, Journal, Options, SqliteJournal};
+use redress::journal::{Finding, Held, Journal, Options, SqliteJournal};
 use redress::policy::Policy;
 use redress::saga::event::Verb;
 use redress::saga::{RunState, State};
@@ -60,7 +60,7 @@ impl Drop for AuditAtEnd {
 
 /// What `audit verify` would find.
 fn audited(journal: &SqliteJournal) -> Vec<Finding> {
-    journal.verify_with(&[], &mut Auditor::new(journal)).unwrap().findings
+    journal.verify_with(Held::default(), &mut Auditor::new(journal)).unwrap().findings
 }
 
 /// One sandbox for all tests of the process: it holds compiled code, and no state of a run.

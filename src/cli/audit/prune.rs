@@ -3,6 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::redact::LOG_LEFT;
 use super::{Context, Exit};
 use crate::cli::error::CliError;
 use crate::cli::lookup::moment;
@@ -40,6 +41,8 @@ struct Report {
     expired: u64,
     /// How many bytes the file is smaller.
     bytes_freed: u64,
+    /// Whether the log was emptied of what was taken out, too.
+    log_emptied: bool,
 }
 
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
@@ -52,10 +55,14 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     let was = size();
     let Pruned { runs, undoable, unreadable } = maintenance.prune(before, &by)?;
     let expired = maintenance.expire(retention, at)?;
-    if let Err(error) = maintenance.give_space_back() {
+    if !maintenance.give_space_back()? {
         context
             .output
-            .note(&format!("the file gives no space back yet: {error}; prune again while no other process uses it"));
+            .note("the file gives no space back yet, since another process drives runs: prune again when none does");
+    }
+    let log_emptied = maintenance.empty_log()?;
+    if !log_emptied {
+        context.output.note(LOG_LEFT);
     }
     let report = Report {
         schema: 1,
@@ -65,6 +72,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
         unreadable,
         expired,
         bytes_freed: was.saturating_sub(size()),
+        log_emptied,
     };
     context.output.result(&report, || {
         let Report { before, pruned, undoable, unreadable, expired, bytes_freed, .. } = &report;

@@ -42,7 +42,13 @@ struct Redacted {
     paths: Vec<String>,
     /// How many payloads were erased now; others were before.
     erased: u64,
+    /// Whether the log was emptied of them, too.
+    log_emptied: bool,
 }
+
+/// What is said where it was not.
+pub(super) const LOG_LEFT: &str =
+    "others read the journal, so that its log still holds what was erased: do this again when they have ended";
 
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let (by, path) = (context.principal()?.clone(), context.existing_journal()?);
@@ -74,10 +80,15 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     let digests: Vec<Digest> = parts.iter().map(|part| part.payload.digest).collect();
     let by = By { principal: by, reason: arguments.reason.clone(), at: now };
     let options = context.journal_options()?;
-    let erased = Maintenance::open(path, &options)?.redact(&run, &digests, &by)?;
+    let mut maintenance = Maintenance::open(path, &options)?;
+    let erased = maintenance.redact(&run, &digests, &by)?;
+    let log_emptied = maintenance.empty_log()?;
+    if !log_emptied {
+        context.output.note(LOG_LEFT);
+    }
     let mut paths: Vec<String> = parts.iter().map(Part::path).collect();
     paths.dedup();
-    let redacted = Redacted { schema: 1, run, paths, erased };
+    let redacted = Redacted { schema: 1, run, paths, erased, log_emptied };
     context.output.result(&redacted, || {
         let mut text = format!("{} payloads of {} are erased\n", redacted.erased, redacted.run);
         for path in &redacted.paths {

@@ -13,7 +13,7 @@ use crate::cli::output::quoted;
 use crate::document::escape;
 use crate::engine::Auditor;
 use crate::journal::{
-    Checkpoint, Finding, Flaw, Head, JournalError, NotACheckpoint, Options, PublicKey, SqliteJournal, Verified,
+    Checkpoint, Finding, Flaw, Head, Held, JournalError, NotACheckpoint, Options, PublicKey, SqliteJournal, Verified,
 };
 
 /// See [`Verb`](super::Verb).
@@ -29,6 +29,9 @@ pub(in crate::cli) struct Arguments {
     /// Checkpoints that were kept elsewhere, one a line; may be given again
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// The key that signs here, or once did, as `redress audit key` prints it: the text, or a PEM file
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -50,9 +53,11 @@ struct Report {
     /// Checkpoints in the journal.
     checkpoints: u64,
     /// Events that no checkpoint speaks of yet.
-    unstated: u64,
+    since_checkpoint: u64,
     /// Checkpoints of `--checkpoint` that the journal extends.
     extends: u64,
+    /// Whether a key was given that signed here.
+    key_given: bool,
     keys: Vec<Key>,
     head: Option<Head>,
     findings: Vec<Found>,
@@ -79,12 +84,13 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     for file in &arguments.checkpoint {
         held.extend(checkpoints_of(file, context)?);
     }
+    let key = arguments.key.as_deref().map(key_of).transpose()?;
     let path = context.existing_journal()?;
     let (mut decisions, mut not_redecidable) = (0, 0);
     let opened = SqliteJournal::open_read_only(path, Options::default());
     let verified = opened.and_then(|journal| {
         let mut auditor = Auditor::new(&journal);
-        let verified = journal.verify_with(&held, &mut auditor)?;
+        let verified = journal.verify_with(Held { checkpoints: &held, key }, &mut auditor)?;
         (decisions, not_redecidable) = (auditor.decisions, auditor.not_decidable);
         Ok(verified)
     });
@@ -116,14 +122,27 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
         decisions,
         not_redecidable,
         checkpoints: verified.checkpoints,
-        unstated: verified.unstated,
+        since_checkpoint: verified.since_checkpoint,
         extends: verified.extends,
+        key_given: key.is_some(),
         keys: verified.keys.into_iter().map(|(key, vouched)| Key { key, vouched }).collect(),
         head: verified.head.map(|(seq, hash)| Head { seq, hash }),
         findings: verified.findings.iter().map(found).collect(),
     };
     context.output.result(&report, || text(&report, held.len()))?;
     Ok(if report.whole { Exit::Done } else { Exit::Stuck })
+}
+
+/// A key, from its text or a file.
+fn key_of(given: &str) -> Result<PublicKey, CliError> {
+    if let Some(key) = PublicKey::parse(given) {
+        return Ok(key);
+    }
+    let text = std::fs::read_to_string(given).map_err(|error| CliError::unreadable(given, &error))?;
+    PublicKey::from_pem(&text).ok_or_else(|| {
+        CliError::usage("bad-key", format!("there is no Ed25519 key in `{}`", escape(given)))
+            .help("give what `redress audit key` prints, or `ed25519:` and the text of `audit verify --json`")
+    })
 }
 
 /// Checkpoints that were handed over to a file.
@@ -185,15 +204,22 @@ fn text(report: &Report, given: usize) -> String {
     for Key { key, .. } in report.keys.iter().skip(1).filter(|key| !key.vouched) {
         let _ = writeln!(text, "note: the key before does not vouch for {key}");
     }
-    let Report { checkpoints, unstated, extends, .. } = report;
-    let _ = writeln!(text, "checkpoints: {checkpoints} in the journal; {unstated} events since the last one");
-    let _ = match given {
-        0 => writeln!(
+    let Report { checkpoints, since_checkpoint, extends, key_given, .. } = report;
+    let _ = writeln!(text, "checkpoints: {checkpoints} in the journal; {since_checkpoint} events since the last one");
+    if *key_given {
+        text.push_str(
+            "from the key on that was given, each checkpoint is signed by it or by one that it vouches for\n",
+        );
+    }
+    if given > 0 {
+        let _ = writeln!(text, "it extends {extends} of {given} checkpoints that are kept elsewhere");
+    } else {
+        let who = if *key_given { "the key and can write the journal" } else { "write access to the journal" };
+        let _ = writeln!(
             text,
-            "none was compared that is kept elsewhere: whoever can write the journal can write all of it anew, checkpoints and all \
-             (`--checkpoint FILE`)"
-        ),
-        given => writeln!(text, "it extends {extends} of {given} checkpoints that are kept elsewhere"),
-    };
+            "none was compared that is kept elsewhere: whoever has {who} can write all of it anew, checkpoints and all \
+             (`--key KEY`, `--checkpoint FILE`)"
+        );
+    }
     text
 }

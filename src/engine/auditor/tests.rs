@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::engine::decide::planted::FRIEND;
 use crate::engine::{Engine, NoObserver, Parts, Registry, SimClock, Stop, Submit, Submitted};
-use crate::journal::{Finding, Flaw, Options, SqliteJournal};
+use crate::journal::{Finding, Flaw, Held, Options, SqliteJournal};
 use crate::sandbox::{Sandbox, SandboxConfig};
 use crate::types::Permission;
 use crate::workflow::Workflow;
@@ -47,7 +47,7 @@ async fn run_as(engine: &Engine, principal: &str) {
 
 fn findings(journal: &SqliteJournal) -> (Vec<Finding>, u64) {
     let mut auditor = Auditor::new(journal);
-    let found = journal.verify_with(&[], &mut auditor).unwrap().findings;
+    let found = journal.verify_with(Held::default(), &mut auditor).unwrap().findings;
     (found, auditor.decisions)
 }
 

@@ -39,6 +39,11 @@ impl PublicKey {
         UnparsedPublicKey::new(&ED25519, self.0).verify(message, &signature.0).is_ok()
     }
 
+    /// Reads what [`PublicKey::to_pem`] gives.
+    pub fn from_pem(text: &str) -> Option<PublicKey> {
+        from_pem("PUBLIC KEY", text)?.strip_prefix(&PUBLIC)?.try_into().ok().map(PublicKey)
+    }
+
     /// As a PEM file that other programs take.
     pub fn to_pem(&self) -> String {
         pem("PUBLIC KEY", &[&PUBLIC[..], &self.0].concat())
@@ -110,10 +115,8 @@ impl SigningKey {
 
     /// The key in the file at `path`; made, for this user only, if there is none. Of processes that make it at once one wins.
     pub fn open_or_make(path: &Path) -> Result<SigningKey, JournalError> {
-        match SigningKey::open(path) {
-            Ok(Some(key)) => return Ok(key),
-            Ok(None) => {}
-            Err(error) => return Err(error),
+        if let Some(key) = SigningKey::open(path)? {
+            return Ok(key);
         }
         let (seed, key) = SigningKey::draw()?;
         if write(&seed, path)? {
@@ -127,10 +130,7 @@ impl SigningKey {
     pub fn make_next(path: &Path) -> Result<SigningKey, JournalError> {
         let (seed, key) = SigningKey::draw()?;
         let next = next(path);
-        match fs::remove_file(&next) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(on_file("remove the key", &next)(error)),
-            _ => {}
-        }
+        remove(&next)?;
         match write(&seed, &next)? {
             true => Ok(key),
             false => Err(on_file("write the key", &next)(ErrorKind::AlreadyExists.into())),
@@ -142,11 +142,16 @@ impl SigningKey {
     pub fn of_journal(path: &Path, named: Option<PublicKey>) -> Result<SigningKey, JournalError> {
         let waits = || Ok(SigningKey::open(&next(path))?.is_some_and(|key| Some(key.public()) == named));
         if SigningKey::open(path)?.map(|key| key.public()) != named && waits()? {
-            fs::rename(next(path), path)
-                .and_then(|()| fs::File::open(place::folder(path))?.sync_all())
-                .map_err(on_file("put a new key in the place of", path))?;
+            SigningKey::put_next(path)?;
         }
         SigningKey::open_or_make(path)
+    }
+
+    /// Puts the key that waits into the place of the one at `path`, which is gone then.
+    pub fn put_next(path: &Path) -> Result<(), JournalError> {
+        fs::rename(next(path), path)
+            .and_then(|()| fs::File::open(place::folder(path))?.sync_all())
+            .map_err(on_file("put a new key in the place of", path))
     }
 
     /// The key in the file at `path`, if there is one. Refused if others can read it.
@@ -158,7 +163,7 @@ impl SigningKey {
         };
         let refused = |what: &str| on_file("read the key", path)(std::io::Error::other(what.to_owned()));
         if mode & 0o077 != 0 {
-            return Err(refused("others can read it: `chmod 600` it, and rotate it"));
+            return Err(refused("others can read it: `chmod 600` it, then `redress audit rotate-key`"));
         }
         let der = from_pem("PRIVATE KEY", &text).ok_or_else(|| refused("it is no PEM file with a private key"))?;
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der);
@@ -183,6 +188,13 @@ impl SigningKey {
 /// The file of the key that will sign next.
 fn next(path: &Path) -> PathBuf {
     path.with_extension("key.next")
+}
+
+fn remove(path: &Path) -> Result<(), JournalError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(on_file("remove the key", path)(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a key under its name, durably and in one step; false if one is there. The file has no name before it is whole, so that
@@ -266,5 +278,6 @@ mod tests {
         assert!(key.public().verifies(b"said", &signature));
         assert!(!key.public().verifies(b"sold", &signature));
         assert_eq!(PublicKey::parse(&key.public().to_string()), Some(key.public()));
+        assert_eq!(PublicKey::from_pem(&key.public().to_pem()), Some(key.public()));
     }
 }

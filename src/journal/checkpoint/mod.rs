@@ -23,11 +23,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{CanonicalError, Digest, Duration, RunId, Timestamp, canonical_bytes, sha256};
 
-pub(super) use hand_over::Courier;
 pub use hand_over::HandOver;
+pub(super) use hand_over::{Courier, begin_after};
 pub(super) use key::{FILE as KEY_FILE, SigningKey};
 pub use key::{PublicKey, Signature};
 pub(super) use make::Notary;
+
+/// How a statement is found among the events of the system chain: in the text of anything else its quotation marks are escaped.
+const KIND: &[u8] = br#""kind":"CHECKPOINT""#;
 
 /// When statements are made, and where they go.
 #[derive(Clone, Debug, PartialEq, Eq)]

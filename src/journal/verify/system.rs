@@ -1,15 +1,45 @@
 //! What the events of the system chain say of other chains, of what is kept, and of each other.
 
+use std::collections::BTreeMap;
+
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::{Fault, Verifier};
 use crate::journal::chain::{SYSTEM, Walk};
-use crate::journal::checkpoint::{Checkpoint, PublicKey, Statement};
+use crate::journal::checkpoint::{Checkpoint, HeadOfRun, PublicKey, Statement};
 use crate::journal::reader::bytes;
 use crate::journal::store::{int, joined, uint};
-use crate::journal::{Flaw, SystemEvent};
+use crate::journal::{Flaw, HeadAt, SystemEvent};
 use crate::types::{Digest, RunId, sha256};
+
+/// Statements that are kept elsewhere, and the key from which on others vouch for each other.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Held<'a> {
+    /// The statements, in any order.
+    pub checkpoints: &'a [Checkpoint],
+    /// The key. Without one those are taken that the journal itself names.
+    pub key: Option<PublicKey>,
+}
+
+/// The same statements by their places.
+#[derive(Default)]
+pub(super) struct Kept<'a> {
+    pub all: &'a [Checkpoint],
+    by_number: BTreeMap<u64, Vec<&'a Checkpoint>>,
+    by_system: BTreeMap<u64, Vec<&'a Checkpoint>>,
+}
+
+impl<'a> Kept<'a> {
+    pub fn of(all: &'a [Checkpoint]) -> Kept<'a> {
+        let mut kept = Kept { all, ..Kept::default() };
+        for one in all {
+            kept.by_number.entry(one.statement.number).or_default().push(one);
+            kept.by_system.entry(one.statement.system.seq).or_default().push(one);
+        }
+        kept
+    }
+}
 
 /// What the statements of the system chain have said so far.
 #[derive(Default)]
@@ -20,6 +50,8 @@ pub(super) struct Statements {
     pub event: u64,
     /// The keys, oldest first; whether the one before vouches for it.
     pub keys: Vec<(PublicKey, bool)>,
+    /// The event that a statement must follow on.
+    open: Option<u64>,
 }
 
 impl Verifier<'_> {
@@ -32,9 +64,18 @@ impl Verifier<'_> {
         event: SystemEvent,
     ) -> rusqlite::Result<Option<Fault>> {
         let (conn, seq) = (self.conn, place.0);
+        if let Some(open) = self.statements.open
+            && !matches!(event, SystemEvent::Checkpoint(_) | SystemEvent::KeyAdded { .. })
+        {
+            return Ok(Some((open, Flaw::NotStated)));
+        }
         let (digest, flaw) = match event {
-            SystemEvent::RunHead { run, seq: head, hash, .. } => {
+            SystemEvent::RunHead { run, seq: head, hash, at } => {
                 let agrees = note_head(conn, (&run, head, &hash), seq)?;
+                if at == HeadAt::Close {
+                    conn.prepare_cached("UPDATE temp.heads SET closed = 1 WHERE run = ? AND seq = ?")?
+                        .execute(params![run.as_str(), int(head)])?;
+                }
                 return Ok((!agrees).then_some((seq, Flaw::Statement("of a head contradicts an earlier one"))));
             }
             SystemEvent::Refused { .. } | SystemEvent::Adopted { .. } => return Ok(None),
@@ -51,7 +92,13 @@ impl Verifier<'_> {
                     }
                     (None, Some(_)) | (Some(_), None) => return Ok(Some((seq, Flaw::Key))),
                 };
+                let trusted =
+                    self.key.is_some_and(|given| self.statements.keys.iter().any(|(known, _)| *known == given));
+                if trusted && !vouched {
+                    return Ok(Some((seq, Flaw::Unvouched)));
+                }
                 self.statements.keys.push((key, vouched));
+                self.statements.open.get_or_insert(seq);
                 return Ok(None);
             }
             SystemEvent::Checkpoint(checkpoint) => return self.checkpoint(before, place, &checkpoint),
@@ -60,13 +107,14 @@ impl Verifier<'_> {
                     conn.prepare_cached("INSERT OR IGNORE INTO temp.erased VALUES (?, ?)")?
                         .execute(params![digest.0, run.as_str()])?;
                 }
+                self.statements.open.get_or_insert(seq);
                 return Ok(None);
             }
             SystemEvent::Pruned { runs, .. } => {
+                self.statements.open.get_or_insert(seq);
                 for head in runs {
-                    let agrees = note_head(conn, (&head.run, head.seq, &head.hash), seq)?;
-                    if !agrees {
-                        return Ok(Some((seq, Flaw::Statement("of a head contradicts an earlier one"))));
+                    if !was_closed_with(conn, &head)? {
+                        return Ok(Some((seq, Flaw::NotClosed(head.run))));
                     }
                     let values = params![head.run.as_str(), int(head.seq), head.hash.0, int(seq)];
                     conn.prepare_cached("INSERT OR IGNORE INTO temp.pruned VALUES (?, ?, ?, ?)")?.execute(values)?;
@@ -90,10 +138,12 @@ impl Verifier<'_> {
         (seq, id): (u64, i64),
         checkpoint: &Checkpoint,
     ) -> rusqlite::Result<Option<Fault>> {
-        let Statement { number, previous, key, system, events, runs, .. } = &checkpoint.statement;
+        let Statement { schema, number, previous, key, system, events, runs, .. } = &checkpoint.statement;
         let said = &mut self.statements;
         let expected = (said.last.map_or(1, |(number, _)| number + 1), said.last.map(|(_, digest)| digest));
-        let wrong = if (*number, *previous) != expected {
+        let wrong = if *schema != 1 {
+            Some("is of another form than this program knows")
+        } else if (*number, *previous) != expected {
             Some("does not follow the one before")
         } else if said.keys.last().map(|(key, _)| key) != Some(key) {
             Some("names a key that does not sign here")
@@ -110,9 +160,9 @@ impl Verifier<'_> {
         if let Some(wrong) = wrong {
             return Ok(Some((seq, Flaw::Statement(wrong))));
         }
-        (said.last, said.event) = (Some((*number, digest)), uint(id));
-        let of_it = self.held.iter().find(|held| held.statement.number == *number);
-        if of_it.is_some_and(|held| held.statement != checkpoint.statement) {
+        (said.last, said.event, said.open) = (Some((*number, digest)), uint(id), None);
+        let kept = self.kept.by_number.get(number).into_iter().flatten();
+        if kept.into_iter().any(|kept| kept.statement != checkpoint.statement) {
             return Ok(Some((seq, Flaw::Held { number: *number, agreed: None })));
         }
         self.verified.checkpoints += 1;
@@ -125,13 +175,11 @@ impl Verifier<'_> {
     }
 
     /// Compares an event of the system chain with what statements say that are kept elsewhere.
-    pub(super) fn held_head(&mut self, walk: &Walk) -> Option<Fault> {
-        let of_it = self.held.iter().find(|held| held.statement.system.seq == walk.seq)?;
-        if of_it.statement.system.hash == walk.hash {
-            return None;
-        }
-        let earlier = self.held.iter().map(|held| held.statement.system.seq).filter(|seq| *seq < walk.seq).max();
-        Some((walk.seq, Flaw::Held { number: of_it.statement.number, agreed: earlier }))
+    pub(super) fn held_head(&self, walk: &Walk) -> Option<Fault> {
+        let of_it = self.kept.by_system.get(&walk.seq)?;
+        let other = of_it.iter().find(|kept| kept.statement.system.hash != walk.hash)?;
+        let agreed = self.kept.by_system.range(..walk.seq).next_back().map(|(seq, _)| *seq);
+        Some((walk.seq, Flaw::Held { number: other.statement.number, agreed }))
     }
 
     /// Notes what statements that are kept elsewhere say of runs, once the system chain was walked to its end; `whole` if that is where
@@ -139,7 +187,7 @@ impl Verifier<'_> {
     pub(super) fn judge_held(&mut self, end: &Walk, whole: bool) -> rusqlite::Result<()> {
         let conn = self.conn;
         let mut faults = Vec::new();
-        for held in &self.held {
+        for held in self.kept.all {
             let Statement { number, key, system, runs, .. } = &held.statement;
             // Its own event is there, too: it was handed over after that was durable.
             if system.seq >= end.seq {
@@ -153,6 +201,15 @@ impl Verifier<'_> {
                 let values = params![head.run.as_str(), int(head.seq), head.hash.0, int(*number)];
                 conn.prepare_cached("INSERT OR IGNORE INTO temp.held VALUES (?, ?, ?, ?)")?.execute(values)?;
             }
+        }
+        if let (true, Some(open)) = (whole, self.statements.open) {
+            faults.push((open, Flaw::NotStated));
+        }
+        if let Some(given) = self.key
+            && whole
+            && !self.statements.keys.iter().any(|(known, _)| *known == given)
+        {
+            faults.push((0, Flaw::NotTheKey));
         }
         for fault in faults {
             self.found(SYSTEM, fault);
@@ -170,13 +227,25 @@ fn note_head(conn: &Connection, (run, seq, hash): (&RunId, u64, &Digest), at: u6
     if let Some(same) = known {
         return Ok(same);
     }
-    conn.prepare_cached("INSERT INTO temp.heads VALUES (?, ?, ?, ?)")?.execute(params![
+    conn.prepare_cached("INSERT INTO temp.heads (run, seq, hash, at) VALUES (?, ?, ?, ?)")?.execute(params![
         run.as_str(),
         int(seq),
         hash.0,
         int(at)
     ])?;
     Ok(true)
+}
+
+/// Whether the last head that was noted of a run is this one, and was noted when it was closed.
+fn was_closed_with(conn: &Connection, head: &HeadOfRun) -> rusqlite::Result<bool> {
+    let last = conn
+        .prepare_cached("SELECT seq, hash, closed FROM temp.heads WHERE run = ? ORDER BY seq DESC LIMIT 1")?
+        .query_row([head.run.as_str()], |row| {
+            let same = uint(row.get(0)?) == head.seq && bytes(row, 1)? == head.hash.0;
+            Ok(same && row.get::<_, Option<i64>>(2)? == Some(1))
+        })
+        .optional()?;
+    Ok(last == Some(true))
 }
 
 /// Compares a kept component with what was recorded when it was added.
