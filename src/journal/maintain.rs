@@ -61,13 +61,14 @@ pub struct Pruned {
 
 /// A journal that is changed in this way.
 pub struct Maintenance {
+    /// It reads, and ends before the connection that writes: the last one to end takes the log away.
+    courier: Option<Courier>,
     conn: Connection,
     owners: PathBuf,
     key_file: PathBuf,
     busy: Time,
     mark: Mark,
     notary: Notary,
-    courier: Option<Courier>,
 }
 
 impl Maintenance {

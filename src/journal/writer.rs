@@ -151,6 +151,8 @@ impl CrashPoints {
 }
 
 pub(super) struct Writer {
+    /// It hands over what was stated last, too, and ends before the connection that writes: the last one to end takes the log away.
+    courier: Option<Courier>,
     conn: Connection,
     /// The database file, for errors.
     path: PathBuf,
@@ -160,8 +162,6 @@ pub(super) struct Writer {
     book: Book,
     heads: Heads,
     notary: Notary,
-    /// Dropped after everything is written, so that what was stated last is handed over, too.
-    courier: Option<Courier>,
     crash: CrashPoints,
     /// Nothing is written any more.
     failed: bool,

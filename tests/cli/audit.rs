@@ -34,6 +34,7 @@ fn checkpoints_are_handed_over_in_order_and_the_journal_extends_them() {
     }
     let kept = place.read("elsewhere.jsonl");
     assert_eq!(kept.lines().count(), 3, "one at each end of a run");
+    assert!(!place.path(".redress/journal.db-wal").exists(), "nothing is left in a log");
     let alone = place.redress(&["audit", "verify"]).exits(0);
     sees(&alone, &["3 in the journal; 0 events since the last one", "none was compared that is kept elsewhere"]);
     let compared = place.redress(&["audit", "verify", "--checkpoint", "elsewhere.jsonl"]).exits(0);
@@ -115,6 +116,98 @@ fn a_key_that_is_rotated_is_vouched_for_and_one_that_was_lost_is_told_of() {
     sees(&place.redress(&["audit", "verify"]).exits(0), &["note: the key before does not vouch for ed25519:"]);
     let events = place.redress(&["events", "system"]).exits(0);
     sees(&events, &["KEY_ADDED", "vouched for by the one before, by user:op: \"Bob has left\""]);
+}
+
+#[test]
+fn a_key_that_is_not_the_one_that_signed_last_can_be_rotated_at_once() {
+    let own = |place: &Place| {
+        let arguments = ["genpkey", "-algorithm", "ed25519", "-out", ".redress/checkpoint.key"];
+        let made = Command::new("openssl").args(arguments).current_dir(place.path("")).output().unwrap();
+        assert!(made.status.success(), "{made:#?}");
+    };
+    let lost = |place: &Place| std::fs::remove_file(place.path(".redress/checkpoint.key")).unwrap();
+    for change in [&own as &dyn Fn(&Place), &lost] {
+        let place = place();
+        place.redress(&["run", "w.yaml"]).exits(0);
+        let first = place.redress(&["audit", "key"]).exits(0).stdout;
+        change(&place);
+        place.redress(&["audit", "rotate-key", "--reason", "x"]).exits(0);
+        let report = place.redress(&["audit", "verify", "--checkpoint", "elsewhere.jsonl", "--json"]).exits(0).json();
+        let vouched: Vec<bool> = report["keys"].as_array().unwrap().iter().map(|key| key["vouched"] == true).collect();
+        assert_eq!(vouched, [false, false, true]);
+        // Who knows the first key is not content with that.
+        place.write("first.pem", first);
+        let found = place.redress(&["audit", "verify", "--key", "first.pem"]).exits(5);
+        sees(&found, &["nobody vouches for the key that it adds"]);
+    }
+}
+
+#[test]
+fn whoever_knows_the_key_needs_no_checkpoint_to_find_a_journal_that_another_one_signed() {
+    let (place, other) = (place(), place());
+    for place in [&place, &other] {
+        place.redress(&["run", "w.yaml"]).exits(0);
+    }
+    place.write("key.pem", place.redress(&["audit", "key"]).exits(0).stdout);
+    let good = place.redress(&["audit", "verify", "--key", "key.pem"]).exits(0);
+    sees(&good, &["from the key on that was given, each checkpoint is signed by it"]);
+    place.redress(&["audit", "rotate-key", "--reason", "x"]).exits(0);
+    place.redress(&["audit", "verify", "--key", "key.pem"]).exits(0);
+    place.write(".redress/journal.db", std::fs::read(other.path(".redress/journal.db")).unwrap());
+    place.write(".redress/journal.db-mark", std::fs::read(other.path(".redress/journal.db-mark")).unwrap());
+    let alone = place.redress(&["audit", "verify"]).exits(0);
+    assert!(alone.stderr.contains("the key beside the journal is"), "{alone:#?}");
+    sees(
+        &place.redress(&["audit", "verify", "--key", "key.pem"]).exits(5),
+        &["the key that was given never signed here"],
+    );
+    let nonsense = place.redress(&["audit", "verify", "--key", "w.yaml"]).exits(2);
+    assert!(nonsense.stderr.contains("there is no Ed25519 key in `w.yaml`"), "{nonsense:#?}");
+}
+
+#[test]
+fn an_adopted_backup_hands_over_what_follows_on_it() {
+    let place = place();
+    place.redress(&["run", "w.yaml"]).exits(0);
+    let backup = place.path("backup.db");
+    place.redress(&["journal", "backup", backup.to_str().unwrap()]).exits(0);
+    place.redress(&["run", "w.yaml", "--input", "word=lost"]).exits(0);
+    let before = place.read("elsewhere.jsonl").lines().count();
+    std::fs::copy(&backup, place.path(".redress/journal.db")).unwrap();
+    place.redress(&["journal", "adopt", "--reason", "the disk is lost", "--as", "user:op"]).exits(0);
+    place.redress(&["run", "w.yaml", "--input", "word=new"]).exits(0);
+    let lines = place.read("elsewhere.jsonl");
+    assert_eq!(lines.lines().count(), before + 1, "{lines}");
+    // The file tells of two journals from there on: a new one begins.
+    place.redress(&["audit", "verify", "--checkpoint", "elsewhere.jsonl"]).exits(5);
+    place.write("since.jsonl", lines.lines().last().unwrap());
+    place.redress(&["audit", "verify", "--checkpoint", "since.jsonl"]).exits(0);
+}
+
+#[test]
+fn a_log_that_others_read_is_said_to_hold_what_was_erased() {
+    let place = place();
+    place.redress(&["run", "w.yaml", "--input", "word=the-name-of-the-customer"]).exits(0);
+    let reader = rusqlite::Connection::open(place.path(".redress/journal.db")).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM events").unwrap();
+    let redact = ["audit", "redact", "latest", "*", "--reason", "x", "--forgo-undo", "--json"];
+    let told = place.redress(&redact).exits(0);
+    assert_eq!(told.json()["log_emptied"], false);
+    assert!(told.stderr.contains("its log still holds what was erased"), "{told:#?}");
+    drop(reader);
+    assert_eq!(place.redress(&redact).exits(0).json()["log_emptied"], true);
+}
+
+#[test]
+fn space_is_not_given_back_under_a_process_that_drives_runs() {
+    let place = place();
+    place.redress(&["run", "w.yaml"]).exits(0);
+    let owner = redress::journal::OwnerLock::acquire(&place.path(".redress/owners")).unwrap();
+    let pruned = place.redress(&["audit", "prune", "--before", "1d", "--reason", "x"]).exits(0);
+    assert!(pruned.stderr.contains("another process drives runs"), "{pruned:#?}");
+    drop(owner);
+    let pruned = place.redress(&["audit", "prune", "--before", "1d", "--reason", "x"]).exits(0);
+    assert!(!pruned.stderr.contains("another process"), "{pruned:#?}");
 }
 
 #[test]
