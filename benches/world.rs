@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use redress::document::Source;
-use redress::engine::{Driven, Engine, Observer, Parts, Registry, Run, Stop, Submit, Submitted, SystemClock};
+use redress::engine::{
+    Driven, Engine, Observer, Parts, Protected, Registry, Run, Stop, Submit, Submitted, SystemClock,
+};
 use redress::journal::{Options, SqliteJournal};
 use redress::policy::Policy;
 use redress::saga::event::{Entry, Event};
@@ -130,7 +132,7 @@ impl World {
             shadow: None,
             clock: Arc::new(SystemClock),
             observer: results.clone(),
-            protected: vec![journal.path().to_owned()],
+            protected: Protected::guards(vec![journal.path().to_owned()]),
             webhook: None,
         };
         World { engine: Engine::new(parts).unwrap(), dir, journal, results }

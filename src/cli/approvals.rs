@@ -17,7 +17,7 @@ use super::{Exit, lookup};
 use crate::document::escape;
 use crate::engine::{Called, Mask, rfc3339, state_of, undo_of, vote_command, voter};
 use crate::journal::{Journal, RunFilter};
-use crate::policy::{HUMAN_APPROVE, Side};
+use crate::policy::Side;
 use crate::saga::{RunState, State, Step};
 use crate::types::{CapabilityId, Digest, Grant, Principal, RunId, StepName, Timestamp};
 
@@ -131,12 +131,8 @@ pub(super) fn waiting(
         None => None,
     };
     let mut input: Option<Value> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    let human = CapabilityId::parse(HUMAN_APPROVE).ok();
-    let masked = match (mask, &mut input, step.spec.capability.as_ref().or(human.as_ref())) {
-        (Some(mask), Some(input), Some(capability)) => {
-            let (component, policy) = (step.spec.component.as_ref(), Some(&decision.policy));
-            mask.value(Called { capability, component, policy }, Side::Inputs, input)
-        }
+    let masked = match (mask, &mut input) {
+        (Some(mask), Some(input)) => mask.value(&Called::by(step), Side::Inputs, input),
         _ => false,
     };
     let (run, name) = (state.run(), &step.spec.name);

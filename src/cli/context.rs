@@ -15,7 +15,7 @@ use super::reload::{Checks, Reload, Watching};
 use super::settings::{InstallPlace, Settings};
 use crate::document::Source;
 use crate::engine::{
-    Engine, EngineError, Installed, Mask, Outbox, Parts, Registry, RunView, SystemClock, check_grants,
+    Engine, EngineError, Installed, Mask, Outbox, Parts, Protected, Registry, RunView, SystemClock, check_grants,
     prepare_binary_digest,
 };
 use crate::install::{self, Lock, Locked, admit};
@@ -274,7 +274,7 @@ impl Context {
     pub(super) fn check_grants(&self, policy: &Policy, file: Option<&Path>) -> Result<(), CliError> {
         let settings = self.settings()?;
         let mut protected = protected(settings);
-        protected.extend(file.and_then(|file| std::path::absolute(file).ok()));
+        protected.guards.extend(file.and_then(|file| std::path::absolute(file).ok()));
         Ok(check_grants(policy, &protected, settings.webhook.as_ref())?)
     }
 
@@ -493,8 +493,8 @@ fn cache(folder: &Path) -> PathBuf {
     folder.join("cache")
 }
 
-/// What no component may ever change, because it guards what components may do.
-fn protected(settings: &Settings) -> Vec<PathBuf> {
+/// What is not for components: what guards what they may do, and the key that signs checkpoints.
+fn protected(settings: &Settings) -> Protected {
     let mut paths: Vec<PathBuf> = settings.extra_ca.iter().cloned().collect();
     if let Some(journal) = &settings.journal {
         paths.push(journal.clone());
@@ -502,9 +502,15 @@ fn protected(settings: &Settings) -> Vec<PathBuf> {
             paths.extend([folder.join("owners"), folder.to_owned(), cache(folder), folder.join("targets")]);
         }
     }
-    if let Some(HandOver::File(file)) = &settings.checkpoints.hand_over {
-        paths.push(file.clone());
+    match &settings.checkpoints.hand_over {
+        Some(HandOver::File(file)) => paths.push(file.clone()),
+        // The program, and the files that it is given, such as its script.
+        Some(HandOver::Command(words)) => {
+            paths.extend(words.iter().map(PathBuf::from).filter(|word| word.is_absolute()))
+        }
+        None => {}
     }
+    let secrets = settings.journal.iter().map(|journal| SqliteJournal::key_file(journal)).collect();
     if let Some(place) = settings.install_place() {
         paths.extend([place.store.folder().to_owned(), place.lock]);
     }
@@ -517,5 +523,5 @@ fn protected(settings: &Settings) -> Vec<PathBuf> {
             .chain(&settings.components)
             .cloned(),
     );
-    paths
+    Protected { guards: paths, secrets }
 }

@@ -11,7 +11,7 @@ use super::text::remains;
 use super::{Exit, lookup};
 use crate::document::escape;
 use crate::engine::{entries_of, rfc3339};
-use crate::journal::{Checkpoint, Erasure, HeadAt, SqliteJournal, SystemEntry, SystemEvent};
+use crate::journal::{Checkpoint, HeadAt, SqliteJournal, SystemEntry, SystemEvent};
 use crate::saga::event::{
     Cause, Closed, Decision, Entry, Event, Intent, LostTarget, Mode, Operator, Owner, RunClosed, RunSubmitted,
     StepResult, UndoResult, Verb, Vote,
@@ -114,10 +114,7 @@ fn told_of_system(event: &SystemEvent) -> String {
             format!("{} over {} events; {} runs went on", statement.number, statement.events, statement.runs.len())
         }
         SystemEvent::Erased { run, why, payloads, by, reason } => {
-            let why = match why {
-                Erasure::Redacted => "redacted",
-                Erasure::Expired => "expired",
-            };
+            let why = why.as_str();
             let by = by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
             let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": {}", quoted(reason)));
             format!("{} payloads of {run}, {why}{by}{reason}", payloads.len())

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::error::CliError;
 use super::text::remains;
-use crate::document::escape;
+use crate::document::{escape, escape_json};
 use crate::engine::{DecisionView, RunView, StepView};
 use crate::saga::{RunState, StepState};
 use crate::types::Action;
@@ -61,8 +61,10 @@ impl Output {
     /// Prints a result: one JSON document, or the text that is made only if it is needed.
     pub(super) fn result(&self, json: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), CliError> {
         let text = if self.json {
-            serde_json::to_string_pretty(json)
-                .map_err(|error| CliError::engine("output", format!("the result has no JSON form: {error}")))?
+            let text = serde_json::to_string_pretty(json);
+            escape_json(
+                &text.map_err(|error| CliError::engine("output", format!("the result has no JSON form: {error}")))?,
+            )
         } else {
             text()
         };
@@ -86,7 +88,8 @@ impl Output {
     /// Prints one of many JSON documents, on a line of its own.
     pub(super) fn json_line(&self, json: &impl Serialize) -> Result<(), CliError> {
         let text = serde_json::to_string(json);
-        self.line(&text.map_err(|error| CliError::engine("output", format!("the result has no JSON form: {error}")))?)
+        let text = text.map_err(|error| CliError::engine("output", format!("the result has no JSON form: {error}")))?;
+        self.line(&escape_json(&text))
     }
 
     /// Prints one line, or several, to stdout. A reader that has gone away is no error.

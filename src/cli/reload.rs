@@ -19,15 +19,15 @@ use super::context::{check_components, policy_source, shown_path};
 use super::error::CliError;
 use super::output::Output;
 use super::settings::InstallPlace;
-use crate::engine::{Clock as _, Engine, SystemClock, names_of};
+use crate::engine::{Clock as _, Engine, Protected, SystemClock, names_of};
 use crate::journal::SystemEvent;
 use crate::policy::Policy;
 use crate::types::{Digest, sha256};
 
 /// What a changed policy is checked against, as the first one was.
 pub(super) struct Checks {
-    /// What no grant may open for writing.
-    pub protected: Vec<PathBuf>,
+    /// What no grant may open.
+    pub protected: Protected,
     /// Where components are installed, if a component that the policy does not let in refuses the policy.
     pub components: Option<Option<InstallPlace>>,
 }

@@ -360,7 +360,12 @@ fn read_checkpoints(node: &Node, folder: &Path, diagnostics: &mut Diagnostics) -
         if words.is_empty() {
             diagnostics.push(Diagnostic::error("wrong-value", node.span, "`command` must name a program"));
         }
-        Some(words.into_iter().map(|(word, _)| word.to_owned()).collect::<Vec<String>>())
+        let mut words: Vec<String> = words.into_iter().map(|(word, _)| word.to_owned()).collect();
+        // A program that is named by its path is the same one wherever this is run from.
+        if let Some(program) = words.first_mut().filter(|program| program.contains('/')) {
+            *program = folder.join(&*program).display().to_string();
+        }
+        Some(words)
     });
     let hand_over = match (file, command) {
         (Some(_), Some(_)) => {

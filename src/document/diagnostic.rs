@@ -205,6 +205,22 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// JSON as it may be printed: the same value, with the characters that [`escape`] shows by their numbers written as `\u` and four digits.
+pub fn escape_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Between its strings JSON has none of these but line breaks.
+        if c == '\n' || (c.width().is_some_and(|width| width > 0) && !is_format(c)) {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    out
+}
+
 /// Writes one character so that it can be seen; returns the columns that it takes.
 fn show(c: char, out: &mut String) -> usize {
     match c.width() {
@@ -233,6 +249,16 @@ fn is_format(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_the_same_value_once_it_may_be_printed() {
+        let value = serde_json::json!({ "a\u{202e}b": "c\u{9b}d\u{e0041}\u{2028}\u{301}e\n" });
+        for json in [value.to_string(), format!("{value:#}")] {
+            let escaped = escape_json(&json);
+            assert!(escaped.chars().all(|c| c == '\n' || c.is_ascii_graphic() || c == ' '), "{escaped}");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
+        }
+    }
 
     fn span(line: usize, column: usize, len: usize) -> Span {
         Span { line, column, len }

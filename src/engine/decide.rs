@@ -10,9 +10,10 @@ use serde_json::Value;
 
 use super::live::{Core, Live};
 use super::policies::InForce;
+use super::question::{CompensationQuestion, Question, Said, differing};
 use super::{EngineError, new_id};
 use crate::journal::{Durability, Payload};
-use crate::policy::{self, Policy, Request};
+use crate::policy::{self, Request};
 use crate::saga::event::{
     ApprovalRequest, CompensationDecision, Decision, Event, Evidence, Outcome, RuleRef, ShadowDecision, StepResult,
     StepSpec,
@@ -32,27 +33,6 @@ struct Answer {
     payloads: Vec<Payload>,
     /// What the shadow policy says, if it differs.
     shadow: Option<ShadowDecision>,
-}
-
-/// What is asked about a step, the same of every policy.
-struct Question<'q> {
-    request: Request<'q>,
-    /// What the component asks for.
-    asked: Vec<Permission>,
-    compensation: Option<CompensationQuestion<'q>>,
-}
-
-struct CompensationQuestion<'q> {
-    request: Request<'q>,
-    asked: Vec<Permission>,
-}
-
-/// What one policy says to it.
-struct Said {
-    decision: policy::Decision,
-    grant: Grant,
-    /// What it says of the compensation by itself, and what is opened for that.
-    compensation: Option<(policy::Decision, Grant)>,
 }
 
 impl Live {
@@ -200,6 +180,8 @@ impl Live {
         let question = Question { request, asked, compensation };
         let InForce { policy, shadow } = self.engine.policies.in_force();
         let said = question.put_to(&policy);
+        #[cfg(test)]
+        let said = planted::spoilt(said, &question.request.principal);
         let shadow = shadow.and_then(|shadow| differing(&said, question.put_to(&shadow)));
         let Said { decision, grant, compensation } = said;
         let mut payloads = Vec::new();
@@ -267,46 +249,6 @@ impl Live {
     }
 }
 
-impl Question<'_> {
-    /// The decision, with that on the compensation in it, and what the sandbox opens: what is asked for, as far as it is granted.
-    fn put_to(&self, policy: &Policy) -> Said {
-        let Request { principal, acting_for, capability, .. } = &self.request;
-        let principals: Vec<&Principal> = std::iter::once(principal).chain(acting_for).collect();
-        let mut decision = policy::decide(policy, &self.request);
-        #[cfg(test)]
-        planted::spoil(&mut decision, principal);
-        let grant = match capability.as_str() {
-            policy::HUMAN_APPROVE => Grant::default(),
-            _ => policy::effective_grant(policy, &principals, capability, &self.asked),
-        };
-        let compensation = self.compensation.as_ref().map(|CompensationQuestion { request, asked }| {
-            let answer = policy::decide_by_rule_only(policy, request);
-            let grant = policy::effective_grant(policy, &principals, &request.capability, asked);
-            decision = decision.clone().with_compensation(answer.clone(), &request.capability);
-            (answer, grant)
-        });
-        Said { decision, grant, compensation }
-    }
-}
-
-/// What the shadow policy says, if its answer is another one, or if it would open something else. What it denies opens nothing.
-fn differing(said: &Said, shadow: Said) -> Option<ShadowDecision> {
-    let denied = shadow.decision.action == Action::Deny;
-    let other =
-        |of_shadow: Grant, of_said: Option<&Grant>| Some(of_shadow).filter(|grant| !denied && Some(grant) != of_said);
-    let grant = other(shadow.grant, Some(&said.grant));
-    let of_compensation = said.compensation.as_ref().map(|(_, grant)| grant);
-    let compensation_grant = shadow.compensation.and_then(|(_, grant)| other(grant, of_compensation));
-    let differs = shadow.decision.action != said.decision.action || grant.is_some() || compensation_grant.is_some();
-    differs.then(|| ShadowDecision {
-        policy: shadow.decision.policy,
-        action: shadow.decision.action,
-        rule: shadow.decision.rule.as_ref().map(rule_ref),
-        grant,
-        compensation_grant,
-    })
-}
-
 /// The id as which a step that only waits is decided.
 pub(super) fn human() -> CapabilityId {
     CapabilityId::parse(policy::HUMAN_APPROVE).unwrap_or_else(|_| unreachable!("it is a capability id"))
@@ -368,16 +310,16 @@ fn names(patterns: &[policy::Pattern]) -> Vec<String> {
 /// A defect that a test plants, to see that the record gives it away. No program is built with it.
 #[cfg(test)]
 pub(super) mod planted {
-    use super::{Action, Principal};
-    use crate::policy;
+    use super::{Action, Principal, Said};
 
     /// Whom the host lets do whatever the policy denies.
     pub const FRIEND: &str = "agent:friend";
 
     /// Answers a friend wrongly.
-    pub fn spoil(decision: &mut policy::Decision, principal: &Principal) {
-        if principal.as_str() == FRIEND && decision.action == Action::Deny {
-            (decision.action, decision.reason) = (Action::Allow, None);
+    pub fn spoilt(mut said: Said, principal: &Principal) -> Said {
+        if principal.as_str() == FRIEND && said.decision.action == Action::Deny {
+            (said.decision.action, said.decision.reason) = (Action::Allow, None);
         }
+        said
     }
 }

@@ -1,4 +1,7 @@
 //! What is not shown of inputs and outputs, unless somebody asks for it.
+//!
+//! Three say what is sensitive: the schemas of the component that was called, the policy under which it was decided, and the one in
+//! force. If one of the first two cannot be read, all of the value is.
 
 use std::collections::HashMap;
 
@@ -8,35 +11,60 @@ use super::decide::human;
 use super::view::{RunView, StepView};
 use crate::document::Source;
 use crate::journal::Journal;
-use crate::policy::{Policy, Side, marks_any, mask_marked};
+use crate::policy::{MASKED, Policy, Side, marks_any, mask_marked};
+use crate::saga::Step;
 use crate::types::{CapabilityId, Digest};
 
-/// Masks what the schemas of components mark, what the policy names under which it was decided, and what the one in force names.
+/// See the page of this module.
 pub struct Mask<'a> {
     journal: &'a dyn Journal,
     in_force: Option<&'a Policy>,
+    /// What kept components say of themselves; none of one that cannot be read.
     described: HashMap<Digest, Option<Value>>,
+    /// Kept policies; none for one that cannot be read.
     policies: HashMap<Digest, Option<Policy>>,
 }
 
-/// What a step is decided as; one that only waits as `human.approve`.
-fn id_of(step: &StepView) -> Option<CapabilityId> {
-    match &step.capability {
-        Some(capability) => CapabilityId::parse(capability).ok(),
-        None => Some(human()),
+/// Whose value it is.
+#[derive(Clone, Debug)]
+pub struct Called {
+    /// The capability; `human.approve` of a step that only waits.
+    pub capability: CapabilityId,
+    /// The component that provides it, if one does.
+    pub component: Option<Digest>,
+    /// The policy under which it was decided, if it was.
+    pub policy: Option<Digest>,
+}
+
+impl Called {
+    /// What a step calls.
+    pub fn by(step: &Step) -> Called {
+        Called {
+            capability: step.spec.capability.clone().unwrap_or_else(human),
+            component: step.spec.component,
+            policy: step.decision.as_ref().map(|decision| decision.policy),
+        }
+    }
+
+    /// What undoes a step, if it declares that.
+    pub fn to_undo(step: &Step) -> Option<Called> {
+        let declared = step.spec.compensation.as_ref()?;
+        let component = Some(declared.component);
+        Some(Called { capability: declared.capability.clone(), component, ..Called::by(step) })
+    }
+
+    fn shown(step: &StepView) -> Option<Called> {
+        let capability = match &step.capability {
+            Some(capability) => CapabilityId::parse(capability).ok()?,
+            None => human(),
+        };
+        let policy = step.decision.as_ref().map(|decision| decision.policy);
+        Some(Called { capability, component: step.component, policy })
     }
 }
 
-/// Whose value it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Called<'a> {
-    /// The capability.
-    pub capability: &'a CapabilityId,
-    /// The component that provides it, if one does.
-    pub component: Option<&'a Digest>,
-    /// The policy under which it was decided.
-    pub policy: Option<&'a Digest>,
-}
+/// What cannot be read, so that nobody knows what it marks.
+struct Unreadable;
 
 impl<'a> Mask<'a> {
     /// Asks `journal` for components and policies.
@@ -45,76 +73,78 @@ impl<'a> Mask<'a> {
     }
 
     /// Masks a value; true if there was anything to mask.
-    pub fn value(&mut self, called: Called<'_>, side: Side, value: &mut Value) -> bool {
+    pub fn value(&mut self, called: &Called, side: Side, value: &mut Value) -> bool {
+        match self.known(called, side, value) {
+            Ok(any) => self.in_force.is_some_and(|policy| policy.mask(&called.capability, side, value)) | any,
+            Err(Unreadable) => {
+                *value = Value::String(MASKED.to_owned());
+                true
+            }
+        }
+    }
+
+    fn known(&mut self, called: &Called, side: Side, value: &mut Value) -> Result<bool, Unreadable> {
         let mut any = false;
-        if let Some(schema) = called.component.and_then(|component| self.schema(component, called.capability, side)) {
+        if let Some(schema) = self.schema(called, side)? {
             any |= mask_marked(schema, value);
         }
-        if let Some(policy) = called.policy.and_then(|digest| self.kept(digest)) {
-            any |= policy.mask(called.capability, side, value);
+        if let Some(policy) = self.policy(called)? {
+            any |= policy.mask(&called.capability, side, value);
         }
-        self.in_force.is_some_and(|policy| policy.mask(called.capability, side, value)) | any
+        Ok(any)
+    }
+
+    /// Whether anything that is given or returned is marked, be it there or not.
+    pub fn concerns(&mut self, called: &Called) -> bool {
+        let marked = |mask: &mut Self| {
+            for side in [Side::Inputs, Side::Outputs] {
+                if mask.schema(called, side)?.is_some_and(marks_any) {
+                    return Ok(true);
+                }
+            }
+            Ok(mask.policy(called)?.is_some_and(|policy| policy.names_sensitive(&called.capability)))
+        };
+        let named = |policy: &Policy| policy.names_sensitive(&called.capability);
+        marked(self).unwrap_or_else(|Unreadable| true) || self.in_force.is_some_and(named)
     }
 
     /// Masks the values of a run's steps; true if there was anything to mask.
     pub fn run(&mut self, view: &mut RunView) -> bool {
-        view.steps.iter_mut().fold(false, |any, step| self.step(step) | any)
-    }
-
-    /// Masks the values of a step; true if there was anything to mask.
-    pub fn step(&mut self, step: &mut StepView) -> bool {
-        let (mut input, mut output) = (step.input.take(), step.output.take());
         let mut any = false;
-        for (side, value) in [(Side::Inputs, &mut input), (Side::Outputs, &mut output)] {
-            any |= value.as_mut().is_some_and(|value| self.value_of(step, side, value));
+        for step in &mut view.steps {
+            let Some(called) = Called::shown(step) else { continue };
+            for (side, value) in [(Side::Inputs, &mut step.input), (Side::Outputs, &mut step.output)] {
+                any |= value.as_mut().is_some_and(|value| self.value(&called, side, value));
+            }
         }
-        (step.input, step.output) = (input, output);
         any
     }
 
-    /// Masks a value of a step; true if there was anything to mask.
-    pub fn value_of(&mut self, step: &StepView, side: Side, value: &mut Value) -> bool {
-        let Some(capability) = id_of(step) else { return false };
-        let policy = step.decision.as_ref().map(|decision| &decision.policy);
-        self.value(Called { capability: &capability, component: step.component.as_ref(), policy }, side, value)
-    }
-
-    /// Whether anything that a step is given or returns is marked, be it there or not.
-    pub fn concerns(&mut self, step: &StepView) -> bool {
-        let Some(capability) = id_of(step) else { return false };
-        for side in [Side::Inputs, Side::Outputs] {
-            let schema = step.component.as_ref().and_then(|component| self.schema(component, &capability, side));
-            if schema.is_some_and(marks_any) {
-                return true;
-            }
-        }
-        let policy = step.decision.as_ref().map(|decision| decision.policy);
-        let named =
-            policy.and_then(|digest| self.kept(&digest)).is_some_and(|policy| policy.names_sensitive(&capability));
-        named || self.in_force.is_some_and(|policy| policy.names_sensitive(&capability))
-    }
-
-    /// The schema of what a kept component takes or returns. A component that was changed says nothing here.
-    fn schema(&mut self, component: &Digest, capability: &CapabilityId, side: Side) -> Option<&Value> {
-        let described = self.described.entry(*component).or_insert_with(|| {
-            let kept = self.journal.component(component).ok().flatten()?;
+    /// The schema of what a kept component takes or returns.
+    fn schema(&mut self, called: &Called, side: Side) -> Result<Option<&Value>, Unreadable> {
+        let Some(component) = called.component else { return Ok(None) };
+        let described = self.described.entry(component).or_insert_with(|| {
+            let kept = self.journal.component(&component).ok().flatten()?;
             serde_json::from_str(&kept.describe).ok()
         });
-        let all = described.as_ref()?.get("capabilities")?.as_array()?;
-        let one = all.iter().find(|one| one.get("id").and_then(Value::as_str) == Some(capability.as_str()))?;
-        one.get(match side {
+        let all =
+            described.as_ref().and_then(|described| described.get("capabilities")?.as_array()).ok_or(Unreadable)?;
+        let named = |one: &&Value| one.get("id").and_then(Value::as_str) == Some(called.capability.as_str());
+        let one = all.iter().find(named).ok_or(Unreadable)?;
+        Ok(one.get(match side {
             Side::Inputs => "input",
             Side::Outputs => "output",
-        })
+        }))
     }
 
-    fn kept(&mut self, digest: &Digest) -> Option<&Policy> {
-        let policy = self.policies.entry(*digest).or_insert_with(|| {
-            let kept = self.journal.policy(digest).ok().flatten()?;
-            Policy::load_untested(Source::new(kept.name.as_str(), kept.text.as_str()), "/")
-                .ok()
-                .map(|(policy, _)| policy)
+    /// The policy under which it was decided.
+    fn policy(&mut self, called: &Called) -> Result<Option<&Policy>, Unreadable> {
+        let Some(digest) = called.policy else { return Ok(None) };
+        let policy = self.policies.entry(digest).or_insert_with(|| {
+            let kept = self.journal.policy(&digest).ok().flatten()?;
+            let source = Source::new(kept.name.as_str(), kept.text.as_str());
+            Policy::load_untested(source, "/").ok().map(|(policy, _)| policy)
         });
-        policy.as_ref()
+        policy.as_ref().map(Some).ok_or(Unreadable)
     }
 }

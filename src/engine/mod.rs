@@ -10,7 +10,6 @@
 //!
 //! The engine adds nothing to what the core decides: it never orders, retries or undoes by itself.
 
-mod again;
 mod attempt;
 mod auditor;
 mod binary;
@@ -20,10 +19,11 @@ mod error;
 mod history;
 mod live;
 mod mask;
+mod named;
 mod outbox;
-mod parts;
 mod plan;
 mod policies;
+mod question;
 mod reboot;
 mod recovery;
 mod registry;
@@ -48,8 +48,8 @@ pub use clock::{Clock, SimClock, SystemClock};
 pub use error::EngineError;
 pub use history::{entries_of, state_of};
 pub use mask::{Called, Mask};
+pub use named::{NamedPayload, PayloadKind, payloads_of, payloads_of_event};
 pub use outbox::{Outbox, SECRET_PREFIX, Sent, Webhook, WebhookError, send_test, vote_command, voter};
-pub use parts::{Part, PartKind, parts_of, parts_of_event};
 pub use plan::{Egress, Foreseen, Plan, PlannedStep, known_problems, plan, undo_of};
 pub use recovery::{Candidates, Orphans, Recovery, orphans};
 pub use registry::{Installed, Registry, embedded};
@@ -102,8 +102,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Who watches.
     pub observer: Arc<dyn Observer>,
-    /// Paths that no component may ever change: the journal, the policy, settings, components.
-    pub protected: Vec<PathBuf>,
+    /// What is not for components.
+    pub protected: Protected,
     /// Where people are told, if they are: then messages for them are put into the outbox.
     pub webhook: Option<Webhook>,
 }
@@ -185,12 +185,29 @@ impl Run {
     }
 }
 
-/// Refuses a policy with a grant that contains one of the paths in `protected` for writing, or a secret at all. Nothing need be
-/// there yet.
-pub fn check_grants(policy: &Policy, protected: &[PathBuf], webhook: Option<&Webhook>) -> Result<(), EngineError> {
+/// What lies on the host and is not for components.
+#[derive(Clone, Debug, Default)]
+pub struct Protected {
+    /// What none may change, because it guards what they may do: the journal, the policy, settings, components.
+    pub guards: Vec<PathBuf>,
+    /// What none may even read, besides the secrets that the policy and the webhook name.
+    pub secrets: Vec<PathBuf>,
+}
+
+impl Protected {
+    /// Only what none may change.
+    pub fn guards(guards: Vec<PathBuf>) -> Protected {
+        Protected { guards, secrets: Vec::new() }
+    }
+}
+
+/// Refuses a policy with a grant that contains what is protected: a guard for writing, or a secret at all. Nothing need be there yet.
+pub fn check_grants(policy: &Policy, protected: &Protected, webhook: Option<&Webhook>) -> Result<(), EngineError> {
     let of_policy = policy.secret_files().into_iter().map(Path::new);
-    let secrets: Vec<PathBuf> = of_policy.chain(webhook.and_then(Webhook::secret_file)).flat_map(names_of).collect();
-    let guards: Vec<PathBuf> = protected.iter().flat_map(|path| names_of(path)).collect();
+    let named = of_policy.chain(webhook.and_then(Webhook::secret_file));
+    let secrets: Vec<PathBuf> =
+        named.chain(protected.secrets.iter().map(PathBuf::as_path)).flat_map(names_of).collect();
+    let guards: Vec<PathBuf> = protected.guards.iter().flat_map(|path| names_of(path)).collect();
     for grant in policy.granted_hosts() {
         let host = Path::new(grant.host);
         let host = host.canonicalize().unwrap_or_else(|_| host.to_owned());

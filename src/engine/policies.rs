@@ -4,10 +4,9 @@
 //! decision names a policy whose text is not kept. A decision takes both policies once, so that all of it is of the same two.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use super::{Engine, EngineError, check_grants};
+use super::{Engine, EngineError, Protected, check_grants};
 use crate::journal::{Kept, PolicyText};
 use crate::policy::Policy;
 use crate::types::Digest;
@@ -65,20 +64,20 @@ impl Engine {
 
     /// Puts another policy in force, for steps that are decided from now on. If it is refused, or its text cannot be kept, the
     /// old one stays.
-    pub async fn set_policy(&self, policy: Arc<Policy>, protected: &[PathBuf]) -> Result<(), EngineError> {
+    pub async fn set_policy(&self, policy: Arc<Policy>, protected: &Protected) -> Result<(), EngineError> {
         self.prepare(&policy, protected).await?;
         self.inner.policies.put(|in_force| in_force.policy = policy);
         Ok(())
     }
 
     /// Puts another policy beside the one in force, in the same way.
-    pub async fn set_shadow(&self, shadow: Arc<Policy>, protected: &[PathBuf]) -> Result<(), EngineError> {
+    pub async fn set_shadow(&self, shadow: Arc<Policy>, protected: &Protected) -> Result<(), EngineError> {
         self.prepare(&shadow, protected).await?;
         self.inner.policies.put(|in_force| in_force.shadow = Some(shadow));
         Ok(())
     }
 
-    async fn prepare(&self, policy: &Policy, protected: &[PathBuf]) -> Result<(), EngineError> {
+    async fn prepare(&self, policy: &Policy, protected: &Protected) -> Result<(), EngineError> {
         check_grants(policy, protected, self.inner.webhook.as_ref())?;
         self.keep(vec![text_of(policy)]).await
     }

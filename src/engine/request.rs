@@ -5,7 +5,7 @@
 //! the run: the system chain records who asked for what, and why not.
 
 use super::history::{entries_of, state_of};
-use super::parts::parts_of;
+use super::named::payloads_of;
 use super::view::rfc3339;
 use super::{Engine, EngineError};
 use crate::journal::{Append, Journal, JournalError, Kept, Pending, Summary, SystemEvent};
@@ -154,7 +154,7 @@ impl Engine {
 
 /// What the undo of a run needs and is erased, by its path.
 fn gone_for_undo(journal: &dyn Journal, run: &RunId) -> Result<Option<String>, EngineError> {
-    for part in parts_of(&entries_of(journal, run)?).iter().filter(|part| part.serves_undo()) {
+    for part in payloads_of(&entries_of(journal, run)?).iter().filter(|part| part.serves_undo()) {
         if journal.payload(&part.payload.digest)?.is_none() {
             return Ok(Some(part.path()));
         }

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::again::decide_again;
 use super::decide::{human, parties_of};
+use super::question::{Question, Recorded};
 use crate::journal::{Journal, JournalError};
 use crate::policy::Policy;
 use crate::saga::event::{Decision, Entry, Event, RuleRef, RunSubmitted, StepSpec};
@@ -143,7 +143,7 @@ pub struct Simulation<'a> {
     /// How many decisions were decided again.
     pub decisions: u64,
     /// How many could not be: their input was erased, or is not in the journal.
-    pub not_decidable: u64,
+    pub not_redecidable: u64,
     /// Those whose answer differs.
     pub flips: Vec<Flip>,
 }
@@ -151,7 +151,7 @@ pub struct Simulation<'a> {
 impl<'a> Simulation<'a> {
     /// Under `policy`; only what was asked for by or for `principal`, if one is given.
     pub fn new(policy: &'a Policy, principal: Option<&'a Principal>) -> Simulation<'a> {
-        Simulation { policy, principal, decisions: 0, not_decidable: 0, flips: Vec::new() }
+        Simulation { policy, principal, decisions: 0, not_redecidable: 0, flips: Vec::new() }
     }
 
     /// Takes in one run, all its events in order.
@@ -179,10 +179,12 @@ impl<'a> Simulation<'a> {
             None => None,
         };
         let (Some(input), true) = (input, known.is_some() || decision.compensation.is_none()) else {
-            self.not_decidable += 1;
+            self.not_redecidable += 1;
             return Ok(());
         };
-        let answer = decide_again(self.policy, submitted, spec, decision, &input, known.as_ref());
+        // What would be opened is not looked at: the components that asked are not loaded.
+        let recorded = Recorded { input: &input, compensation: known.as_ref(), asked: Default::default() };
+        let answer = Question::of_recorded(submitted, spec, recorded).put_to(self.policy).decision;
         self.decisions += 1;
         let was = Answered::recorded(decision.action, decision.rule.as_ref(), None);
         let is = Answered {

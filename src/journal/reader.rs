@@ -10,8 +10,8 @@ use super::error::{is_of_value, on_read, on_row};
 use super::owner::is_name;
 use super::store::{int, uint};
 use super::{
-    Component, DamagedRow, Finding, Flaw, JournalError, Page, PolicyText, RunFilter, RunRow, StoredEntry, SystemEntry,
-    schema,
+    Component, DamagedRow, Finding, Flaw, Head, JournalError, Page, PolicyText, RunFilter, RunRow, StoredEntry,
+    SystemEntry, schema,
 };
 use crate::saga::RunState;
 use crate::saga::event::Entry;
@@ -96,11 +96,11 @@ pub(super) fn stored_entries(
     }
 }
 
-/// The last event of the system chain: its number and its hash, as they are stored.
-pub(super) fn system_head(conn: &Connection) -> Result<Option<(u64, Digest)>, JournalError> {
+/// The last event of the system chain, as it is stored.
+pub(super) fn system_head(conn: &Connection) -> Result<Option<Head>, JournalError> {
     conn.prepare_cached("SELECT seq, hash FROM events WHERE chain = ? ORDER BY seq DESC LIMIT 1")
         .and_then(|mut statement| {
-            statement.query_row([SYSTEM], |row| Ok((uint(row.get(0)?), digest(row, 1)?))).optional()
+            statement.query_row([SYSTEM], |row| Ok(Head { seq: uint(row.get(0)?), hash: digest(row, 1)? })).optional()
         })
         .map_err(on_read)
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rusqlite::Connection;
 
 use super::backup::{self, Adopted};
-use super::checkpoint::{self, Checkpoints, Courier, Notary, SigningKey};
+use super::checkpoint::{self, Checkpoints, Courier, Head, Notary, SigningKey};
 use super::error::{on_read, on_write};
 use super::mark::{self, Mark};
 use super::outbox::{self, Claim};
@@ -163,6 +163,11 @@ impl SqliteJournal {
         &self.path
     }
 
+    /// Where the key lies that signs checkpoints of the journal at `path`.
+    pub fn key_file(path: &Path) -> PathBuf {
+        checkpoint::key_file(path)
+    }
+
     /// The public half of the key beside the journal at `path`, if there is one.
     pub fn key_beside(path: &Path) -> Result<Option<PublicKey>, JournalError> {
         Ok(SigningKey::open(&checkpoint::key_file(path))?.map(|key| key.public()))
@@ -193,8 +198,8 @@ impl SqliteJournal {
         self.read(|conn| reader::stored_entries(conn, chain, after_seq, limit))
     }
 
-    /// The number and the hash of the last event of the system chain; none if there is none.
-    pub fn system_head(&self) -> Result<Option<(u64, Digest)>, JournalError> {
+    /// The last event of the system chain; none if there is none.
+    pub fn system_head(&self) -> Result<Option<Head>, JournalError> {
         self.read(reader::system_head)
     }
 

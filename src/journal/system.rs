@@ -150,6 +150,16 @@ pub enum Erasure {
     Expired,
 }
 
+impl Erasure {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Erasure::Redacted => "redacted",
+            Erasure::Expired => "expired",
+        }
+    }
+}
+
 /// When a run's head is recorded in the system chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -118,6 +118,84 @@ fn a_key_that_is_rotated_is_vouched_for_and_one_that_was_lost_is_told_of() {
     sees(&events, &["KEY_ADDED", "vouched for by the one before, by user:op: \"Bob has left\""]);
 }
 
+/// Values are masked where they were declared, whether a step got to them or not.
+#[test]
+fn what_a_step_never_got_to_and_what_would_undo_it_is_masked_too() {
+    let policy = "rules:\n  - { principal: \"agent:demo\", capabilities: [\"*\"], action: ALLOW, accept_risk: HIGH }\nsensitive:\n  \
+                  - { capabilities: [\"io.fs.write_file\"], fields: [\"inputs.content\"] }\ngrants:\n  \
+                  - { capabilities: [\"io.fs.*\"], filesystem: [{ host: ./workspace, guest: /workspace, access: read-write }] }\n";
+    let place = Place::with_policy(policy);
+    let exports = |workflow: &str, exit: i32| {
+        place.write("w.yaml", workflow);
+        place.redress(&["run", "w.yaml", "--input", "token=the-token"]).exits(exit);
+        let exported = place.redress(&["audit", "export", "--run", "latest", "--with-payloads"]).exits(0);
+        assert!(!exported.stdout.contains("the-token") && exported.stdout.contains("(sensitive)"), "{exported:#?}");
+    };
+    let never = "name: never\ninputs: { token: x }\nsteps:\n  - { name: a, capability: io.fs.read_file, inputs: { path: /workspace/none } }\n  \
+                 - { name: b, capability: io.fs.write_file, inputs: { path: /workspace/b, content: \"{{ inputs.token }}\" } }\n";
+    exports(never, 3);
+    let undone = "name: undone\ninputs: { token: x }\nsteps:\n  - name: a\n    capability: io.fs.make_dir\n    inputs: { path: /workspace/d }\n    \
+                  compensation: { capability: io.fs.write_file, inputs: { path: /workspace/c, content: \"{{ inputs.token }}\" } }\n";
+    exports(undone, 0);
+}
+
+/// Nobody knows what a description marked that cannot be read any more.
+#[test]
+fn what_a_component_marks_is_masked_whole_where_that_cannot_be_read() {
+    let place = place();
+    place.redress(&["run", "w.yaml", "--input", "word=the-pin"]).exits(0);
+    sees(&place.redress(&["show", "latest", "--json"]).exits(0), &["the-pin"]);
+    let journal = rusqlite::Connection::open(place.path(".redress/journal.db")).unwrap();
+    journal.execute("UPDATE components SET describe = 'x'", []).unwrap();
+    let shown = place.redress(&["show", "latest", "--json"]).exits(0);
+    assert!(!shown.stdout.contains("the-pin") && shown.stdout.contains("(sensitive)"), "{shown:#?}");
+}
+
+#[test]
+fn no_component_may_read_the_key_or_change_the_program_that_gets_checkpoints() {
+    let grant = |host: &str, access: &str| {
+        format!(
+            "rules: []\ngrants:\n  - {{ capabilities: [\"io.fs.*\"], filesystem: [{{ host: {host}, guest: /w, access: {access} }}] }}\n"
+        )
+    };
+    let place = handing_over("command: [./tools/keep, x]");
+    place.write("tools/keep", "#!/bin/sh\ncat >> kept.jsonl\n");
+    place.write("redress.yaml", place.read("redress.yaml") + "journal: state/journal.db\n");
+    for (policy, why) in [
+        (grant("./tools", "read-write"), "tools/keep, which guards what components may do"),
+        (grant("./state", "read-only"), "state/checkpoint.key, which holds a secret"),
+    ] {
+        place.write("policy.yaml", policy);
+        let refused = place.redress(&["run", "w.yaml"]).exits(2);
+        assert!(refused.stderr.contains(why), "{why}: {refused:#?}");
+    }
+    // It is the one beside the settings, wherever they are used.
+    std::fs::set_permissions(place.path("tools/keep"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    place
+        .write("policy.yaml", "rules:\n  - { principal: \"agent:demo\", capabilities: [\"data.*\"], action: ALLOW }\n");
+    std::fs::create_dir(place.path("below")).unwrap();
+    let mut command = place.command(&["call", "data.hash", "--input", "content=x"]);
+    assert!(command.current_dir(place.path("below")).output().unwrap().status.success());
+    assert_eq!(place.read("below/kept.jsonl").lines().count(), 1);
+}
+
+#[test]
+fn a_selection_says_nothing_of_what_was_erased_from_other_runs() {
+    let place = place();
+    for word in ["word=one", "word=two"] {
+        place.redress(&["run", "w.yaml", "--input", word]).exits(0);
+    }
+    let runs = place.redress(&["runs", "--json"]).exits(0).json();
+    let (newest, oldest) = (runs[0]["run"].as_str().unwrap(), runs[1]["run"].as_str().unwrap());
+    place.redress(&["audit", "redact", oldest, "*", "--reason", "the-reason", "--forgo-undo"]).exits(0);
+    let told = |run: &str, file: &str| {
+        let exported = place.redress(&["audit", "export", "--run", run]).exits(0).stdout;
+        place.redress(&["audit", "report", "--run", run, "--output", file]).exits(0);
+        (exported.contains("the-reason"), place.read(file).contains("the-reason"))
+    };
+    assert_eq!((told(newest, "new.html"), told(oldest, "old.html")), ((false, false), (true, true)));
+}
+
 #[test]
 fn a_key_that_is_not_the_one_that_signed_last_can_be_rotated_at_once() {
     let own = |place: &Place| {

@@ -152,7 +152,7 @@ impl Place {
             shadow: None,
             clock: Arc::new(clock),
             observer: Arc::new(NoObserver),
-            protected: Vec::new(),
+            protected: Default::default(),
             webhook: None,
         };
         Engine::new(parts).unwrap()

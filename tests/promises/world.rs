@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use redress::document::Source;
 use redress::engine::{
-    Auditor, Clock, Driven, Engine, EngineError, NoObserver, Parts, Registry, Run, RunView, SimClock, StepView, Stop,
-    Submit, Submitted, SystemClock, VoteRequest, Webhook, operate, view, vote,
+    Auditor, Clock, Driven, Engine, EngineError, NoObserver, Parts, Protected, Registry, Run, RunView, SimClock,
+    StepView, Stop, Submit, Submitted, SystemClock, VoteRequest, Webhook, operate, view, vote,
 };
 use redress::journal::{Finding, Held, Journal, Options, SqliteJournal};
 use redress::policy::Policy;
@@ -154,7 +154,7 @@ impl World {
 
     /// Puts another policy in force, as a process that runs on would.
     pub async fn reload(&self, policy: &str) -> Result<(), EngineError> {
-        let protected = [self.journal.path().to_owned()];
+        let protected = Protected::guards(vec![self.journal.path().to_owned()]);
         self.engine.set_policy(Arc::new(load_policy(&self.dir, policy)), &protected).await
     }
 
@@ -290,7 +290,7 @@ fn engine_on(
         shadow: None,
         clock: Arc::new(clock.clone()),
         observer: Arc::new(NoObserver),
-        protected: vec![journal.path().to_owned()],
+        protected: Protected::guards(vec![journal.path().to_owned()]),
         // The engine only needs to know that there is one: it sends nothing.
         webhook: webhook.then(|| Webhook::new("https://hooks.test/", SecretSource::Env("NONE".into())).unwrap()),
     })

@@ -17,9 +17,9 @@ use super::{Context, Exit, otlp};
 use crate::cli::context::shown_path;
 use crate::cli::error::CliError;
 use crate::cli::lookup::damage_note;
-use crate::document::escape;
+use crate::document::{escape, escape_json};
 use crate::engine::rfc3339;
-use crate::journal::{Chain, JournalError, SqliteJournal, StoredEntry, VERSION};
+use crate::journal::{Chain, Head, JournalError, SqliteJournal, StoredEntry, VERSION};
 use crate::saga::event::Event;
 use crate::types::{Digest, Principal, RunId};
 
@@ -35,9 +35,6 @@ use crate::types::{Digest, Principal, RunId};
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     selection: Selection,
-    /// With inputs, outputs, undo records and what was printed
-    #[arg(long)]
-    with_payloads: bool,
     /// Into a new file instead of stdout
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -76,15 +73,6 @@ enum Line<'l> {
     Unreadable { schema: u32, chain: &'l str, message: String },
 }
 
-/// Where a chain ends.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Head {
-    /// Its last event.
-    pub seq: u64,
-    /// The hash of that event.
-    pub hash: Digest,
-}
-
 /// What was written, for whoever asked for a file.
 #[derive(Debug, Serialize)]
 struct Written {
@@ -104,7 +92,7 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
     let sink = Sink::open(arguments.output.as_deref())?;
     let policy = context.policy_to_mask_by();
     let printer = Printer::new(&journal, context.mask(&journal, policy.as_ref()));
-    let with_payloads = arguments.with_payloads;
+    let with_payloads = arguments.selection.with_payloads;
     let mut export = Export { journal: &journal, sink, printer, with_payloads, events: 0, unreadable: 0 };
     let runs = export.all(&chosen, context)?;
     let Export { sink, events, unreadable, .. } = export;
@@ -133,7 +121,7 @@ impl Export<'_> {
     /// The whole; how many runs there were.
     fn all(&mut self, chosen: &Chosen, context: &Context) -> Result<usize, CliError> {
         // What is written from now on to the system chain is not part of it.
-        let system = self.journal.system_head()?.map(|(seq, hash)| Head { seq, hash });
+        let system = self.journal.system_head()?;
         let runs = chosen.runs(self.journal)?;
         self.line(&Line::Header {
             schema: 1,
@@ -169,7 +157,7 @@ impl Export<'_> {
         let mut after = 0;
         loop {
             let page = match self.journal.stored_entries(chain, after, PAGE) {
-                Err(error) if is_of_one_run(&error) => return self.broken(chain, after, &error),
+                Err(error) if is_of_one_run(&error) => return self.broken(chain, after, &error, wanted),
                 page => page?,
             };
             for stored in page.iter().filter(|stored| wanted(stored)) {
@@ -183,10 +171,18 @@ impl Export<'_> {
     }
 
     /// What stands before the place at which a chain breaks is written one by one.
-    fn broken(&mut self, chain: &Chain, mut after: u64, error: &JournalError) -> Result<(), CliError> {
+    fn broken(
+        &mut self,
+        chain: &Chain,
+        mut after: u64,
+        error: &JournalError,
+        wanted: impl Fn(&StoredEntry) -> bool,
+    ) -> Result<(), CliError> {
         while let Ok(page) = self.journal.stored_entries(chain, after, 1) {
             let Some(stored) = page.first() else { break };
-            self.event(chain, stored)?;
+            if wanted(stored) {
+                self.event(chain, stored)?;
+            }
             after = stored.seq;
         }
         self.unreadable(chain.as_str(), error.to_string())
@@ -220,17 +216,17 @@ impl Export<'_> {
     }
 
     fn line(&mut self, line: &Line<'_>) -> Result<(), CliError> {
-        let mut bytes = serde_json::to_vec(line)
+        let text = serde_json::to_string(line)
             .map_err(|error| CliError::engine("output", format!("a line has no JSON form: {error}")))?;
-        bytes.push(b'\n');
-        self.sink.write(&bytes)
+        self.sink.write(escape_json(&text).as_bytes())?;
+        self.sink.write(b"\n")
     }
 }
 
 /// Whether an event of the system chain concerns these runs, or everybody.
 fn concerns(event: &Value, runs: &HashSet<&RunId>, chosen: &Chosen) -> bool {
     match event.get("kind").and_then(Value::as_str).unwrap_or_default() {
-        "RUN_HEAD" => {
+        "RUN_HEAD" | "ERASED" => {
             let run = event.get("run").and_then(Value::as_str).and_then(|run| RunId::parse(run).ok());
             run.is_some_and(|run| runs.contains(&run))
         }

@@ -7,7 +7,7 @@ mod payloads;
 mod prune;
 mod redact;
 mod report;
-mod rotate;
+mod rotate_key;
 mod select;
 mod sink;
 mod verify;
@@ -28,7 +28,7 @@ pub(super) enum Verb {
     /// Erase what a closed run was given, returned, printed or would need for its undo
     Redact(redact::Arguments),
     /// Make another key sign checkpoints
-    RotateKey(rotate::Arguments),
+    RotateKey(rotate_key::Arguments),
     /// Check every chain, every payload and what was recorded of them
     Verify(verify::Arguments),
     /// Write the events of runs as JSON, one a line, or send them as traces
@@ -42,7 +42,7 @@ pub(super) async fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliE
         Verb::Key(arguments) => key::execute(arguments, context),
         Verb::Prune(arguments) => prune::execute(arguments, context),
         Verb::Redact(arguments) => redact::execute(arguments, context),
-        Verb::RotateKey(arguments) => rotate::execute(arguments, context),
+        Verb::RotateKey(arguments) => rotate_key::execute(arguments, context),
         Verb::Verify(arguments) => verify::execute(arguments, context),
         Verb::Export(arguments) => export::execute(arguments, context).await,
         Verb::Report(arguments) => report::execute(arguments, context),

@@ -9,11 +9,11 @@ use serde_json::Value;
 
 use super::select::is_of_one_run;
 use crate::cli::error::CliError;
-use crate::engine::{Mask, Part, PartKind, StepView, parts_of_event, view};
+use crate::engine::{Called, Mask, NamedPayload, PayloadKind, payloads_of_event, state_of};
 use crate::journal::Journal;
 use crate::policy::{MASKED, Side};
 use crate::saga::event::Event;
-use crate::types::{Digest, RunId};
+use crate::types::{Digest, RunId, StepName};
 
 /// A payload of an event.
 #[derive(Debug, Serialize)]
@@ -52,10 +52,10 @@ pub(super) struct Printer<'a> {
 /// What is sensitive in a run.
 #[derive(Default)]
 struct Sensitive {
-    /// Its steps.
-    steps: HashMap<String, StepView>,
-    /// Those in which something is.
-    holding: HashSet<String>,
+    /// What its steps call.
+    calls: HashMap<StepName, Called>,
+    /// The steps of which anything is, or of what undoes them.
+    steps: HashSet<StepName>,
     /// It cannot be read to its end, so that this is not known.
     unknown: bool,
 }
@@ -72,8 +72,8 @@ impl<'a> Printer<'a> {
             self.run = Some((run.clone(), self.look(run)));
         }
         let mut printed = Vec::new();
-        for part in parts_of_event(event) {
-            let Part { kind, payload, .. } = &part;
+        for part in payloads_of_event(event) {
+            let NamedPayload { kind, payload, .. } = &part;
             let content = match self.journal.payload(&payload.digest) {
                 Ok(None) => Content::Erased(true),
                 Ok(Some(bytes)) => self.content(&part, &bytes),
@@ -86,47 +86,46 @@ impl<'a> Printer<'a> {
     }
 
     fn look(&mut self, run: &RunId) -> Sensitive {
-        let (Some(mask), Ok(seen)) = (&mut self.mask, view(self.journal, run)) else {
+        let (Some(mask), Ok(state)) = (&mut self.mask, state_of(self.journal, run)) else {
             return Sensitive { unknown: true, ..Sensitive::default() };
         };
         let mut found = Sensitive::default();
-        for step in &seen.steps {
-            if mask.concerns(step) {
-                found.holding.insert(step.name.clone());
+        for step in &state.steps {
+            let (name, called) = (step.spec.name.clone(), Called::by(step));
+            if mask.concerns(&called) || Called::to_undo(step).is_some_and(|undoes| mask.concerns(&undoes)) {
+                found.steps.insert(name.clone());
             }
+            found.calls.insert(name, called);
         }
-        found.steps = seen.steps.into_iter().map(|step| (step.name.clone(), step)).collect();
         found
     }
 
-    fn content(&mut self, part: &Part, bytes: &[u8]) -> Content {
-        let is_text = matches!(part.kind, PartKind::Workflow | PartKind::Log);
+    fn content(&mut self, part: &NamedPayload, bytes: &[u8]) -> Content {
+        let is_text = matches!(part.kind, PayloadKind::Workflow | PayloadKind::Log);
         let json: Option<Value> = if is_text { None } else { serde_json::from_slice(bytes).ok() };
-        let text = || std::str::from_utf8(bytes).ok().map(Value::from);
-        let (Some(mask), Some((_, sensitive))) = (&mut self.mask, &self.run) else {
-            return match json.or_else(text) {
-                Some(value) => Content::Value(value),
-                None => Content::Base64(Value::from(STANDARD.encode(bytes))),
+        if let (Some(mask), Some((_, sensitive))) = (&mut self.mask, &self.run) {
+            let side = match part.kind {
+                PayloadKind::Input => Some(Side::Inputs),
+                PayloadKind::Output => Some(Side::Outputs),
+                _ => None,
             };
-        };
-        let side = match part.kind {
-            PartKind::Input => Some(Side::Inputs),
-            PartKind::Output => Some(Side::Outputs),
-            _ => None,
-        };
-        let step = part.step.as_ref().and_then(|step| sensitive.steps.get(step.as_str()));
-        if let (Some(side), Some(step), Some(mut value)) = (side, step, json.clone()) {
-            mask.value_of(step, side, &mut value);
-            return Content::Value(value);
+            let called = part.step.as_ref().and_then(|step| sensitive.calls.get(step));
+            if let (Some(side), Some(called), Some(value)) = (side, called, &json) {
+                let mut value = value.clone();
+                mask.value(called, side, &mut value);
+                return Content::Value(value);
+            }
+            let holds = match &part.step {
+                Some(step) => sensitive.steps.contains(step),
+                None => !sensitive.steps.is_empty(),
+            };
+            if holds || sensitive.unknown {
+                return Content::Value(Value::from(MASKED));
+            }
         }
-        let holds = match &part.step {
-            Some(step) => sensitive.holding.contains(step.as_str()),
-            None => !sensitive.holding.is_empty(),
-        };
-        match (holds || sensitive.unknown, json.or_else(text)) {
-            (true, _) => Content::Value(Value::from(MASKED)),
-            (false, Some(value)) => Content::Value(value),
-            (false, None) => Content::Base64(Value::from(STANDARD.encode(bytes))),
+        match json.or_else(|| std::str::from_utf8(bytes).ok().map(Value::from)) {
+            Some(value) => Content::Value(value),
+            None => Content::Base64(Value::from(STANDARD.encode(bytes))),
         }
     }
 }

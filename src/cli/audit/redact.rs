@@ -9,7 +9,7 @@ use super::{Context, Exit};
 use crate::cli::error::CliError;
 use crate::cli::lookup;
 use crate::document::escape;
-use crate::engine::{Part, entries_of, parts_of, state_of};
+use crate::engine::{NamedPayload, entries_of, payloads_of, state_of};
 use crate::journal::{By, Journal as _, Maintenance};
 use crate::saga::RunState;
 use crate::types::{Digest, RunId};
@@ -62,15 +62,15 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
             return Err(CliError::refused("run-not-closed", message).help("wait for its end, or `redress cancel` it"));
         };
         let undoable = state.shown() == RunState::Completed && closed.plus(state.submitted.undo_window) > now;
-        let all = parts_of(&entries_of(&journal, &run)?);
-        let parts: Vec<Part> = all.iter().filter(|part| part.is_named_by(&arguments.path)).cloned().collect();
+        let all = payloads_of(&entries_of(&journal, &run)?);
+        let parts: Vec<NamedPayload> = all.iter().filter(|part| part.is_named_by(&arguments.path)).cloned().collect();
         if parts.is_empty() {
-            let mut names: Vec<String> = all.iter().map(Part::path).collect();
+            let mut names: Vec<String> = all.iter().map(NamedPayload::path).collect();
             names.dedup();
             let message = format!("run {run} has no `{}`", escape(&arguments.path));
             return Err(CliError::usage("no-such-payload", message).help(format!("it has {}", names.join(", "))));
         }
-        if undoable && !arguments.forgo_undo && parts.iter().any(Part::serves_undo) {
+        if undoable && !arguments.forgo_undo && parts.iter().any(NamedPayload::serves_undo) {
             let message = format!("run {run} can still be undone, which needs that");
             return Err(CliError::refused("undo-needs-it", message)
                 .help("`--forgo-undo` erases it all the same; the run can then not be undone any more"));
@@ -86,7 +86,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     if !log_emptied {
         context.output.note(LOG_LEFT);
     }
-    let mut paths: Vec<String> = parts.iter().map(Part::path).collect();
+    let mut paths: Vec<String> = parts.iter().map(NamedPayload::path).collect();
     paths.dedup();
     let redacted = Redacted { schema: 1, run, paths, erased, log_emptied };
     context.output.result(&redacted, || {

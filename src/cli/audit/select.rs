@@ -16,7 +16,7 @@ use crate::types::{Principal, RunId, Timestamp};
 /// How many runs or events are read at a time.
 pub(super) const PAGE: usize = 500;
 
-/// What `audit export` and `audit report` are given.
+/// What `audit export` and `audit report` are given to say what is told.
 #[derive(Args, Debug)]
 pub(super) struct Selection {
     /// Only runs that went on at this moment or later: `2026-11-01T00:00:00Z`, or a length of time such as `30d`
@@ -34,6 +34,9 @@ pub(super) struct Selection {
     /// Only this run: its id, the beginning of it, or `latest`
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
+    /// With what steps were given and returned; an export has undo records and logs, too
+    #[arg(long)]
+    pub with_payloads: bool,
 }
 
 fn parse_capability(text: &str) -> Result<Pattern, String> {

@@ -91,7 +91,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     let verified = opened.and_then(|journal| {
         let mut auditor = Auditor::new(&journal);
         let verified = journal.verify_with(Held { checkpoints: &held, key }, &mut auditor)?;
-        (decisions, not_redecidable) = (auditor.decisions, auditor.not_decidable);
+        (decisions, not_redecidable) = (auditor.decisions, auditor.not_redecidable);
         Ok(verified)
     });
     let verified = match verified {

@@ -43,7 +43,7 @@ struct Simulated {
     since: Option<String>,
     decisions: u64,
     /// Inputs that were erased: nobody can decide them again.
-    not_decidable: u64,
+    not_redecidable: u64,
     /// Runs that cannot be read.
     unreadable: u64,
     /// The looser ones first.
@@ -59,9 +59,9 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
             let journal = context.journal_to_read()?;
             let mut simulation = Simulation::new(&policy, principal);
             let unreadable = each_run(&journal, since, |entries| Ok(simulation.run(entries, &journal)?))?;
-            let Simulation { decisions, not_decidable, flips, .. } = simulation;
+            let Simulation { decisions, not_redecidable, flips, .. } = simulation;
             let policy = Some(policy.digest());
-            Simulated { schema: 1, policy, since: since_text, decisions, not_decidable, unreadable, flips }
+            Simulated { schema: 1, policy, since: since_text, decisions, not_redecidable, unreadable, flips }
         }
         None => {
             let journal = context.journal_to_read()?;
@@ -71,7 +71,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
                 Ok(())
             })?;
             let Shadowed { decisions, flips, .. } = shadowed;
-            Simulated { schema: 1, policy: None, since: since_text, decisions, not_decidable: 0, unreadable, flips }
+            Simulated { schema: 1, policy: None, since: since_text, decisions, not_redecidable: 0, unreadable, flips }
         }
     };
     simulated.flips.sort_by_key(|flip| !flip.looser);
@@ -100,8 +100,8 @@ fn text(simulated: &Simulated) -> String {
     let stricter = simulated.flips.len() - looser;
     let of = if simulated.policy.is_some() { "decisions" } else { "decisions, with a shadow policy or without" };
     let _ = writeln!(text, "{} {of}: {looser} would be looser, {stricter} stricter", simulated.decisions);
-    if simulated.not_decidable > 0 {
-        let _ = writeln!(text, "{} more cannot be decided again: their input is gone", simulated.not_decidable);
+    if simulated.not_redecidable > 0 {
+        let _ = writeln!(text, "{} more cannot be decided again: their input is gone", simulated.not_redecidable);
     }
     if simulated.unreadable > 0 {
         let _ = writeln!(text, "{} runs cannot be read: `redress audit verify` says why", simulated.unreadable);

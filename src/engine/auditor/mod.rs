@@ -17,15 +17,15 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::again::decide_again;
-use super::decide::{parties_of, rule_ref};
+use super::decide::rule_ref;
 use super::history::misstated;
+use super::question::{Question, Recorded};
 use crate::document::Source;
 use crate::journal::{Examiner, Journal, RunRow};
-use crate::policy::{self, Policy, effective_grant};
+use crate::policy::{self, Policy};
 use crate::saga::State;
-use crate::saga::event::{Decision, Entry, Event, StepSpec};
-use crate::types::{CapabilityId, Digest, Effect, EffectStatus, Grant, Permission, Principal, RunId, Timestamp};
+use crate::saga::event::{Decision, Entry, Event};
+use crate::types::{CapabilityId, Digest, Effect, EffectStatus, Grant, Permission, RunId, Timestamp};
 
 /// Stands for the folder of a policy file, which the journal does not know: what is relative to it must end in the same way.
 const FOLDER: &str = "~folder~";
@@ -36,13 +36,14 @@ const DEPTH: usize = 64;
 pub struct Auditor<'a> {
     journal: &'a dyn Journal,
     base: String,
-    policies: HashMap<Digest, Result<Policy, String>>,
+    /// None for one that cannot be loaded any more.
+    policies: HashMap<Digest, Option<Policy>>,
     asked: HashMap<(Digest, CapabilityId), Vec<Permission>>,
     state: Option<State>,
     /// Decisions that came out the same.
     pub decisions: u64,
-    /// Decisions whose input was erased.
-    pub not_decidable: u64,
+    /// Decisions whose input was erased, or whose policy this version cannot load.
+    pub not_redecidable: u64,
 }
 
 impl<'a> Auditor<'a> {
@@ -50,7 +51,7 @@ impl<'a> Auditor<'a> {
     pub fn new(journal: &'a dyn Journal) -> Auditor<'a> {
         let base = format!("/{FOLDER}").repeat(DEPTH);
         let (policies, asked) = Default::default();
-        Auditor { journal, base, policies, asked, state: None, decisions: 0, not_decidable: 0 }
+        Auditor { journal, base, policies, asked, state: None, decisions: 0, not_redecidable: 0 }
     }
 
     fn decision(
@@ -69,63 +70,61 @@ impl<'a> Auditor<'a> {
         let asked_of = decision.compensation.as_ref();
         let known = next(asked_of.is_some_and(|compensation| compensation.input.is_some()))?;
         let (Some(input), true) = (input, known.is_some() || asked_of.is_none()) else {
-            self.not_decidable += 1;
+            self.not_redecidable += 1;
             return Ok(());
         };
-        let submitted = &state.submitted;
         let step = state.index(decision.step.as_str()).and_then(|index| state.steps.get(index));
         let spec = step.map(|step| &step.spec).ok_or("it decides a step that there is not")?;
-        let (principal, acting_for) = parties_of(&submitted.principal, spec);
-        let principals: Vec<&Principal> = [Some(&principal), acting_for.as_ref()].into_iter().flatten().collect();
-        self.learn_policy(&decision.policy)?;
-        let pinned = |spec: &StepSpec| spec.capability.clone().zip(spec.component);
-        let own = pinned(spec);
-        let other = spec.compensation.as_ref().map(|one| (one.capability.clone(), one.component));
-        for (capability, component) in own.iter().chain(&other) {
-            self.learn_component(component, capability)?;
+        if !self.knows_policy(&decision.policy)? {
+            self.not_redecidable += 1;
+            return Ok(());
         }
-        let Some(Ok(policy)) = self.policies.get(&decision.policy) else { return Ok(()) };
-        let again = decide_again(policy, submitted, spec, decision, &input, known.as_ref());
-        same_answer(decision, &again, at)?;
-        let granted = |called: &Option<(CapabilityId, Digest)>| {
-            let (capability, component) = called.as_ref()?;
-            let asked = self.asked.get(&(*component, capability.clone()))?;
-            Some(effective_grant(policy, &principals, capability, asked))
+        let asked = match spec.capability.as_ref().zip(spec.component) {
+            Some((capability, component)) => self.asked_for(component, capability)?,
+            None => Vec::new(),
         };
-        if let Some(grant) = granted(&own) {
-            same_grant(&decision.grant, &grant)?;
-        }
-        if let (Some(compensation), Some(grant)) = (&decision.compensation, granted(&other)) {
-            same_grant(&compensation.grant, &grant)?;
+        let by_compensation = match &spec.compensation {
+            Some(declared) => self.asked_for(declared.component, &declared.capability)?,
+            None => Vec::new(),
+        };
+        let Some(Some(policy)) = self.policies.get(&decision.policy) else { return Ok(()) };
+        let recorded = Recorded { input: &input, compensation: known.as_ref(), asked: (asked, by_compensation) };
+        let said = Question::of_recorded(&state.submitted, spec, recorded).put_to(policy);
+        same_answer(decision, &said.decision, at)?;
+        same_grant(&decision.grant, &said.grant)?;
+        match (&decision.compensation, &said.compensation) {
+            (None, None) => {}
+            (Some(recorded), Some((again, grant))) => {
+                let rule = again.rule.as_ref().map(rule_ref);
+                if (recorded.action, &recorded.rule) != (again.action, &rule) {
+                    return Err("it says of the compensation what its policy does not".to_owned());
+                }
+                same_grant(&recorded.grant, grant)?;
+            }
+            _ => return Err("it decides a compensation that is not the step's".to_owned()),
         }
         self.decisions += 1;
         Ok(())
     }
 
-    fn learn_policy(&mut self, digest: &Digest) -> Result<(), String> {
+    /// Whether a policy can be asked: one that this version cannot load any more says nothing.
+    fn knows_policy(&mut self, digest: &Digest) -> Result<bool, String> {
         if !self.policies.contains_key(digest) {
             let kept = self.journal.policy(digest).map_err(|error| error.to_string())?;
-            let policy = match kept {
-                None => Err(format!("its policy `{digest}` is not kept")),
-                Some(kept) => Policy::load_untested(Source::new(kept.name.as_str(), kept.text.as_str()), &self.base)
-                    .map(|(policy, _)| policy)
-                    .map_err(|errors| format!("its policy `{digest}` does not load: {errors}")),
-            };
-            self.policies.insert(*digest, policy);
+            let kept = kept.ok_or_else(|| format!("its policy `{digest}` is not kept"))?;
+            let loaded = Policy::load_untested(Source::new(kept.name.as_str(), kept.text.as_str()), &self.base);
+            self.policies.insert(*digest, loaded.ok().map(|(policy, _)| policy));
         }
-        match self.policies.get(digest) {
-            Some(Err(why)) => Err(why.clone()),
-            _ => Ok(()),
-        }
+        Ok(self.policies.get(digest).is_some_and(Option::is_some))
     }
 
-    /// Learns what a capability of a pinned component asks for.
-    fn learn_component(&mut self, digest: &Digest, capability: &CapabilityId) -> Result<(), String> {
-        let key = (*digest, capability.clone());
-        if self.asked.contains_key(&key) {
-            return Ok(());
+    /// What a capability of a pinned component asks for.
+    fn asked_for(&mut self, digest: Digest, capability: &CapabilityId) -> Result<Vec<Permission>, String> {
+        let key = (digest, capability.clone());
+        if let Some(asked) = self.asked.get(&key) {
+            return Ok(asked.clone());
         }
-        let kept = self.journal.component(digest).map_err(|error| error.to_string())?;
+        let kept = self.journal.component(&digest).map_err(|error| error.to_string())?;
         let kept = kept.ok_or_else(|| format!("its component `{digest}` is not kept"))?;
         let described: Value = serde_json::from_str(&kept.describe)
             .map_err(|error| format!("what its component `{digest}` says of itself cannot be read: {error}"))?;
@@ -133,9 +132,10 @@ impl<'a> Auditor<'a> {
         let named = |one: &&Value| one.get("id").and_then(Value::as_str) == Some(capability.as_str());
         let one = all.iter().find(named).ok_or_else(|| format!("its component `{digest}` has no `{capability}`"))?;
         let asked = one.get("permissions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let asked = asked.iter().filter_map(Value::as_str).map(Permission::parse).collect::<Result<_, _>>();
-        self.asked.insert(key, asked.map_err(|error| error.to_string())?);
-        Ok(())
+        let asked: Result<Vec<Permission>, _> = asked.iter().filter_map(Value::as_str).map(Permission::parse).collect();
+        let asked = asked.map_err(|error| error.to_string())?;
+        self.asked.insert(key, asked.clone());
+        Ok(asked)
     }
 }
 
@@ -205,31 +205,44 @@ fn same_answer(recorded: &Decision, again: &policy::Decision, at: Timestamp) -> 
     Ok(())
 }
 
-/// Compares what was granted with what the policy grants where it lies in a folder that is not known.
+/// Compares what was granted with what the policy grants where it lies in a folder that is not known, but is one.
 fn same_grant(recorded: &Grant, again: &Grant) -> Result<(), String> {
     let value = |grant: &Grant| {
         let mut grant = grant.clone();
         grant.filesystem.sort_by(|a, b| a.guest.cmp(&b.guest));
         serde_json::to_value(grant).map_err(|error| error.to_string())
     };
-    match alike(&value(recorded)?, &value(again)?) {
+    match alike(&value(recorded)?, &value(again)?, &mut None) {
         true => Ok(()),
         false => Err("it grants other than its policy does".to_owned()),
     }
 }
 
-fn alike(recorded: &Value, again: &Value) -> bool {
+/// `folder` is where the policy must have lain, once a path has told.
+fn alike(recorded: &Value, again: &Value, folder: &mut Option<String>) -> bool {
     match (recorded, again) {
-        (Value::String(recorded), Value::String(again)) => match again.rsplit_once(FOLDER) {
-            Some((_, below)) => recorded.starts_with('/') && recorded.ends_with(below),
-            None => recorded == again,
-        },
+        (Value::String(recorded), Value::String(again)) => {
+            match again.strip_prefix('/').and_then(|_| again.rsplit_once(FOLDER)) {
+                // How many folders a path climbs out of is in what stands before.
+                Some((above, below)) => recorded
+                    .strip_suffix(below)
+                    .filter(|lay| lay.starts_with('/') || lay.is_empty())
+                    .is_some_and(|lay| {
+                        let climbed = DEPTH - above.matches(FOLDER).count() - 1;
+                        if climbed > 0 {
+                            return true;
+                        }
+                        folder.get_or_insert_with(|| lay.to_owned()) == lay
+                    }),
+                None => recorded == again,
+            }
+        }
         (Value::Array(recorded), Value::Array(again)) => {
-            recorded.len() == again.len() && recorded.iter().zip(again).all(|(one, other)| alike(one, other))
+            recorded.len() == again.len() && recorded.iter().zip(again).all(|(one, other)| alike(one, other, folder))
         }
         (Value::Object(recorded), Value::Object(again)) => {
             recorded.len() == again.len()
-                && recorded.iter().all(|(key, one)| again.get(key).is_some_and(|other| alike(one, other)))
+                && recorded.iter().all(|(key, one)| again.get(key).is_some_and(|other| alike(one, other, folder)))
         }
         _ => recorded == again,
     }

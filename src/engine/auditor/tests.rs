@@ -5,10 +5,11 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::engine::decide::planted::FRIEND;
-use crate::engine::{Engine, NoObserver, Parts, Registry, SimClock, Stop, Submit, Submitted};
+use crate::engine::{Engine, NoObserver, Parts, Protected, Registry, SimClock, Stop, Submit, Submitted};
 use crate::journal::{Finding, Flaw, Held, Options, SqliteJournal};
+use crate::policy::effective_grant;
 use crate::sandbox::{Sandbox, SandboxConfig};
-use crate::types::Permission;
+use crate::types::{Permission, Principal};
 use crate::workflow::Workflow;
 
 const POLICY: &str = "rules:\n  - { principal: \"agent:demo\", capabilities: [\"io.fs.*\"], action: ALLOW }\ngrants:\n  \
@@ -31,7 +32,7 @@ fn engine(dir: &Path) -> (Engine, Arc<SqliteJournal>) {
         policy: Arc::new(policy),
         clock: Arc::new(SimClock::leaping(Timestamp(1_700_000_000_000))),
         observer: Arc::new(NoObserver),
-        protected: vec![journal.path().to_owned()],
+        protected: Protected::guards(vec![journal.path().to_owned()]),
         webhook: None,
         shadow: None,
     });
@@ -79,10 +80,18 @@ fn a_grant_is_the_one_of_the_policy_whatever_folder_that_was_in() {
     for policy in [POLICY.to_owned(), other("./work", "../work"), other("./work", "/srv/work")] {
         assert_eq!(same_grant(&grant("/a/b", &policy), &grant(&marked, &policy)), Ok(()), "{policy}");
     }
+    let two = |x: &str, y: &str| {
+        let dirs =
+            format!("{{ host: {x}, guest: /x, access: read-only }}, {{ host: {y}, guest: /y, access: read-only }}");
+        other("{ host: ./work, guest: /work, access: read-write }", &dirs)
+    };
+    assert_eq!(same_grant(&grant("/q", &two("/a/b/x", "/a/b/y")), &grant(&marked, &two("./x", "./y"))), Ok(()));
     for (recorded, policy) in [
         (other("read-write", "read-only"), POLICY.to_owned()),
         (other("./work", "./more"), POLICY.to_owned()),
         (other("./work", "/srv/more"), other("./work", "/srv/work")),
+        // One path tells where the policy lay, and the other must lie there, too.
+        (two("/a/b/x", "/a/c/y"), two("./x", "./y")),
         (other("guest: /work", "guest: /more"), POLICY.to_owned()),
     ] {
         assert!(same_grant(&grant("/a/b", &recorded), &grant(&marked, &policy)).is_err(), "{recorded}");

@@ -97,6 +97,18 @@ pub enum UndoOutcome {
     NotRestored,
 }
 
+impl UndoOutcome {
+    /// The word in the journal.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UndoOutcome::Undone => "undone",
+            UndoOutcome::Failed => "failed",
+            UndoOutcome::ChangedSince => "changed_since",
+            UndoOutcome::NotRestored => "not_restored",
+        }
+    }
+}
+
 /// See [`super::Event::UndoResult`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

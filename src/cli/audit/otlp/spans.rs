@@ -12,7 +12,7 @@ use crate::cli::events::operator_word;
 use crate::document::escape;
 use crate::engine::{EngineError, entries_of, reason, state_of};
 use crate::journal::Journal;
-use crate::saga::event::{Entry, Event, Evidence, Outcome, StepResult, UndoIntent, UndoOutcome, UndoResult, Vote};
+use crate::saga::event::{Entry, Event, Evidence, Outcome, StepResult, UndoIntent, UndoResult, Vote};
 use crate::saga::{RunState, State, Status as StepStatus, Step, StepState};
 use crate::types::{CapabilityId, Digest, RunId, StepName, Timestamp, code, sha256};
 
@@ -115,7 +115,7 @@ impl Trace<'_> {
         }
         let error = error.as_ref().map(|error| error.code.as_str());
         let component = open.as_ref().map(|open| open.component);
-        let mut span = self.call(step, Call::Undo, *attempt, component, undo_word(*outcome), error);
+        let mut span = self.call(step, Call::Undo, *attempt, component, outcome.as_str(), error);
         span.attributes.push(flag("redress.checked", *checked));
         ended(&mut span, at, open, evidence);
         self.calls.push(span);
@@ -292,7 +292,7 @@ fn told(at: Timestamp, event: &Event) -> Option<SpanEvent> {
             Some(moment(at, name, vec![text("redress.by", by.as_str())]))
         }
         Event::UndoResult(result) if result.attempt == 0 => {
-            Some(moment(at, "undo refused", vec![text("redress.outcome", undo_word(result.outcome))]))
+            Some(moment(at, "undo refused", vec![text("redress.outcome", result.outcome.as_str())]))
         }
         _ => None,
     }
@@ -308,15 +308,6 @@ fn operated(entry: &Entry) -> Option<SpanEvent> {
 
 fn moment(at: Timestamp, name: &str, attributes: Vec<KeyValue>) -> SpanEvent {
     SpanEvent { time_unix_nano: nanos(at), name: name.to_owned(), attributes, dropped_attributes_count: 0 }
-}
-
-fn undo_word(outcome: UndoOutcome) -> &'static str {
-    match outcome {
-        UndoOutcome::Undone => "undone",
-        UndoOutcome::Failed => "failed",
-        UndoOutcome::ChangedSince => "changed_since",
-        UndoOutcome::NotRestored => "not_restored",
-    }
 }
 
 fn status(code: StatusCode, message: Option<&str>) -> Status {

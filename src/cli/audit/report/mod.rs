@@ -7,6 +7,7 @@ mod page;
 mod shown;
 mod tally;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
 use std::path::PathBuf;
@@ -14,7 +15,6 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::export::Head;
 use super::select::{Chosen, PAGE, Selection, Told, is_of_one_run, unread};
 use super::sink::Sink;
 use super::{Context, Exit};
@@ -22,7 +22,7 @@ use crate::cli::context::shown_path;
 use crate::cli::error::CliError;
 use crate::document::escape;
 use crate::engine::{EngineError, Mask, entries_of, rfc3339, view};
-use crate::journal::{Erasure, Journal as _, SqliteJournal, SystemEvent};
+use crate::journal::{Head, Journal as _, JournalError, SYSTEM, SqliteJournal, SystemEvent};
 use crate::types::{CapabilityId, Digest, RunId, Timestamp};
 use page::Page;
 use shown::Shown;
@@ -38,9 +38,6 @@ use tally::{Figure, Tally};
 pub(in crate::cli) struct Arguments {
     #[command(flatten)]
     selection: Selection,
-    /// With the inputs and outputs of steps
-    #[arg(long)]
-    with_payloads: bool,
     /// Where to; nothing may be there
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
@@ -119,25 +116,26 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     let chosen = arguments.selection.understand(&journal, context)?;
     let mut sink = Sink::open(Some(&arguments.output))?;
     let (made, page) = (rfc3339(context.now()), Page::new()?);
-    let head = journal.system_head()?.map(|(seq, hash)| Head { seq, hash });
+    let head = journal.system_head()?;
     let mut body = Body::new()?;
     let policy = context.policy_to_mask_by();
     let mut mask = context.mask(&journal, policy.as_ref());
-    body.runs(&journal, &chosen, &page, arguments.with_payloads, &mut mask)?;
+    body.runs(&journal, &chosen, &page, arguments.selection.with_payloads, &mut mask)?;
+    let (mut tail, broken) = tail(&journal, &chosen, head, &body.told)?;
+    body.unreadable.extend(broken.map(|error| Unreadable { run: SYSTEM.to_owned(), message: error.to_string() }));
     let top = Top {
         made: &made,
         redress: env!("CARGO_PKG_VERSION"),
         journal: shown_path(journal.path()),
         selection: chosen.told(),
         narrow: chosen.is_narrow(),
-        payloads: arguments.with_payloads,
+        payloads: arguments.selection.with_payloads,
         head,
         policies: body.policies(&journal)?,
         figures: Vec::new(),
         unreadable: &body.unreadable,
         runs: body.count,
     };
-    let mut tail = tail(&journal, &chosen)?;
     let figures = body.tally.figures(tail.refused.len() as u64);
     sink.write(page.render("head.html", &Top { figures, ..top })?.as_bytes())?;
     sink.copy(&mut body.list)?;
@@ -161,6 +159,8 @@ struct Body {
     list: File,
     articles: File,
     count: usize,
+    /// The runs that were chosen.
+    told: HashSet<RunId>,
     tally: Tally,
     unreadable: Vec<Unreadable>,
 }
@@ -175,7 +175,7 @@ impl Body {
     fn new() -> Result<Body, CliError> {
         let file = || tempfile::tempfile().map_err(|error| beside(&error));
         let (tally, unreadable) = (Tally::default(), Vec::new());
-        Ok(Body { list: file()?, articles: file()?, count: 0, tally, unreadable })
+        Ok(Body { list: file()?, articles: file()?, count: 0, told: HashSet::new(), tally, unreadable })
     }
 
     fn count_only(&self) -> Count {
@@ -194,6 +194,7 @@ impl Body {
         for damaged in runs.damaged {
             self.unreadable.push(Unreadable { run: damaged.run, message: damaged.what });
         }
+        self.told = runs.ids.iter().cloned().collect();
         for run in &runs.ids {
             match read(journal, run, with_payloads, mask) {
                 Ok(shown) => self.add(&shown, page)?,
@@ -247,19 +248,33 @@ fn beside(error: &std::io::Error) -> CliError {
     CliError::engine("output", format!("a temporary file cannot be written: {error}"))
 }
 
-/// What the system chain says of the period.
-fn tail(journal: &SqliteJournal, chosen: &Chosen) -> Result<Tail, CliError> {
+/// What the system chain says of the period, up to its head, and why it could not be read further, if so. Of what was erased only
+/// that is told which is of these runs, if not all are told of.
+fn tail(
+    journal: &SqliteJournal,
+    chosen: &Chosen,
+    head: Option<Head>,
+    runs: &HashSet<RunId>,
+) -> Result<(Tail, Option<JournalError>), CliError> {
     let redress = env!("CARGO_PKG_VERSION");
     let mut tail = Tail { redress, refused_hidden: chosen.hides_refused(), ..Tail::default() };
     let mut after = 0;
     loop {
-        let page = journal.system_entries(after, PAGE)?;
-        for entry in page.iter().filter(|entry| chosen.covers(entry.at)) {
-            tail.add(entry.at, &entry.event, chosen);
+        let page = match journal.system_entries(after, PAGE) {
+            Err(error) if is_of_one_run(&error) => return Ok((tail, Some(error))),
+            page => page?,
+        };
+        let end = head.map_or(0, |head| head.seq);
+        for entry in page.iter().filter(|entry| entry.seq <= end && chosen.covers(entry.at)) {
+            let of_others = |run: &RunId| chosen.is_narrow() && !runs.contains(run);
+            match &entry.event {
+                SystemEvent::Erased { run, .. } if of_others(run) => {}
+                event => tail.add(entry.at, event, chosen),
+            }
         }
         match page.last() {
-            Some(last) if page.len() == PAGE => after = last.seq,
-            _ => return Ok(tail),
+            Some(last) if page.len() == PAGE && last.seq < end => after = last.seq,
+            _ => return Ok((tail, None)),
         }
     }
 }
@@ -289,10 +304,7 @@ impl Tail {
                 self.came.push(Came { at, what: format!("key {key} for checkpoints{by}"), digest: None });
             }
             SystemEvent::Erased { run, why, payloads, by, reason } => {
-                let why = match why {
-                    Erasure::Redacted => "redacted",
-                    Erasure::Expired => "expired",
-                };
+                let why = why.as_str();
                 let by = by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
                 let reason = reason.as_ref().map_or_else(String::new, |reason| format!(": “{reason}”"));
                 let what = format!("payloads of run {run} {why}{by}{reason}; how many: {}", payloads.len());

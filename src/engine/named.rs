@@ -5,7 +5,7 @@ use crate::types::{PayloadRef, StepName};
 
 /// What a payload is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PartKind {
+pub enum PayloadKind {
     /// The workflow's text.
     Workflow,
     /// The inputs of a workflow.
@@ -24,63 +24,65 @@ pub enum PartKind {
     Compensation,
 }
 
-impl PartKind {
+impl PayloadKind {
     /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {
-            PartKind::Workflow => "workflow",
-            PartKind::Inputs => "inputs",
-            PartKind::Templates => "templates",
-            PartKind::Input => "input",
-            PartKind::Output => "output",
-            PartKind::Undo => "undo",
-            PartKind::Log => "log",
-            PartKind::Compensation => "compensation",
+            PayloadKind::Workflow => "workflow",
+            PayloadKind::Inputs => "inputs",
+            PayloadKind::Templates => "templates",
+            PayloadKind::Input => "input",
+            PayloadKind::Output => "output",
+            PayloadKind::Undo => "undo",
+            PayloadKind::Log => "log",
+            PayloadKind::Compensation => "compensation",
         }
     }
 }
 
 /// One payload of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct NamedPayload {
     /// The step that it is of, if it is of one.
     pub step: Option<StepName>,
     /// What it is.
-    pub kind: PartKind,
+    pub kind: PayloadKind,
     /// The payload.
     pub payload: PayloadRef,
 }
 
-impl Part {
+impl NamedPayload {
     /// Its name, such as `inputs` or `page.output`.
     pub fn path(&self) -> String {
         let name = self.kind.as_str();
         self.step.as_ref().map_or_else(|| name.to_owned(), |step| format!("{step}.{name}"))
     }
 
-    /// Whether a path names it: its own, its step, or `*`.
+    /// Whether a path names it: its own, its step, or `*`. What a run has by a name is meant by it, and not a step of that name.
     pub fn is_named_by(&self, path: &str) -> bool {
-        path == "*" || path == self.path() || self.step.as_ref().is_some_and(|step| step.as_str() == path)
+        let of_run = matches!(path, "workflow" | "inputs" | "templates");
+        let of_step = self.step.as_ref().is_some_and(|step| step.as_str() == path && !of_run);
+        path == "*" || path == self.path() || of_step
     }
 
     /// Whether an undo needs it.
     pub fn serves_undo(&self) -> bool {
-        self.kind != PartKind::Log
+        self.kind != PayloadKind::Log
     }
 }
 
 /// The payloads of a run, in the order of its events.
-pub fn parts_of(entries: &[Entry]) -> Vec<Part> {
-    entries.iter().flat_map(|entry| parts_of_event(&entry.event)).collect()
+pub fn payloads_of(entries: &[Entry]) -> Vec<NamedPayload> {
+    entries.iter().flat_map(|entry| payloads_of_event(&entry.event)).collect()
 }
 
 /// The payloads of one event.
-pub fn parts_of_event(event: &Event) -> Vec<Part> {
-    use PartKind::{Compensation, Input, Inputs, Log, Output, Templates, Undo, Workflow};
-    let mut parts: Vec<Part> = Vec::new();
+pub fn payloads_of_event(event: &Event) -> Vec<NamedPayload> {
+    use PayloadKind::{Compensation, Input, Inputs, Log, Output, Templates, Undo, Workflow};
+    let mut parts: Vec<NamedPayload> = Vec::new();
     let step = event.step().cloned();
     let mut add = |kind, payload: Option<PayloadRef>| {
-        parts.extend(payload.map(|payload| Part { step: step.clone(), kind, payload }));
+        parts.extend(payload.map(|payload| NamedPayload { step: step.clone(), kind, payload }));
     };
     match event {
         Event::RunSubmitted(event) => {
