@@ -182,6 +182,11 @@ fn the_schema_of_the_settings_takes_what_the_binary_takes() {
         ("trust_owner: yes\n", false),
         ("webhook: { url: \"https://h.example/\" }\n", false),
         ("webhook: { url: \"https://h.example/\", secret: { env: S, file: F } }\n", false),
+        ("checkpoints: { every_events: 10, every: 1m, file: c.jsonl }\nretention: { undo: 0s, logs: 30d }\n", true),
+        ("checkpoints: { command: [keep, x] }\n", true),
+        ("checkpoints: { file: c.jsonl, command: [keep] }\n", false),
+        ("checkpoints: { every_events: 0 }\n", false),
+        ("retention: { inputs: 1d }\n", false),
         ("[]\n", false),
     ] {
         let place = tempfile::tempdir().unwrap();

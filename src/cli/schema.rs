@@ -69,6 +69,14 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
+/// A mapping that has one key or the other, or neither.
+fn either(one: &str, other: &str, mut mapping: Value) -> Value {
+    if let Some(mapping) = mapping.as_object_mut() {
+        mapping.insert("not".to_owned(), json!({ "required": [one, other] }));
+    }
+    mapping
+}
+
 fn of_settings(key: &str) -> Value {
     match key {
         "policy" => text("The policy in force: who may do what, and what the sandbox opens."),
@@ -104,12 +112,20 @@ fn of_settings(key: &str) -> Value {
         ),
         "checkpoints" => described(
             "When signed statements over the journal are made, and where they are handed over to.",
-            mapping(&CHECKPOINT_KEYS, &[], |key| match key {
-                "every_events" => count("After how many events at the latest; 1000 if left out.", 1),
-                "every" => time("After how long at the latest, if anything was written; 1m if left out."),
-                "file" => text("A file to which each is appended; keep it where whoever can write the journal cannot."),
-                _ => texts("In place of a file: a program and its arguments, which gets each on its standard input."),
-            }),
+            either(
+                "file",
+                "command",
+                mapping(&CHECKPOINT_KEYS, &[], |key| match key {
+                    "every_events" => count("After how many events at the latest; 1000 if left out.", 1),
+                    "every" => time("After how long at the latest, if anything was written; 1m if left out."),
+                    "file" => {
+                        text("A file to which each is appended; keep it where whoever can write the journal cannot.")
+                    }
+                    _ => {
+                        texts("In place of a file: a program and its arguments, which gets each on its standard input.")
+                    }
+                }),
+            ),
         ),
         "retention" => described(
             "What `redress audit prune` erases from closed runs.",

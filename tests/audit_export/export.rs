@@ -160,12 +160,7 @@ fn an_export_into_a_file_is_whole_or_not_there_and_overwrites_nothing() {
 
 #[test]
 fn a_run_that_cannot_be_read_is_told_of_beside_the_others() {
-    let place = Place::of_examples();
-    let bad = place.redress(&["run", "examples/denied.yaml", "--json"]).exits(3).run().to_string();
-    let good = place.redress(&["run", "examples/onboarding.yaml", "--json"]).exits(0).run().to_string();
-    let conn = rusqlite::Connection::open(place.path(".redress/journal.db")).unwrap();
-    conn.execute("UPDATE events SET hash = zeroblob(32) WHERE chain = ? AND seq = 4", [&bad]).unwrap();
-    drop(conn);
+    let (place, bad, good) = super::with_a_damaged_run();
     let answer = place.redress(&["audit", "export"]).exits(1);
     assert!(answer.stderr.contains("audit verify"), "{}", answer.stderr);
     let lines = lines(&answer);

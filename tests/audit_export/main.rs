@@ -64,3 +64,14 @@ pub(crate) fn examples() -> &'static Examples {
         Examples { completed, rolled_back, undone, approved, rejected, denied, place }
     })
 }
+
+/// A run that cannot be read beyond its third event, and one that can.
+fn with_a_damaged_run() -> (Place, String, String) {
+    let place = Place::of_examples();
+    let bad = place.redress(&["run", "examples/denied.yaml", "--json"]).exits(3).run().to_string();
+    let good = place.redress(&["run", "examples/onboarding.yaml", "--json"]).exits(0).run().to_string();
+    let conn = rusqlite::Connection::open(place.path(".redress/journal.db")).unwrap();
+    conn.execute("UPDATE events SET hash = zeroblob(32) WHERE chain = ? AND seq = 4", [&bad]).unwrap();
+    drop(conn);
+    (place, bad, good)
+}

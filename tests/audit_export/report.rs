@@ -158,12 +158,7 @@ fn a_report_needs_nothing_but_itself_and_lets_nothing_else_in() {
 
 #[test]
 fn a_run_that_cannot_be_read_stands_in_the_report_as_such() {
-    let place = Place::of_examples();
-    let bad = place.redress(&["run", "examples/denied.yaml", "--json"]).exits(3).run().to_string();
-    let good = place.redress(&["run", "examples/onboarding.yaml", "--json"]).exits(0).run().to_string();
-    let conn = rusqlite::Connection::open(place.path(".redress/journal.db")).unwrap();
-    conn.execute("UPDATE events SET hash = zeroblob(32) WHERE chain = ? AND seq = 4", [&bad]).unwrap();
-    drop(conn);
+    let (place, bad, good) = super::with_a_damaged_run();
     let answer = place.redress(&["audit", "report", "--output", "report.html", "--json"]).exits(1);
     let expected: Value = json!({"schema": 1, "file": "report.html", "runs": 1, "unreadable": 1});
     assert_eq!(answer.json(), expected);
