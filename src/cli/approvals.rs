@@ -74,7 +74,7 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
     let journal = context.journal_to_read()?;
     let now = context.now();
     let policy = context.policy_to_mask_by();
-    let mut mask = context.mask(&journal, policy.as_ref());
+    let mut mask = context.mask(&journal, policy.in_force());
     let mut waiting = Vec::new();
     // A row in no state there is is met with both, and told once.
     let mut damage = BTreeSet::new();

@@ -15,8 +15,8 @@ use super::reload::{Checks, Reload, Watching};
 use super::settings::{InstallPlace, Settings};
 use crate::document::Source;
 use crate::engine::{
-    Engine, EngineError, Installed, Mask, Outbox, Parts, Protected, Registry, RunView, SystemClock, check_grants,
-    prepare_binary_digest,
+    Engine, EngineError, InForce, Installed, Mask, Outbox, Parts, Protected, Registry, RunView, SystemClock,
+    check_grants, prepare_binary_digest,
 };
 use crate::install::{self, Lock, Locked, admit};
 use crate::journal::{HandOver, Journal, Options, SqliteJournal, SystemEvent};
@@ -31,6 +31,27 @@ pub(super) struct Context {
     /// Where results go.
     pub output: Output,
     settings: OnceLock<Settings>,
+}
+
+/// What is known of the policy in force where nothing is decided.
+pub(super) enum MaskBy {
+    /// None is set.
+    Nothing,
+    /// This one.
+    Policy(Box<Policy>),
+    /// It does not load.
+    Unreadable,
+}
+
+impl MaskBy {
+    /// For whoever masks.
+    pub(super) fn in_force(&self) -> InForce<'_> {
+        match self {
+            MaskBy::Nothing => InForce::None,
+            MaskBy::Policy(policy) => InForce::Policy(policy),
+            MaskBy::Unreadable => InForce::Unreadable,
+        }
+    }
 }
 
 /// Whether a verb makes a journal where there is none.
@@ -204,23 +225,22 @@ impl Context {
     }
 
     /// Masks the values of a run that are sensitive, unless the command line asks for them.
-    pub(super) fn mask_run(&self, journal: &dyn Journal, view: &mut RunView) {
-        let policy = self.policy_to_mask_by();
-        if self.mask(journal, policy.as_ref()).is_some_and(|mut mask| mask.run(view)) {
+    pub(super) fn mask_run(&self, journal: &dyn Journal, in_force: InForce<'_>, view: &mut RunView) {
+        if self.mask(journal, in_force).is_some_and(|mut mask| mask.run(view)) {
             self.output.note("values that are sensitive are masked: `--show-sensitive` shows them");
         }
     }
 
     /// What masks values that are sensitive; none if the command line asks for them.
-    pub(super) fn mask<'a>(&self, journal: &'a dyn Journal, policy: Option<&'a Policy>) -> Option<Mask<'a>> {
-        (!self.globals.show_sensitive).then(|| Mask::new(journal, policy))
+    pub(super) fn mask<'a>(&self, journal: &'a dyn Journal, in_force: InForce<'a>) -> Option<Mask<'a>> {
+        (!self.globals.show_sensitive).then(|| Mask::new(journal, in_force))
     }
 
-    /// The policy in force as far as it says what is sensitive: one that does not load says nothing of old runs.
-    pub(super) fn policy_to_mask_by(&self) -> Option<Policy> {
-        let path = self.settings().ok()?.policy.as_deref()?;
-        let (source, folder) = policy_source(path).ok()?;
-        Policy::load_untested(source, &folder).ok().map(|(policy, _)| policy)
+    /// The policy in force, for verbs that only show and go without one. What it says is sensitive cannot be told if it does not load.
+    pub(super) fn policy_to_mask_by(&self) -> MaskBy {
+        let Ok(Some(path)) = self.settings().map(|settings| settings.policy.as_deref()) else { return MaskBy::Nothing };
+        let loaded = policy_source(path).and_then(|(source, folder)| Ok(Policy::load_untested(source, &folder)?.0));
+        loaded.map_or(MaskBy::Unreadable, |policy| MaskBy::Policy(Box::new(policy)))
     }
 
     /// Where components are installed.
@@ -506,22 +526,15 @@ fn protected(settings: &Settings) -> Protected {
         Some(HandOver::File(file)) => paths.push(file.clone()),
         // The program, and the files that it is given, such as its script.
         Some(HandOver::Command(words)) => {
-            paths.extend(words.iter().map(PathBuf::from).filter(|word| word.is_absolute()))
+            paths.extend(words.iter().map(PathBuf::from).filter(|word| word.is_absolute()));
         }
         None => {}
     }
-    let secrets = settings.journal.iter().map(|journal| SqliteJournal::key_file(journal)).collect();
     if let Some(place) = settings.install_place() {
         paths.extend([place.store.folder().to_owned(), place.lock]);
     }
-    paths.extend(
-        settings
-            .policy
-            .iter()
-            .chain(&settings.policy_shadow)
-            .chain(&settings.file)
-            .chain(&settings.components)
-            .cloned(),
-    );
+    let files = [&settings.policy, &settings.policy_shadow, &settings.file];
+    paths.extend(files.into_iter().flatten().chain(&settings.components).cloned());
+    let secrets = settings.journal.iter().map(|journal| SqliteJournal::key_file(journal)).collect();
     Protected { guards: paths, secrets }
 }

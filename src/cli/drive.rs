@@ -12,7 +12,7 @@ use super::context::{Context, Host};
 use super::error::CliError;
 use super::output::{Output, Tone};
 use super::{Exit, lookup};
-use crate::engine::{self, Driven, Engine, EngineError, Run, Stop};
+use crate::engine::{self, Driven, Engine, EngineError, InForce, Run, Stop};
 use crate::journal::{Ended, Then};
 use crate::saga::{RunState, StepState};
 use crate::types::{Principal, RunId};
@@ -177,7 +177,8 @@ pub(super) async fn finish(context: &Context, host: &Host, run: &RunId) -> Resul
 fn report(context: &Context, host: &Host, run: &RunId, driven: Driven) -> Result<Exit, CliError> {
     host.progress.finish();
     let mut view = engine::view(&**host.engine.journal(), run)?;
-    context.mask_run(&**host.engine.journal(), &mut view);
+    let policy = host.engine.policy();
+    context.mask_run(&**host.engine.journal(), InForce::Policy(&policy), &mut view);
     let output = &context.output;
     output.result(&view, || output.run(&view))?;
     let next = |text: String| output.note(&output.paint(Tone::Dim, &text));

@@ -37,7 +37,8 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
         None => false,
     };
     let mut view = view(&journal, &run)?;
-    context.mask_run(&journal, &mut view);
+    let policy = context.policy_to_mask_by();
+    context.mask_run(&journal, policy.in_force(), &mut view);
     context.output.result(&Shown { view: &view, owner_dead }, || {
         let note = if owner_dead { format!("\n{}\n", lookup::orphan_note(&run)) } else { String::new() };
         text::run(&view, arguments.effects) + &note

@@ -9,7 +9,7 @@ use super::context::{Context, Host};
 use super::drive;
 use super::error::CliError;
 use super::{Exit, approvals, lookup};
-use crate::engine::{self, VoteRequest};
+use crate::engine::{self, InForce, VoteRequest};
 use crate::types::{RunId, StepName};
 
 /// What is voted on.
@@ -69,8 +69,8 @@ fn ask(
     let state = engine::state_of(journal, run)?;
     let asked = state.index(ballot.step.as_str()).and_then(|index| state.step(index));
     let Some((step, request)) = asked.and_then(|step| Some((step, step.request()?))) else { return Ok(None) };
-    let policy = context.policy_to_mask_by();
-    let mut mask = context.mask(journal, policy.as_ref());
+    let policy = host.engine.policy();
+    let mut mask = context.mask(journal, InForce::Policy(&policy));
     let shown = approvals::waiting(journal, &state, step, context.now(), &mut mask)?;
     context.output.note(approvals::text(shown.as_slice()).trim_end());
     let word = if approve { "approve" } else { "reject" };

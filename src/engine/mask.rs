@@ -1,7 +1,7 @@
 //! What is not shown of inputs and outputs, unless somebody asks for it.
 //!
 //! Three say what is sensitive: the schemas of the component that was called, the policy under which it was decided, and the one in
-//! force. If one of the first two cannot be read, all of the value is.
+//! force. If one of them cannot be read, all of the value is.
 
 use std::collections::HashMap;
 
@@ -18,11 +18,22 @@ use crate::types::{CapabilityId, Digest};
 /// See the page of this module.
 pub struct Mask<'a> {
     journal: &'a dyn Journal,
-    in_force: Option<&'a Policy>,
+    in_force: InForce<'a>,
     /// What kept components say of themselves; none of one that cannot be read.
     described: HashMap<Digest, Option<Value>>,
     /// Kept policies; none for one that cannot be read.
     policies: HashMap<Digest, Option<Policy>>,
+}
+
+/// The policy in force.
+#[derive(Clone, Copy)]
+pub enum InForce<'a> {
+    /// There is none.
+    None,
+    /// This one.
+    Policy(&'a Policy),
+    /// There is one that cannot be read.
+    Unreadable,
 }
 
 /// Whose value it is.
@@ -63,19 +74,19 @@ impl Called {
     }
 }
 
-/// What cannot be read, so that nobody knows what it marks.
+/// Something cannot be read, so that nobody knows what it marks.
 struct Unreadable;
 
 impl<'a> Mask<'a> {
     /// Asks `journal` for components and policies.
-    pub fn new(journal: &'a dyn Journal, in_force: Option<&'a Policy>) -> Mask<'a> {
+    pub fn new(journal: &'a dyn Journal, in_force: InForce<'a>) -> Mask<'a> {
         Mask { journal, in_force, described: HashMap::new(), policies: HashMap::new() }
     }
 
     /// Masks a value; true if there was anything to mask.
     pub fn value(&mut self, called: &Called, side: Side, value: &mut Value) -> bool {
         match self.known(called, side, value) {
-            Ok(any) => self.in_force.is_some_and(|policy| policy.mask(&called.capability, side, value)) | any,
+            Ok(any) => any,
             Err(Unreadable) => {
                 *value = Value::String(MASKED.to_owned());
                 true
@@ -91,7 +102,11 @@ impl<'a> Mask<'a> {
         if let Some(policy) = self.policy(called)? {
             any |= policy.mask(&called.capability, side, value);
         }
-        Ok(any)
+        match self.in_force {
+            InForce::None => Ok(any),
+            InForce::Policy(policy) => Ok(policy.mask(&called.capability, side, value) | any),
+            InForce::Unreadable => Err(Unreadable),
+        }
     }
 
     /// Whether anything that is given or returned is marked, be it there or not.
@@ -102,10 +117,16 @@ impl<'a> Mask<'a> {
                     return Ok(true);
                 }
             }
-            Ok(mask.policy(called)?.is_some_and(|policy| policy.names_sensitive(&called.capability)))
+            if mask.policy(called)?.is_some_and(|policy| policy.names_sensitive(&called.capability)) {
+                return Ok(true);
+            }
+            match mask.in_force {
+                InForce::None => Ok(false),
+                InForce::Policy(policy) => Ok(policy.names_sensitive(&called.capability)),
+                InForce::Unreadable => Err(Unreadable),
+            }
         };
-        let named = |policy: &Policy| policy.names_sensitive(&called.capability);
-        marked(self).unwrap_or_else(|Unreadable| true) || self.in_force.is_some_and(named)
+        marked(self).unwrap_or(true)
     }
 
     /// Masks the values of a run's steps; true if there was anything to mask.

@@ -47,7 +47,7 @@ pub use binary::{binary_digest, prepare_binary_digest};
 pub use clock::{Clock, SimClock, SystemClock};
 pub use error::EngineError;
 pub use history::{entries_of, state_of};
-pub use mask::{Called, Mask};
+pub use mask::{Called, InForce, Mask};
 pub use named::{NamedPayload, PayloadKind, payloads_of, payloads_of_event};
 pub use outbox::{Outbox, SECRET_PREFIX, Sent, Webhook, WebhookError, send_test, vote_command, voter};
 pub use plan::{Egress, Foreseen, Plan, PlannedStep, known_problems, plan, undo_of};

@@ -145,6 +145,11 @@ fn what_a_component_marks_is_masked_whole_where_that_cannot_be_read() {
     let place = place();
     place.redress(&["run", "w.yaml", "--input", "word=the-pin"]).exits(0);
     sees(&place.redress(&["show", "latest", "--json"]).exits(0), &["the-pin"]);
+    let policy = place.read("policy.yaml");
+    place.write("policy.yaml", "rulez: []\n");
+    let shown = place.redress(&["show", "latest", "--json"]).exits(0);
+    assert!(!shown.stdout.contains("the-pin"), "what is sensitive is not known: {shown:#?}");
+    place.write("policy.yaml", policy);
     let journal = rusqlite::Connection::open(place.path(".redress/journal.db")).unwrap();
     journal.execute("UPDATE components SET describe = 'x'", []).unwrap();
     let shown = place.redress(&["show", "latest", "--json"]).exits(0);

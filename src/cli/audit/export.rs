@@ -91,7 +91,7 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
     }
     let sink = Sink::open(arguments.output.as_deref())?;
     let policy = context.policy_to_mask_by();
-    let printer = Printer::new(&journal, context.mask(&journal, policy.as_ref()));
+    let printer = Printer::new(&journal, context.mask(&journal, policy.in_force()));
     let with_payloads = arguments.selection.with_payloads;
     let mut export = Export { journal: &journal, sink, printer, with_payloads, events: 0, unreadable: 0 };
     let runs = export.all(&chosen, context)?;

@@ -9,9 +9,9 @@ use super::{Context, Exit};
 use crate::cli::error::CliError;
 use crate::cli::lookup;
 use crate::document::escape;
-use crate::engine::{NamedPayload, entries_of, payloads_of, state_of};
+use crate::engine::{EngineError, NamedPayload, entries_of, payloads_of};
 use crate::journal::{By, Journal as _, Maintenance};
-use crate::saga::RunState;
+use crate::saga::{RunState, fold};
 use crate::types::{Digest, RunId};
 
 /// See [`Verb`](super::Verb).
@@ -56,13 +56,14 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     let (run, parts) = {
         let journal = context.journal_to_read()?;
         let run = lookup::run(&journal, &arguments.run)?;
-        let state = state_of(&journal, &run)?;
+        let entries = entries_of(&journal, &run)?;
+        let state = fold(&entries).map_err(|illegal| EngineError::Illegal { run: run.clone(), illegal })?;
         let Some(closed) = journal.run(&run)?.and_then(|row| row.closed) else {
             let message = format!("run {run} is {}: what it needs cannot be taken from it", state.shown());
             return Err(CliError::refused("run-not-closed", message).help("wait for its end, or `redress cancel` it"));
         };
         let undoable = state.shown() == RunState::Completed && closed.plus(state.submitted.undo_window) > now;
-        let all = payloads_of(&entries_of(&journal, &run)?);
+        let all = payloads_of(&entries);
         let parts: Vec<NamedPayload> = all.iter().filter(|part| part.is_named_by(&arguments.path)).cloned().collect();
         if parts.is_empty() {
             let mut names: Vec<String> = all.iter().map(NamedPayload::path).collect();

@@ -225,7 +225,7 @@ fn run(command: &[String], line: &str) -> Result<(), String> {
     }
 }
 
-/// The last line of what a program said, so far as it is short.
+/// The last line of what a program said, so far as it is short, with what a terminal would obey escaped.
 fn last_words(said: &mut File) -> String {
     const MOST: u64 = 4 << 10;
     let mut bytes = Vec::new();
@@ -233,5 +233,5 @@ fn last_words(said: &mut File) -> String {
     let read = said.seek(std::io::SeekFrom::Start(len.saturating_sub(MOST))).and_then(|_| said.read_to_end(&mut bytes));
     let text = String::from_utf8_lossy(&bytes);
     let line = text.lines().rfind(|line| !line.trim().is_empty()).filter(|_| read.is_ok());
-    line.map_or_else(String::new, |line| format!(": {}", crate::document::escape(line.trim())))
+    line.map_or_else(String::new, |line| format!(": {}", line.trim().escape_debug()))
 }

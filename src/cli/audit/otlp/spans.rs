@@ -10,15 +10,16 @@ use opentelemetry_proto::tonic::trace::v1::{Span, Status};
 
 use crate::cli::events::operator_word;
 use crate::document::escape;
-use crate::engine::{EngineError, entries_of, reason, state_of};
+use crate::engine::{EngineError, entries_of, reason};
 use crate::journal::Journal;
 use crate::saga::event::{Entry, Event, Evidence, Outcome, StepResult, UndoIntent, UndoResult, Vote};
-use crate::saga::{RunState, State, Status as StepStatus, Step, StepState};
+use crate::saga::{RunState, State, Status as StepStatus, Step, StepState, fold};
 use crate::types::{CapabilityId, Digest, RunId, StepName, Timestamp, code, sha256};
 
 /// The spans of a run: the run itself, its steps, and their calls.
 pub(super) fn of_run(journal: &dyn Journal, run: &RunId) -> Result<Vec<Span>, EngineError> {
-    let (state, entries) = (state_of(journal, run)?, entries_of(journal, run)?);
+    let entries = entries_of(journal, run)?;
+    let state = fold(&entries).map_err(|illegal| EngineError::Illegal { run: run.clone(), illegal })?;
     let mut trace = Trace { state: &state, calls: Vec::new(), steps: BTreeMap::new(), open: BTreeMap::new() };
     for entry in &entries {
         trace.take(entry);

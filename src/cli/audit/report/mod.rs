@@ -119,7 +119,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     let head = journal.system_head()?;
     let mut body = Body::new()?;
     let policy = context.policy_to_mask_by();
-    let mut mask = context.mask(&journal, policy.as_ref());
+    let mut mask = context.mask(&journal, policy.in_force());
     body.runs(&journal, &chosen, &page, arguments.selection.with_payloads, &mut mask)?;
     let (mut tail, broken) = tail(&journal, &chosen, head, &body.told)?;
     body.unreadable.extend(broken.map(|error| Unreadable { run: SYSTEM.to_owned(), message: error.to_string() }));

@@ -1,5 +1,7 @@
 //! A run as the report tells of it. Texts are plain here: [`page`](super::page) makes them HTML.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -137,6 +139,12 @@ impl Shown {
     /// A run, with the inputs and outputs of its steps if that is asked for.
     pub(super) fn of(view: &RunView, entries: &[Entry], with_payloads: bool) -> Shown {
         let operators = entries.iter().filter_map(operated).collect();
+        let mut of_steps: HashMap<&str, Vec<&Entry>> = HashMap::new();
+        for entry in entries {
+            if let Some(step) = entry.event.step() {
+                of_steps.entry(step.as_str()).or_default().push(entry);
+            }
+        }
         let decisions = entries.iter().filter_map(|entry| match &entry.event {
             Event::Decision(decision) => Some((decision.policy, decision.action)),
             _ => None,
@@ -159,16 +167,20 @@ impl Shown {
             reason: view.reason.clone(),
             residue: view.residue.iter().map(remains).collect(),
             operators,
-            steps: view.steps.iter().map(|step| Step::of(step, view, entries, with_payloads)).collect(),
+            steps: view
+                .steps
+                .iter()
+                .map(|step| Step::of(step, view, of_steps.get(step.name.as_str()), with_payloads))
+                .collect(),
             decisions: decisions.collect(),
         }
     }
 }
 
 impl Step {
-    fn of(step: &StepView, run: &RunView, entries: &[Entry], with_payloads: bool) -> Step {
-        let of_step = |event: &Event| event.step().is_some_and(|name| name.as_str() == step.name);
-        let mine: Vec<&Entry> = entries.iter().filter(|entry| of_step(&entry.event)).collect();
+    /// `events` are those of the step.
+    fn of(step: &StepView, run: &RunView, events: Option<&Vec<&Entry>>, with_payloads: bool) -> Step {
+        let mine = events.map(Vec::as_slice).unwrap_or_default();
         let decision = mine.iter().rev().find_map(|entry| match &entry.event {
             Event::Decision(decision) => Some(&**decision),
             _ => None,
