@@ -88,10 +88,7 @@ pub fn measure_simulated(report: &mut Report) {
     let policy = load(1_000);
     let begun = Instant::now();
     let mut simulation = Simulation::new(&policy, None);
-    for _ in 0..RUNS {
-        let entries = journal.entries(&run, 0, usize::MAX).unwrap();
-        simulation.run(&entries, journal).unwrap();
-    }
+    assert_eq!(simulation.runs(&vec![run; RUNS], journal), 0);
     let took = begun.elapsed();
     assert_eq!(simulation.decisions, (STEPS * RUNS) as u64);
     report.figure("all of them", took.as_secs_f64(), " s", Some(10.0));

@@ -161,6 +161,9 @@ impl From<JournalError> for CliError {
             JournalError::NotFound { .. } | JournalError::Empty { .. } => CliError::usage("no-journal", message),
             JournalError::UnknownRun { .. } => CliError::usage("no-such-run", message),
             JournalError::GoesOn { .. } => CliError::refused("run-not-closed", message),
+            JournalError::SharedKey { .. } => CliError::refused("shared-key", message).help(
+                "move one of the journals, and what has its name, to a folder of its own first; each makes a key there",
+            ),
             JournalError::Backup { .. } | JournalError::StrangeLog { .. } => CliError::usage("backup", message),
             JournalError::NotABackup { .. } => CliError::usage("no-backup", message),
             JournalError::Exists { .. } => CliError::usage("exists", message),

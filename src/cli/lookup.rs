@@ -36,22 +36,35 @@ pub(super) fn each_run(
     mut take: impl FnMut(&[Entry]) -> Result<(), CliError>,
 ) -> Result<u64, CliError> {
     let mut unreadable = 0;
-    let mut before = None;
-    loop {
-        let page = journal.runs(&RunFilter::default(), before.as_ref(), PAGE)?;
-        unreadable += page.damaged.len() as u64;
-        for row in &page.rows {
-            if since.is_some_and(|since| row.submitted < since) {
-                return Ok(unreadable);
-            }
-            match entries_of(journal, &row.run) {
+    unreadable += each_page(journal, since, |runs| {
+        for run in runs {
+            match entries_of(journal, run) {
                 Ok(entries) => take(&entries)?,
                 Err(_) => unreadable += 1,
             }
         }
+        Ok(())
+    })?;
+    Ok(unreadable)
+}
+
+/// Hands over the runs that were submitted since then, newest first, many at a time; how many rows could not be read.
+pub(super) fn each_page(
+    journal: &dyn Journal,
+    since: Option<Timestamp>,
+    mut take: impl FnMut(&[RunId]) -> Result<(), CliError>,
+) -> Result<u64, CliError> {
+    let mut damaged = 0;
+    let mut before = None;
+    loop {
+        let page = journal.runs(&RunFilter::default(), before.as_ref(), PAGE)?;
+        damaged += page.damaged.len() as u64;
+        let young = page.rows.iter().take_while(|row| since.is_none_or(|since| row.submitted >= since));
+        let runs: Vec<RunId> = young.map(|row| row.run.clone()).collect();
+        take(&runs)?;
         match page.rows.last() {
-            Some(last) => before = Some(last.run.clone()),
-            None => return Ok(unreadable),
+            Some(last) if runs.len() == page.rows.len() => before = Some(last.run.clone()),
+            _ => return Ok(damaged),
         }
     }
 }

@@ -111,7 +111,7 @@ impl Output {
     /// Prints an error: text on stderr, or the JSON document of this verb.
     pub(super) fn error(&self, error: &CliError) {
         if self.json {
-            drop(self.line(&format!("{:#}", error.json())));
+            drop(self.line(&escape_json(&format!("{:#}", error.json()))));
         } else {
             drop(write!(std::io::stderr().lock(), "{}", error.text()));
         }

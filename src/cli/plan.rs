@@ -14,7 +14,7 @@ use super::output::{Output, Tone, quoted, shortened};
 use super::text::{granted, granted_url};
 use super::{Exit, run};
 use crate::document::escape;
-use crate::engine::{self, Egress, Foreseen, Plan, PlannedStep};
+use crate::engine::{self, Egress, Foreseen, Plan, PlannedStep, human};
 use crate::policy::{Side, mask_marked};
 use crate::types::{Action, Catalog as _, Digest, EffectKind};
 use crate::workflow::Workflow;
@@ -77,11 +77,11 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
 /// Masks the inputs of steps that are sensitive.
 fn mask(plan: &mut Plan, tools: &Tools) {
     for step in &mut plan.steps {
-        let Some(capability) = &step.capability else { continue };
+        let capability = step.capability.clone().unwrap_or_else(human);
         if let Some(info) = tools.registry.capability(capability.as_str()) {
             mask_marked(&info.input, &mut step.input);
         }
-        tools.policy.mask(capability, Side::Inputs, &mut step.input);
+        tools.policy.mask(&capability, Side::Inputs, &mut step.input);
     }
 }
 

@@ -12,14 +12,15 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Globals;
+use super::context::shown_path;
 use super::error::CliError;
 use crate::document::{
     Diagnostic, Diagnostics, MapReader, Node, Source, boolean, duration, integer, parse, positive_duration, string,
     strings,
 };
-use crate::engine::{SECRET_PREFIX, Submit, Webhook};
+use crate::engine::{SECRET_PREFIX, Submit, Webhook, names_of};
 use crate::install::Store;
-use crate::journal::{Checkpoints, HandOver, Retention};
+use crate::journal::{Checkpoints, HandOver, Retention, SqliteJournal};
 use crate::policy::read_secret_source;
 use crate::types::{Duration, Principal};
 
@@ -136,6 +137,7 @@ impl Settings {
         } else if let Some(folders) = variable("REDRESS_COMPONENTS") {
             settings.components = std::env::split_paths(&folders).map(|folder| here.join(folder)).collect();
         }
+        refuse_own_files(&settings)?;
         Ok(settings)
     }
 
@@ -233,22 +235,39 @@ fn read(path: &Path) -> Result<Settings, CliError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let mut settings = read_text(&source, folder)?;
     settings.file = Some(path.to_owned());
-    refuse_own_files(&source, &settings)?;
     Ok(settings)
 }
 
-/// Refuses to append checkpoints to what Redress itself reads: it would be spoilt, and proves nothing there.
-fn refuse_own_files(source: &Source, settings: &Settings) -> Result<(), CliError> {
+/// Refuses to append checkpoints to what Redress itself reads or writes: it would be spoilt, and proves nothing there.
+fn refuse_own_files(settings: &Settings) -> Result<(), CliError> {
     let Some(HandOver::File(file)) = &settings.checkpoints.hand_over else { return Ok(()) };
-    let own = [&settings.file, &settings.policy, &settings.policy_shadow];
-    let folder = settings.journal.as_deref().and_then(Path::parent).filter(|folder| folder.ends_with(".redress"));
-    let is_own =
-        own.into_iter().flatten().any(|own| own == file) || folder.is_some_and(|folder| file.starts_with(folder));
-    if !is_own && !file.is_dir() && settings.journal.as_ref() != Some(file) {
+    let ends = |path: &Path| names_of(path).pop();
+    let file_at = ends(file);
+    let own = [&settings.file, &settings.policy, &settings.policy_shadow, &settings.extra_ca, &settings.journal];
+    let key = settings.journal.as_deref().map(SqliteJournal::key_file);
+    let is_own = own.into_iter().chain([&key]).flatten().any(|own| ends(own) == file_at);
+    let beside_journal = settings.journal.as_deref().and_then(|journal| {
+        let (folder, name) = (ends(journal.parent()?)?, journal.file_name()?.to_str()?);
+        let below = file_at.as_deref()?.strip_prefix(&folder).ok()?;
+        let first = below.components().next()?.as_os_str().to_str()?;
+        // Its log, its mark, and the folders in it.
+        Some(
+            folder.ends_with(".redress")
+                || first.starts_with(name)
+                || first.starts_with("checkpoint.key")
+                || below != Path::new(first),
+        )
+    });
+    if !is_own && beside_journal != Some(true) && !file.is_dir() {
         return Ok(());
     }
     let message = format!("checkpoints cannot be appended to `{}`", file.display());
-    Err(CliError::usage("bad-checkpoint-file", message).in_file(source.name()).help(
+    let error = CliError::usage("bad-checkpoint-file", message);
+    let error = match &settings.file {
+        Some(settings) => error.in_file(&shown_path(settings)),
+        None => error,
+    };
+    Err(error.help(
         "name a file of their own outside of the journal's folder, best where whoever can write the journal cannot",
     ))
 }

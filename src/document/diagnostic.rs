@@ -1,3 +1,5 @@
+//! What is wrong with a document, and where: shown with the line, and with a way out.
+
 use std::fmt::{self, Write as _};
 
 use serde_json::{Value, json};

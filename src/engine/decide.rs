@@ -250,7 +250,7 @@ impl Live {
 }
 
 /// The id as which a step that only waits is decided.
-pub(super) fn human() -> CapabilityId {
+pub(crate) fn human() -> CapabilityId {
     CapabilityId::parse(policy::HUMAN_APPROVE).unwrap_or_else(|_| unreachable!("it is a capability id"))
 }
 

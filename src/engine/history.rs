@@ -13,8 +13,8 @@ pub fn state_of(journal: &dyn Journal, run: &RunId) -> Result<State, EngineError
     let mut state: Option<State> = None;
     each_entry(journal, run, |entry| {
         match &mut state {
-            None => state = Some(State::begin(entry)?),
-            Some(state) => state.apply(entry)?,
+            None => state = Some(State::begin(&entry)?),
+            Some(state) => state.apply(&entry)?,
         }
         Ok(())
     })?;
@@ -36,7 +36,7 @@ pub(super) fn misstated(row: &RunRow, state: &State) -> Option<String> {
 pub fn entries_of(journal: &dyn Journal, run: &RunId) -> Result<Vec<Entry>, EngineError> {
     let mut entries = Vec::new();
     each_entry(journal, run, |entry| {
-        entries.push(entry.clone());
+        entries.push(entry);
         Ok(())
     })?;
     if entries.is_empty() { Err(EngineError::NoSuchRun(run.clone())) } else { Ok(entries) }
@@ -45,16 +45,17 @@ pub fn entries_of(journal: &dyn Journal, run: &RunId) -> Result<Vec<Entry>, Engi
 pub(super) fn each_entry(
     journal: &dyn Journal,
     run: &RunId,
-    mut each: impl FnMut(&Entry) -> Result<(), crate::saga::Illegal>,
+    mut each: impl FnMut(Entry) -> Result<(), crate::saga::Illegal>,
 ) -> Result<(), EngineError> {
     let mut after = 0;
     loop {
         let page = journal.entries(run, after, PAGE)?;
-        for entry in &page {
-            each(entry).map_err(|illegal| EngineError::Illegal { run: run.clone(), illegal })?;
+        let is_last = page.len() < PAGE;
+        for entry in page {
             after = entry.seq;
+            each(entry).map_err(|illegal| EngineError::Illegal { run: run.clone(), illegal })?;
         }
-        if page.len() < PAGE {
+        if is_last {
             return Ok(());
         }
     }

@@ -177,6 +177,7 @@ impl Live {
                 payloads: Vec::new(),
                 messages: Vec::new(),
                 summary: Some(Summary::of(&after)),
+                needs: Vec::new(),
                 durability: Durability::Sync,
             };
             (self.engine.journal.append(&self.run, append), entry)

@@ -45,6 +45,7 @@ use std::sync::Arc;
 pub use auditor::Auditor;
 pub use binary::{binary_digest, prepare_binary_digest};
 pub use clock::{Clock, SimClock, SystemClock};
+pub(crate) use decide::human;
 pub use error::EngineError;
 pub use history::{entries_of, state_of};
 pub use mask::{Called, InForce, Mask};

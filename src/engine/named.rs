@@ -49,6 +49,8 @@ pub struct NamedPayload {
     pub kind: PayloadKind,
     /// The payload.
     pub payload: PayloadRef,
+    /// Whether an undo needs it.
+    pub serves_undo: bool,
 }
 
 impl NamedPayload {
@@ -64,11 +66,6 @@ impl NamedPayload {
         let of_step = self.step.as_ref().is_some_and(|step| step.as_str() == path && !of_run);
         path == "*" || path == self.path() || of_step
     }
-
-    /// Whether an undo needs it.
-    pub fn serves_undo(&self) -> bool {
-        self.kind != PayloadKind::Log
-    }
 }
 
 /// The payloads of a run, in the order of its events.
@@ -80,9 +77,14 @@ pub fn payloads_of(entries: &[Entry]) -> Vec<NamedPayload> {
 pub fn payloads_of_event(event: &Event) -> Vec<NamedPayload> {
     use PayloadKind::{Compensation, Input, Inputs, Log, Output, Templates, Undo, Workflow};
     let mut parts: Vec<NamedPayload> = Vec::new();
-    let step = event.step().cloned();
+    let (step, needs) = (event.step().cloned(), event.undo_needs());
     let mut add = |kind, payload: Option<PayloadRef>| {
-        parts.extend(payload.map(|payload| NamedPayload { step: step.clone(), kind, payload }));
+        parts.extend(payload.map(|payload| NamedPayload {
+            step: step.clone(),
+            kind,
+            payload,
+            serves_undo: needs.contains(&payload),
+        }));
     };
     match event {
         Event::RunSubmitted(event) => {

@@ -5,7 +5,7 @@
 //! the run: the system chain records who asked for what, and why not.
 
 use super::history::{entries_of, state_of};
-use super::named::payloads_of;
+use super::named::{NamedPayload, payloads_of};
 use super::view::rfc3339;
 use super::{Engine, EngineError};
 use crate::journal::{Append, Journal, JournalError, Kept, Pending, Summary, SystemEvent};
@@ -64,9 +64,21 @@ pub fn operate(
     reason: &str,
     now: Timestamp,
 ) -> Result<State, EngineError> {
-    let appended = append(journal, run, now, |_| {
-        let (by, reason) = (by.clone(), reason.to_owned());
-        Ok(Event::Operator(Operator { verb: verb.clone(), by, reason, step: step.clone() }))
+    let appended = needed(journal, run, &verb).and_then(|needs| {
+        let digests = needs.iter().map(|part| part.payload.digest).collect();
+        let asked = |_: &State| {
+            let (by, reason) = (by.clone(), reason.to_owned());
+            Ok(Event::Operator(Operator { verb: verb.clone(), by, reason, step: step.clone() }))
+        };
+        append_needing(journal, run, now, digests, asked).map_err(|error| match error {
+            EngineError::Journal(JournalError::Erased { digest }) => {
+                let gone = needs.iter().find(|part| part.payload.digest == digest).map(NamedPayload::path);
+                let why =
+                    format!("it cannot be undone: `{}` was erased, which its undo needs", gone.unwrap_or_default());
+                EngineError::Refused { why }
+            }
+            error => error,
+        })
     });
     appended.or_else(|error| {
         record_refusal(journal, by, &asked(run, &verb, step.as_ref()), &error, now).wait()?;
@@ -128,14 +140,6 @@ impl Engine {
                 return Err(error);
             }
         }
-        if verb == Verb::Undo
-            && let Some(gone) = gone_for_undo(journal, run)?
-        {
-            let why = format!("it cannot be undone: `{gone}` was erased, which its undo needs");
-            let error = EngineError::Refused { why };
-            record_refusal(journal, by, &asked(run, &verb, None), &error, now).wait()?;
-            return Err(error);
-        }
         operate(journal, run, verb, step, by, reason, now)
     }
 
@@ -152,20 +156,31 @@ impl Engine {
     }
 }
 
-/// What the undo of a run needs and is erased, by its path.
-fn gone_for_undo(journal: &dyn Journal, run: &RunId) -> Result<Option<String>, EngineError> {
-    for part in payloads_of(&entries_of(journal, run)?).iter().filter(|part| part.serves_undo()) {
-        if journal.payload(&part.payload.digest)?.is_none() {
-            return Ok(Some(part.path()));
-        }
+/// What must be there for a verb to be done: what an undo needs, if that is asked for.
+fn needed(journal: &dyn Journal, run: &RunId, verb: &Verb) -> Result<Vec<NamedPayload>, EngineError> {
+    if *verb != Verb::Undo {
+        return Ok(Vec::new());
     }
-    Ok(None)
+    let mut parts = payloads_of(&entries_of(journal, run)?);
+    parts.retain(|part| part.serves_undo);
+    Ok(parts)
 }
 
 fn append(
     journal: &dyn Journal,
     run: &RunId,
     now: Timestamp,
+    event: impl Fn(&State) -> Result<Event, EngineError>,
+) -> Result<State, EngineError> {
+    append_needing(journal, run, now, Vec::new(), event)
+}
+
+/// The same, if no payload of these is erased when it is appended.
+fn append_needing(
+    journal: &dyn Journal,
+    run: &RunId,
+    now: Timestamp,
+    needs: Vec<Digest>,
     event: impl Fn(&State) -> Result<Event, EngineError>,
 ) -> Result<State, EngineError> {
     loop {
@@ -175,7 +190,8 @@ fn append(
         let entry = Entry { seq: expected + 1, at: now.max(state.at), event: event.clone() };
         state.apply(&entry).map_err(|illegal| EngineError::Refused { why: illegal.why })?;
         let summary = Summary::of(&state);
-        match journal.append(run, Append::by_anyone(expected, entry.at, event).with_summary(summary)).wait() {
+        let append = Append::by_anyone(expected, entry.at, event).with_summary(summary);
+        match journal.append(run, Append { needs: needs.clone(), ..append }).wait() {
             Ok(_) => return Ok(state),
             Err(JournalError::HeadMoved { .. }) => {}
             Err(error) => return Err(error.into()),

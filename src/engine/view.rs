@@ -240,8 +240,8 @@ pub fn view(journal: &dyn Journal, run: &RunId) -> Result<RunView, EngineError> 
             void.entry(index).or_default().extend(voided(step, decision));
         }
         match &mut state {
-            None => state = Some(State::begin(entry)?),
-            Some(state) => state.apply(entry)?,
+            None => state = Some(State::begin(&entry)?),
+            Some(state) => state.apply(&entry)?,
         }
         let step = entry.event.step().and_then(|step| state.as_ref()?.index(step.as_str()));
         let Some(index) = step else { return Ok(()) };

@@ -90,10 +90,11 @@ pub(super) fn adopt(path: &Path, by: &Principal, reason: &str, at: Timestamp) ->
     let system = store::head(&tx, &Chain::System)?;
     schema::mark_as_journal(&tx).map_err(on_write)?;
     let last = store::last(&tx).map_err(on_write)?;
+    // If the process dies from here on, it is adopted once more: what is handed over twice does no harm.
+    checkpoint::begin_after(path, system.seq).map_err(on_file("note what is handed over of", path))?;
     tx.commit().map_err(on_write)?;
     // What was known of the journal that it replaces is not true of this one.
     mark.put(last).map_err(on_file("mark", path))?;
-    checkpoint::begin_after(path, system.seq).map_err(on_file("note what is handed over of", path))?;
     Ok(Adopted { runs })
 }
 

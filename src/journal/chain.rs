@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::Flaw;
-use crate::types::{CanonicalError, Digest, RunId, Timestamp, canonical_bytes, parse_strict};
+use crate::types::{CanonicalError, Digest, RunId, Timestamp, canonical_bytes, parse_strict, reads_strictly};
 
 /// The version of the format that is written; every version that was ever released is read.
 pub const VERSION: u64 = 1;
@@ -77,9 +77,46 @@ struct Body {
     _version: u64,
 }
 
+/// The same, read in one go.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Whole<'a, E> {
+    at: u64,
+    #[serde(borrow)]
+    chain: &'a str,
+    event: E,
+    seq: u64,
+    v: u64,
+}
+
+/// No more of an event than what it is.
+#[derive(Deserialize)]
+struct Kind<'a> {
+    kind: &'a str,
+}
+
 /// Reads an event's bytes at its place, refusing whatever this version would not write. Whether the hash follows is not
 /// looked at.
 pub fn decode<E: DeserializeOwned>(chain: &str, seq: u64, bytes: &[u8]) -> Result<(Timestamp, E), Flaw> {
+    whole(chain, seq, bytes).map_or_else(|| step_by_step(chain, seq, bytes), Ok)
+}
+
+/// What is as it is written is read at once; of anything else [`step_by_step`] says what is wrong with it.
+fn whole<E: DeserializeOwned>(chain: &str, seq: u64, bytes: &[u8]) -> Option<(Timestamp, E)> {
+    if !reads_strictly(bytes) {
+        return None;
+    }
+    let body: Whole<'_, E> = serde_json::from_slice(bytes).ok()?;
+    ((body.v, body.chain, body.seq) == (VERSION, chain, seq)).then_some((Timestamp(body.at), body.event))
+}
+
+/// The time and the kind of an event at its place.
+fn outline<'b>(chain: &str, seq: u64, bytes: &'b [u8]) -> Option<(Timestamp, &'b str)> {
+    let body: Whole<'b, Kind<'b>> = serde_json::from_slice(bytes).ok()?;
+    ((body.v, body.chain, body.seq) == (VERSION, chain, seq)).then_some((Timestamp(body.at), body.event.kind))
+}
+
+fn step_by_step<E: DeserializeOwned>(chain: &str, seq: u64, bytes: &[u8]) -> Result<(Timestamp, E), Flaw> {
     let value = parse_strict(bytes).map_err(|error| Flaw::Form(error.to_string()))?;
     match value.get("v").and_then(Value::as_u64) {
         Some(VERSION) => {}
@@ -120,6 +157,31 @@ impl Walk {
 
     /// Passes the next event as it is stored. An error concerns the event after the last one that was passed.
     pub fn pass<E: DeserializeOwned>(&mut self, seq: u64, body: &[u8], hash: &[u8]) -> Result<(Timestamp, E), Flaw> {
+        self.pass_as(seq, body, hash, decode)
+    }
+
+    /// The same, and decodes only an event whose kind is among these.
+    pub fn pass_kinds<E: DeserializeOwned>(
+        &mut self,
+        kinds: &[&str],
+        seq: u64,
+        body: &[u8],
+        hash: &[u8],
+    ) -> Result<Option<(Timestamp, E)>, Flaw> {
+        let (at, event) = self.pass_as(seq, body, hash, |chain, seq, body| match outline(chain, seq, body) {
+            Some((at, kind)) if !kinds.contains(&kind) => Ok((at, None)),
+            _ => decode(chain, seq, body).map(|(at, event)| (at, Some(event))),
+        })?;
+        Ok(event.map(|event| (at, event)))
+    }
+
+    fn pass_as<T>(
+        &mut self,
+        seq: u64,
+        body: &[u8],
+        hash: &[u8],
+        decode_as: impl FnOnce(&str, u64, &[u8]) -> Result<(Timestamp, T), Flaw>,
+    ) -> Result<(Timestamp, T), Flaw> {
         if seq != self.seq + 1 {
             return Err(Flaw::Missing);
         }
@@ -130,7 +192,7 @@ impl Walk {
                 _ => Flaw::Hash,
             });
         }
-        let (at, event) = decode(&self.chain, seq, body)?;
+        let (at, event) = decode_as(&self.chain, seq, body)?;
         if at < self.at {
             return Err(Flaw::Time);
         }
@@ -166,6 +228,7 @@ mod tests {
     fn an_event_is_read_back_as_it_was_written() {
         let (at, event) = decode::<Event>(run().as_str(), 7, &sealed(7, 1_000)).unwrap();
         assert_eq!((at, event), (Timestamp(1_000), Event::Sealed(Sealed {})));
+        assert!(whole::<Event>(run().as_str(), 7, &sealed(7, 1_000)).is_some(), "it is read in one go");
     }
 
     #[test]

@@ -1,3 +1,5 @@
+//! Why the journal did not do what was asked, sorted by what follows from it.
+
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -17,6 +19,18 @@ pub enum JournalError {
     GoesOn {
         /// The run.
         run: RunId,
+    },
+    /// A key that another journal signs with, too.
+    #[error("the journal `{}` signs with the same key", path.display())]
+    SharedKey {
+        /// The other journal.
+        path: PathBuf,
+    },
+    /// What an undo needs is erased.
+    #[error("the payload {digest} was erased")]
+    Erased {
+        /// The payload.
+        digest: Digest,
     },
     /// Opened without leave to create, and there is nothing.
     #[error("there is no journal at `{}`", path.display())]

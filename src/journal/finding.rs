@@ -1,3 +1,6 @@
+//! What `audit verify` can find, one flaw a kind: of the file and its tables, of a chain, of a payload, of what is kept, of the statements
+//! in the system chain and of those that are held elsewhere, and of what events mean.
+
 use std::fmt;
 
 use thiserror::Error;

@@ -11,13 +11,13 @@ use std::time::Duration as Time;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
 use super::checkpoint::{self, Courier, HeadOfRun, Notary, SigningKey};
-use super::error::{on_read, on_write};
-use super::mark::Mark;
+use super::error::{on_file, on_read, on_write};
+use super::mark::{self, Mark};
 use super::owner;
 use super::reader::{self, parsed};
 use super::store::{self, int, uint};
 use super::system::{Erasure, SystemEvent};
-use super::{JournalError, Options, PublicKey, place, schema};
+use super::{JournalError, Options, PublicKey, RunRow, place, schema};
 use crate::saga::RunState;
 use crate::saga::event::{Entry, Event};
 use crate::types::{Digest, Duration, PayloadRef, Principal, RunId, Timestamp};
@@ -64,6 +64,7 @@ pub struct Maintenance {
     /// It reads, and ends before the connection that writes: the last one to end takes the log away.
     courier: Option<Courier>,
     conn: Connection,
+    path: PathBuf,
     owners: PathBuf,
     key_file: PathBuf,
     busy: Time,
@@ -87,6 +88,7 @@ impl Maintenance {
         let notary = Notary::new(options.checkpoints.clone(), key_file.clone());
         Ok(Maintenance {
             conn,
+            path: path.to_owned(),
             owners: folder.join("owners"),
             key_file,
             busy,
@@ -98,6 +100,11 @@ impl Maintenance {
 
     /// Makes another key sign checkpoints. Answers with the one before and the new one.
     pub fn rotate_key(&mut self, by: &By) -> Result<(PublicKey, PublicKey), JournalError> {
+        let neighbour = mark::neighbour(&self.path).map_err(on_file("look beside", &self.path))?;
+        if let Some(path) = neighbour {
+            // It would find a key that nothing in it vouches for.
+            return Err(JournalError::SharedKey { path });
+        }
         let keys = self.change(|tx, notary| notary.rotate(tx, by))?;
         // If the process dies before this, whoever signs next does it.
         SigningKey::put_next(&self.key_file)?;
@@ -125,13 +132,16 @@ impl Maintenance {
         for Old { run, closed, .. } in closed_before(&self.conn, now)? {
             let Ok(entries) = reader::entries(&self.conn, &run, 0, usize::MAX) else { continue };
             let mut over = expired(&entries, closed, retention, now);
-            over.retain(|digest| matches!(reader::stored_payload(&self.conn, digest), Ok(reader::Stored::Whole(_))));
+            over.retain(|digest| {
+                matches!(reader::stored_payload(&self.conn, digest, None), Ok(reader::Stored::Whole(_)))
+            });
             if over.is_empty() {
                 continue;
             }
             erased += self.change(|tx, _| {
-                if must_be_closed(tx, &run).is_err() {
-                    return Ok(0);
+                match must_be_closed(tx, &run) {
+                    Err(JournalError::GoesOn { .. } | JournalError::UnknownRun { .. }) => return Ok(0),
+                    other => other?,
                 }
                 let gone = erase(tx, &run, &over, now)?;
                 if !gone.is_empty() {
@@ -232,9 +242,13 @@ fn one_commit(runs: &[Old]) -> usize {
     runs.iter().take(RUNS_AT_ONCE).take_while(fits).count().max(1)
 }
 
-/// Closed runs, oldest first.
+/// Closed runs, oldest first, but for those that are to be undone.
 fn closed_before(conn: &Connection, before: Timestamp) -> Result<Vec<Old>, JournalError> {
-    let mut rows = conn.prepare("SELECT run, closed, seq FROM runs WHERE closed < ? ORDER BY id").map_err(on_read)?;
+    let ends: Vec<String> =
+        RunState::ALL.iter().filter(|state| state.is_end()).map(|state| format!("'{state}'")).collect();
+    let sql =
+        format!("SELECT run, closed, seq FROM runs WHERE closed < ? AND state IN ({}) ORDER BY id", ends.join(", "));
+    let mut rows = conn.prepare(&sql).map_err(on_read)?;
     let row = |row: &rusqlite::Row<'_>| {
         Ok(Old { run: parsed(row, 0, RunId::parse)?, closed: Timestamp(uint(row.get(1)?)), events: uint(row.get(2)?) })
     };
@@ -255,13 +269,8 @@ fn undo_window(conn: &Connection, run: &RunId) -> Option<Duration> {
 /// Whether what its undo needs was erased.
 fn gave_up_undo(conn: &Connection, run: &RunId) -> bool {
     let Ok(entries) = reader::entries(conn, run, 0, usize::MAX) else { return false };
-    let needs = |entry: &Entry| match &entry.event {
-        Event::Result(result) => [result.output, result.compensation].into_iter().flatten().collect(),
-        Event::UndoResult(_) => Vec::new(),
-        event => event.payloads(),
-    };
-    let mut needed = entries.iter().flat_map(needs);
-    needed.any(|payload| matches!(reader::stored_payload(conn, &payload.digest), Ok(reader::Stored::Erased)))
+    let mut needed = entries.iter().flat_map(|entry| entry.event.undo_needs());
+    needed.any(|payload| matches!(reader::stored_payload(conn, &payload.digest, None), Ok(reader::Stored::Erased)))
 }
 
 /// The payloads of a closed run whose time is over.
@@ -286,10 +295,15 @@ fn expired(entries: &[Entry], closed: Timestamp, retention: Retention, now: Time
     found.into_iter().map(|reference| reference.digest).collect()
 }
 
+/// Whether a run is over: one that is asked to be undone is not, although it stays closed until that begins.
+fn is_over(row: &RunRow) -> bool {
+    row.closed.is_some() && row.state.is_end()
+}
+
 /// Refuses a run that goes on: somebody may have begun to undo it since it was looked at.
 fn must_be_closed(conn: &Connection, run: &RunId) -> Result<(), JournalError> {
     match reader::run(conn, run)? {
-        Some(row) if row.closed.is_some() => Ok(()),
+        Some(row) if is_over(&row) => Ok(()),
         Some(_) => Err(JournalError::GoesOn { run: run.clone() }),
         None => Err(JournalError::UnknownRun { run: run.clone() }),
     }
@@ -327,7 +341,7 @@ fn record_erasure(
 /// Removes all that is stored of a run; where its chain ended. None if it is gone already.
 fn remove(conn: &Connection, run: &RunId) -> Result<Option<HeadOfRun>, JournalError> {
     // Somebody may have pruned it, or begun to undo it, since it was looked at.
-    let Some(row) = reader::run(conn, run)?.filter(|row| row.closed.is_some()) else { return Ok(None) };
+    let Some(row) = reader::run(conn, run)?.filter(is_over) else { return Ok(None) };
     for sql in [
         "DELETE FROM events WHERE chain = ?",
         "DELETE FROM payloads WHERE run = ?",

@@ -18,10 +18,27 @@ use super::error::on_file;
 /// How many digits a number has.
 const DIGITS: usize = 20;
 
+/// What follows the name of a journal in that of its mark.
+const SUFFIX: &str = "-mark";
+
+/// Another journal in the folder of the one at `path`, if there is one.
+pub(super) fn neighbour(path: &Path) -> std::io::Result<Option<PathBuf>> {
+    let own = mark_of(path);
+    for entry in fs::read_dir(super::place::folder(path))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let journal = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
+        if let Some(journal) = journal.filter(|_| own.file_name() != Some(&name)) {
+            return Ok(Some(entry.path().with_file_name(journal)));
+        }
+    }
+    Ok(None)
+}
+
 /// The mark beside the journal at `path`.
 fn mark_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push("-mark");
+    name.push(SUFFIX);
     PathBuf::from(name)
 }
 

@@ -151,6 +151,9 @@ pub trait Journal: Send + Sync {
     /// Empty for a run that does not exist. An owner that reads here what others appended will be told it once more.
     fn entries(&self, run: &RunId, after_seq: u64, limit: usize) -> Result<Vec<Entry>, JournalError>;
 
+    /// Hands over, in order, the entries of a run whose kinds are among these. The others are checked as these are, but not decoded.
+    fn each_of(&self, run: &RunId, kinds: &[&str], each: &mut dyn FnMut(Entry)) -> Result<(), JournalError>;
+
     /// The sequence number of a run's last durable event; none if there is no such run.
     fn head(&self, run: &RunId) -> Result<Option<u64>, JournalError>;
 
@@ -282,6 +285,8 @@ pub struct Append {
     pub messages: Vec<Message>,
     /// The row's new state, if it changes.
     pub summary: Option<Summary>,
+    /// What must not be erased for it to be appended.
+    pub needs: Vec<Digest>,
     /// When it is answered.
     pub durability: Durability,
 }
@@ -295,6 +300,7 @@ impl Append {
             payloads: Vec::new(),
             messages: Vec::new(),
             summary: None,
+            needs: Vec::new(),
             durability,
         }
     }
@@ -307,6 +313,7 @@ impl Append {
             payloads: Vec::new(),
             messages: Vec::new(),
             summary: None,
+            needs: Vec::new(),
             durability: Durability::Sync,
         }
     }

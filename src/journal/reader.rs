@@ -116,13 +116,47 @@ fn of_run<E: DeserializeOwned, T>(
     // The chain and its row are read as of one moment.
     let _moment = if conn.is_autocommit() { Some(conn.unchecked_transaction().map_err(on_read)?) } else { None };
     let entries = walk(conn, run.as_str(), after, limit, make)?;
-    let last = after.saturating_add(entries.len() as u64);
-    if entries.len() < limit && row_seq(conn, run)?.is_some_and(|seq| seq > last) {
-        // What cannot be found by its place is not there, and a chain without its end looks like a whole one.
-        let missing = Finding { chain: run.to_string(), seq: last + 1, what: Flaw::Missing };
-        return Err(JournalError::Unreadable(missing));
+    if entries.len() < limit {
+        must_end(conn, run, after.saturating_add(entries.len() as u64))?;
     }
     Ok(entries)
+}
+
+/// Refuses a chain that ends before its row says: what cannot be found by its place is not there, and a chain without its end looks
+/// like a whole one.
+fn must_end(conn: &Connection, run: &RunId, last: u64) -> Result<(), JournalError> {
+    match row_seq(conn, run)? {
+        Some(seq) if seq > last => {
+            Err(JournalError::Unreadable(Finding { chain: run.to_string(), seq: last + 1, what: Flaw::Missing }))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// See [`super::Journal::each_of`].
+pub(super) fn each_of(
+    conn: &Connection,
+    run: &RunId,
+    kinds: &[&str],
+    each: &mut dyn FnMut(Entry),
+) -> Result<(), JournalError> {
+    let _moment = conn.unchecked_transaction().map_err(on_read)?;
+    let mut statement =
+        conn.prepare_cached("SELECT seq, body, hash FROM events WHERE chain = ? ORDER BY seq").map_err(on_read)?;
+    let mut rows = statement.query([run.as_str()]).map_err(on_read)?;
+    let mut walk = Walk::begin(run.as_str());
+    while let Some(row) = rows.next().map_err(on_read)? {
+        let seq = row.get_ref(0).map_err(on_read)?.as_i64().map_or(0, uint);
+        let (body, hash) = (bytes(row, 1).map_err(on_read)?, bytes(row, 2).map_err(on_read)?);
+        let next = walk.seq + 1;
+        let passed = walk.pass_kinds(kinds, seq, body, hash);
+        let passed =
+            passed.map_err(|what| JournalError::Unreadable(Finding { chain: run.to_string(), seq: next, what }))?;
+        if let Some((at, event)) = passed {
+            each(Entry { seq, at, event });
+        }
+    }
+    must_end(conn, run, walk.seq)
 }
 
 /// The last event of a run as its row says it, if that can be read.
@@ -267,17 +301,12 @@ fn in_no_state(conn: &Connection) -> Result<Vec<DamagedRow>, JournalError> {
 }
 
 pub(super) fn payload(conn: &Connection, wanted: &Digest) -> Result<Option<Bytes>, JournalError> {
-    match stored_payload(conn, wanted).map_err(on_read)? {
+    match stored_payload(conn, wanted, None).map_err(on_read)? {
         Stored::Missing => Err(JournalError::PayloadMissing { digest: *wanted }),
         Stored::Changed => Err(JournalError::Changed { digest: *wanted }),
         Stored::Erased => Ok(None),
         Stored::Whole(bytes) => Ok(Some(bytes)),
     }
-}
-
-/// Whether a payload is stored for this run.
-pub(super) fn payload_is_of(conn: &Connection, digest: &Digest, run: &RunId) -> rusqlite::Result<bool> {
-    conn.prepare_cached("SELECT 1 FROM payloads WHERE digest = ? AND run = ?")?.exists(params![digest.0, run.as_str()])
 }
 
 /// What is stored under a payload's digest.
@@ -288,17 +317,33 @@ pub(super) enum Stored {
     Whole(Bytes),
 }
 
-pub(super) fn stored_payload(conn: &Connection, wanted: &Digest) -> rusqlite::Result<Stored> {
-    let mut statement = conn.prepare_cached("SELECT salt, bytes, erased FROM payloads WHERE digest = ?")?;
+/// What is stored of a payload, by `of` if that is given: what is stored for another run is missing there.
+pub(super) fn stored_payload(conn: &Connection, wanted: &Digest, of: Option<&RunId>) -> rusqlite::Result<Stored> {
+    let mut statement = conn.prepare_cached("SELECT salt, bytes, erased, run FROM payloads WHERE digest = ?")?;
     let mut rows = statement.query([wanted.0])?;
     let Some(row) = rows.next()? else { return Ok(Stored::Missing) };
-    if row.get_ref(1)? == ValueRef::Null {
+    let (erased, elsewhere) =
+        (row.get_ref(1)? == ValueRef::Null, of.map(|run| bytes(row, 3).map(|of| of != run.as_str().as_bytes())));
+    let elsewhere = elsewhere.transpose()?.unwrap_or(false);
+    if erased {
         let marked = row.get_ref(2)? != ValueRef::Null;
-        return Ok(if marked { Stored::Erased } else { Stored::Changed });
+        return Ok(if !marked {
+            Stored::Changed
+        } else if elsewhere {
+            Stored::Missing
+        } else {
+            Stored::Erased
+        });
     }
     let (salt, found) = (bytes(row, 0)?, bytes(row, 1)?);
     let whole = salt.try_into().is_ok_and(|salt| salted_digest(&Salt(salt), found) == *wanted);
-    Ok(if whole { Stored::Whole(Bytes::copy_from_slice(found)) } else { Stored::Changed })
+    Ok(if !whole {
+        Stored::Changed
+    } else if elsewhere {
+        Stored::Missing
+    } else {
+        Stored::Whole(Bytes::copy_from_slice(found))
+    })
 }
 
 /// An error while something kept is read: a value that cannot be what it should be concerns that row only.

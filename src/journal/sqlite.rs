@@ -213,8 +213,8 @@ impl SqliteJournal {
     /// `examiner`, who knows what events mean.
     pub fn verify_with(&self, held: Held<'_>, examiner: &mut dyn Examiner) -> Result<Verified, JournalError> {
         let known = mark::known(&self.path);
-        let mut conn = schema::open_reader(&self.path, self.options.busy_timeout.as_std())?;
-        verify::verify(&mut conn, known, held, examiner).map_err(|error| error.of(&self.path))
+        let open = || schema::open_reader(&self.path, self.options.busy_timeout.as_std());
+        verify::verify(&mut open()?, open()?, known, held, examiner).map_err(|error| error.of(&self.path))
     }
 
     /// Writes a backup to `to`, where nothing may be: everything up to the last commit, in one file for this user only. Others
@@ -291,14 +291,14 @@ fn may_append(author: Author, event: &Event) -> Result<(), JournalError> {
 }
 
 fn batch(run: &RunId, append: Append) -> Result<Batch, JournalError> {
-    let Append { author, events, payloads, messages, summary, durability } = append;
+    let Append { author, events, payloads, messages, summary, needs, durability } = append;
     let durability = match author {
         Author::Owner { .. } => durability,
         Author::Anyone { .. } => Durability::Sync,
     };
     let prepare_one = |(at, event): (Timestamp, Event)| may_append(author, &event).and_then(|()| prepare(at, event));
     let events = events.into_iter().map(prepare_one).collect::<Result<_, _>>()?;
-    Ok(Batch { run: run.clone(), author, events, payloads, messages, summary, durability })
+    Ok(Batch { run: run.clone(), author, events, payloads, messages, summary, needs, durability })
 }
 
 impl Journal for SqliteJournal {
@@ -373,6 +373,10 @@ impl Journal for SqliteJournal {
 
     fn entries(&self, run: &RunId, after_seq: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
         self.read(|conn| reader::entries(conn, run, after_seq, limit))
+    }
+
+    fn each_of(&self, run: &RunId, kinds: &[&str], each: &mut dyn FnMut(Entry)) -> Result<(), JournalError> {
+        self.read(|conn| reader::each_of(conn, run, kinds, each))
     }
 
     fn head(&self, run: &RunId) -> Result<Option<u64>, JournalError> {

@@ -120,6 +120,20 @@ pub(super) fn require_payloads(conn: &Connection, payloads: &[PayloadRef]) -> Re
     Ok(())
 }
 
+/// Refuses if one of these payloads is erased.
+pub(super) fn require_unerased(conn: &Connection, payloads: &[Digest]) -> Result<(), JournalError> {
+    for digest in payloads {
+        let erased = conn
+            .prepare_cached("SELECT 1 FROM payloads WHERE digest = ? AND bytes IS NULL")
+            .and_then(|mut statement| statement.exists([digest.0]))
+            .map_err(on_write)?;
+        if erased {
+            return Err(JournalError::Erased { digest: *digest });
+        }
+    }
+    Ok(())
+}
+
 /// The ids of a component as they are kept.
 pub(super) fn joined(ids: &[CapabilityId]) -> String {
     let names: Vec<&str> = ids.iter().map(CapabilityId::as_str).collect();

@@ -1,3 +1,5 @@
+//! The system chain: what happened that belongs to no run.
+
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Checkpoint, HeadOfRun, PublicKey, Signature};

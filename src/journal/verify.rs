@@ -1,6 +1,7 @@
 //! Verifying: is the journal what was written?
 //!
-//! In this order, in one read transaction, so that writing may go on meanwhile:
+//! In this order, in one read transaction, so that writing may go on meanwhile; but the first at the same time as the others, in a
+//! transaction of its own:
 //!
 //! 1. the database's own full check, which compares tables and indexes, and whether it ends where writing ended;
 //! 2. its tables, indexes, views and triggers against those that a journal is made with;
@@ -93,13 +94,15 @@ impl Examiner for NoExaminer {
     }
 }
 
-/// Verifies what `conn` reads; `known` events are known to have been written.
+/// Verifies what `conn` reads, and `beside` at the same time; `known` events are known to have been written.
 pub(super) fn verify(
     conn: &mut Connection,
+    beside: Connection,
     known: u64,
     held: Held<'_>,
     examiner: &mut dyn Examiner,
 ) -> Result<Verified, JournalError> {
+    conn.execute_batch(CACHE).map_err(on_read)?;
     let tx = conn.transaction().map_err(on_read)?;
     tx.execute_batch(
         "CREATE TEMP TABLE heads (run TEXT, seq INTEGER, hash BLOB, at INTEGER, closed INTEGER, PRIMARY KEY (run, seq));
@@ -120,21 +123,50 @@ pub(super) fn verify(
         verified,
         first,
         statements: Statements::default(),
+        any_erased: false,
     };
-    for part in [Verifier::database, Verifier::parts, Verifier::system, Verifier::runs, Verifier::left_over] {
-        if let Err(error) = part(&mut verifier) {
-            let damage = damage(&error).ok_or_else(|| on_read(error))?;
-            verifier.found(DATABASE, (0, Flaw::Database(damage)));
-        }
+    let (walked, checked) = std::thread::scope(|scope| {
+        let started = std::thread::Builder::new().spawn_scoped(scope, move || check(&beside));
+        let walked = verifier.walk();
+        let checked = started.map(|check| check.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        (walked, checked.ok())
+    });
+    walked?;
+    let said = match checked.unwrap_or_else(|| check(&tx)) {
+        Ok(said) => said,
+        Err(error) => Some(damage(&error).ok_or_else(|| on_read(error))?),
+    };
+    if let Some(said) = said {
+        verifier.found(DATABASE, (0, Flaw::Database(said)));
     }
     let Verifier { mut verified, first, .. } = verifier;
     verified.findings = first.into_iter().map(|(chain, (seq, what))| Finding { chain, seq, what }).collect();
     Ok(verified)
 }
 
+/// Payloads are looked up by their digests, which are everywhere in their index: 64 MiB hold that of a million.
+const CACHE: &str = "PRAGMA cache_size = -65536";
+
 /// What stands for a chain where the file itself is meant, and its tables.
 const DATABASE: &str = "database";
 const SCHEMA: &str = "schema";
+
+/// The database's own full check: what it found first, if anything.
+fn check(conn: &Connection) -> rusqlite::Result<Option<String>> {
+    let said: String = conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    Ok((said != "ok").then_some(said))
+}
+
+/// The next heads of a run: those that the system chain recorded, and those that statements which are kept elsewhere name.
+const RECORDED: &str = "SELECT seq, hash, at FROM temp.heads WHERE run = ? AND seq > ? ORDER BY seq LIMIT 1";
+const HELD: &str = "SELECT seq, hash, number FROM temp.held WHERE run = ? AND seq > ? ORDER BY seq LIMIT 1";
+
+/// A head that was noted, and by which event or statement.
+struct Noted {
+    seq: u64,
+    hash: Vec<u8>,
+    by: u64,
+}
 
 /// The first thing that is wrong with a chain, and where.
 type Fault = (u64, Flaw);
@@ -150,6 +182,8 @@ struct Verifier<'a> {
     examiner: &'a mut dyn Examiner,
     /// What the statements of the system chain have said so far.
     statements: Statements,
+    /// Whether the system chain says of any payload that it was erased.
+    any_erased: bool,
     verified: Verified,
     /// The first bad place of each chain.
     first: BTreeMap<String, Fault>,
@@ -203,6 +237,11 @@ struct RunWalk {
     row: Option<RunRow>,
     /// The payloads that its events name.
     payloads: HashSet<Digest>,
+    /// The next heads that are to be compared.
+    recorded: Option<Noted>,
+    held: Option<Noted>,
+    /// The last event up to which it is what statements say that are kept elsewhere.
+    agreed: Option<u64>,
 }
 
 impl Verifier<'_> {
@@ -213,11 +252,17 @@ impl Verifier<'_> {
         }
     }
 
-    fn database(&mut self) -> rusqlite::Result<()> {
-        let said: String = self.conn.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-        if said != "ok" {
-            self.found(DATABASE, (0, Flaw::Database(said)));
+    fn walk(&mut self) -> Result<(), JournalError> {
+        for part in [Verifier::end, Verifier::parts, Verifier::system, Verifier::runs, Verifier::left_over] {
+            if let Err(error) = part(self) {
+                let damage = damage(&error).ok_or_else(|| on_read(error))?;
+                self.found(DATABASE, (0, Flaw::Database(damage)));
+            }
         }
+        Ok(())
+    }
+
+    fn end(&mut self) -> rusqlite::Result<()> {
         let found = last(self.conn)?;
         if found < self.known && !schema::is_backup(self.conn)? {
             self.found(DATABASE, (0, Flaw::End { found, known: self.known }));
@@ -279,7 +324,7 @@ impl Verifier<'_> {
                 self.finish(current)?;
                 name = bytes(row, 4)?.to_owned();
                 self.verified.chains += 1;
-                current = self.begin(&String::from_utf8_lossy(&name));
+                current = self.begin(&String::from_utf8_lossy(&name))?;
             }
             if let Some(walk) = &mut current
                 && let Some(fault) = self.run_event(walk, &Stored::of(row)?)?
@@ -291,14 +336,15 @@ impl Verifier<'_> {
         self.finish(current)
     }
 
-    fn begin(&mut self, chain: &str) -> Option<RunWalk> {
-        match RunId::parse(chain) {
-            Ok(run) => Some(RunWalk { run, progress: Progress::begin(chain), row: None, payloads: HashSet::new() }),
-            Err(_) => {
-                self.found(chain, (0, Flaw::Chain));
-                None
-            }
-        }
+    fn begin(&mut self, chain: &str) -> rusqlite::Result<Option<RunWalk>> {
+        let Ok(run) = RunId::parse(chain) else {
+            self.found(chain, (0, Flaw::Chain));
+            return Ok(None);
+        };
+        let (recorded, held) = (self.next_head(RECORDED, &run, 0)?, self.next_head(HELD, &run, 0)?);
+        let (row, payloads, agreed) = Default::default();
+        let progress = Progress::begin(chain);
+        Ok(Some(RunWalk { run, progress, row, payloads, recorded, held, agreed }))
     }
 
     fn run_event(&mut self, walk: &mut RunWalk, stored: &Stored<'_>) -> rusqlite::Result<Option<Fault>> {
@@ -331,20 +377,18 @@ impl Verifier<'_> {
 
     /// A payload that an event of this run names; none if it was erased and that is on record.
     fn payload(&mut self, walk: &mut RunWalk, digest: Digest) -> rusqlite::Result<Result<Option<Bytes>, Flaw>> {
-        let stored = match reader::stored_payload(self.conn, &digest)? {
+        let stored = match reader::stored_payload(self.conn, &digest, Some(&walk.run))? {
             reader::Stored::Missing => return Ok(Err(Flaw::PayloadMissing(digest))),
             reader::Stored::Changed => return Ok(Err(Flaw::PayloadChanged(digest))),
             reader::Stored::Erased => None,
             reader::Stored::Whole(bytes) => Some(bytes),
         };
         let first_time = walk.payloads.insert(digest);
-        if first_time && !reader::payload_is_of(self.conn, &digest, &walk.run)? {
-            return Ok(Err(Flaw::PayloadMissing(digest)));
-        }
-        let erasure = self
-            .conn
-            .prepare_cached("SELECT 1 FROM temp.erased WHERE digest = ? AND run = ?")?
-            .exists(params![digest.0, walk.run.as_str()])?;
+        let erasure = self.any_erased
+            && self
+                .conn
+                .prepare_cached("SELECT 1 FROM temp.erased WHERE digest = ? AND run = ?")?
+                .exists(params![digest.0, walk.run.as_str()])?;
         match (&stored, erasure) {
             (Some(_), true) => return Ok(Err(Flaw::NotErased(digest))),
             (None, false) if !self.first.contains_key(SYSTEM) => return Ok(Err(Flaw::PayloadErased(digest))),
@@ -356,30 +400,29 @@ impl Verifier<'_> {
 
     /// Compares an event with the head that the system chain recorded for it. The second event of a run, its first `OWNER`,
     /// and each `RUN_CLOSED` must have one, unless the system chain cannot be read to its end.
-    fn recorded_head(&self, walk: &RunWalk, event: &Event) -> rusqlite::Result<Option<Flaw>> {
+    fn recorded_head(&self, walk: &mut RunWalk, event: &Event) -> rusqlite::Result<Option<Flaw>> {
         let Walk { seq, hash, .. } = walk.progress.walk;
-        let recorded = self
-            .conn
-            .prepare_cached("SELECT hash, at FROM temp.heads WHERE run = ? AND seq = ?")?
-            .query_row(params![walk.run.as_str(), int(seq)], |row| Ok((bytes(row, 0)? == hash.0, uint(row.get(1)?))))
-            .optional()?;
         let must = (seq == 2 || matches!(event, Event::RunClosed(_))) && !self.first.contains_key(SYSTEM);
-        match recorded {
-            Some((false, at)) => return Ok(Some(Flaw::Head(at))),
+        match walk.recorded.take_if(|next| next.seq == seq) {
+            Some(head) if head.hash != hash.0 => return Ok(Some(Flaw::Head(head.by))),
             None if must => return Ok(Some(Flaw::Unrecorded)),
-            Some((true, _)) | None => {}
+            Some(_) => walk.recorded = self.next_head(RECORDED, &walk.run, seq)?,
+            None => {}
         }
-        let held = self
-            .conn
-            .prepare_cached("SELECT hash, number FROM temp.held WHERE run = ? AND seq = ?")?
-            .query_row(params![walk.run.as_str(), int(seq)], |row| Ok((bytes(row, 0)? == hash.0, uint(row.get(1)?))))
-            .optional()?;
-        let Some((false, number)) = held else { return Ok(None) };
-        let agreed = self
-            .conn
-            .prepare_cached("SELECT max(seq) FROM temp.held WHERE run = ? AND seq < ?")?
-            .query_row(params![walk.run.as_str(), int(seq)], |row| row.get::<_, Option<i64>>(0))?;
-        Ok(Some(Flaw::Held { number, agreed: agreed.map(uint) }))
+        let Some(head) = walk.held.take_if(|next| next.seq == seq) else { return Ok(None) };
+        if head.hash == hash.0 {
+            (walk.held, walk.agreed) = (self.next_head(HELD, &walk.run, seq)?, Some(seq));
+            return Ok(None);
+        }
+        Ok(Some(Flaw::Held { number: head.by, agreed: walk.agreed }))
+    }
+
+    /// The first head after an event of a run that was noted in a table: asked for once a head, not once an event.
+    fn next_head(&self, table: &str, run: &RunId, after: u64) -> rusqlite::Result<Option<Noted>> {
+        let make = |row: &Row<'_>| {
+            Ok(Noted { seq: uint(row.get(0)?), hash: bytes(row, 1)?.to_owned(), by: uint(row.get(2)?) })
+        };
+        self.conn.prepare_cached(table)?.query_row(params![run.as_str(), int(after)], make).optional()
     }
 
     /// Compares a run's row with what follows from its chain.

@@ -25,7 +25,7 @@ use super::{
     Submission, Summary, Taken, Tried, reader, targets,
 };
 use crate::saga::event::{Entry, Event, Owner};
-use crate::types::{PayloadRef, RunId, Timestamp};
+use crate::types::{Digest, PayloadRef, RunId, Timestamp};
 
 /// Something that waits to be written, with the way to answer it.
 pub(super) enum Request {
@@ -52,6 +52,7 @@ pub(super) struct Batch {
     pub payloads: Vec<Payload>,
     pub messages: Vec<Message>,
     pub summary: Option<Summary>,
+    pub needs: Vec<Digest>,
     pub durability: Durability,
 }
 
@@ -401,6 +402,7 @@ fn append(conn: &Connection, memory: &mut Memory<'_>, batch: &Batch) -> Result<A
     let chain = Chain::Run(run.clone());
     let before = head.seq;
     batch.author.admit(current, before).map_err(|refused| JournalError::not_admitted(run, refused))?;
+    store::require_unerased(conn, &batch.needs)?;
     store::add_payloads(conn, run, &batch.payloads)?;
     let mut appended = Appended::default();
     let mut closing = None;

@@ -66,6 +66,14 @@ impl RunState {
     pub fn is_rest(self) -> bool {
         !matches!(self, RunState::Running | RunState::RollingBack)
     }
+
+    /// Whether a run in it has come to its end. Only an operator who undoes a completed one moves it from there.
+    pub fn is_end(self) -> bool {
+        match self {
+            RunState::Running | RunState::Paused | RunState::RollingBack | RunState::Stuck => false,
+            RunState::Completed | RunState::RolledBack | RunState::RolledBackWithResidue | RunState::Killed => true,
+        }
+    }
 }
 
 /// The state of a step as people see it.

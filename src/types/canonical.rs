@@ -53,12 +53,23 @@ pub fn parse_strict(text: &[u8]) -> Result<Value, CanonicalError> {
     Ok(value)
 }
 
+/// Whether [`parse_strict`] reads a text, told without making a value of it. Only of a text whose keys are sorted and have no escapes, as
+/// those of [`canonical_bytes`] mostly are, can it tell: true is always right.
+pub fn reads_strictly(text: &[u8]) -> bool {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    Sorted.deserialize(&mut deserializer).and_then(|()| deserializer.end()).is_ok()
+}
+
+fn is_safe(positive: u64) -> bool {
+    positive <= MAX_SAFE_INTEGER
+}
+
 fn check_numbers(value: &Value) -> Result<(), CanonicalError> {
     match value {
         Value::Number(number) => {
             let unsafe_integer = match (number.as_u64(), number.as_i64()) {
-                (Some(n), _) => n > MAX_SAFE_INTEGER,
-                (None, Some(n)) => n.unsigned_abs() > MAX_SAFE_INTEGER,
+                (Some(n), _) => !is_safe(n),
+                (None, Some(n)) => !is_safe(n.unsigned_abs()),
                 (None, None) => false,
             };
             if unsafe_integer { Err(CanonicalError::UnsafeInteger(number.to_string())) } else { Ok(()) }
@@ -132,6 +143,74 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
+/// Passes over a value whose keys are sorted.
+#[derive(Clone, Copy)]
+struct Sorted;
+
+impl Sorted {
+    fn safe<E: de::Error>(positive: u64) -> Result<(), E> {
+        if is_safe(positive) { Ok(()) } else { Err(E::custom("an integer beyond 2^53")) }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Sorted {
+    type Value = ();
+
+    fn deserialize<D: de::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Sorted {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value with sorted keys")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: de::Error>(self, v: i64) -> Result<(), E> {
+        Sorted::safe(v.unsigned_abs())
+    }
+
+    fn visit_u64<E: de::Error>(self, v: u64) -> Result<(), E> {
+        Sorted::safe(v)
+    }
+
+    fn visit_f64<E: de::Error>(self, v: f64) -> Result<(), E> {
+        if v.is_finite() { Ok(()) } else { Err(E::custom("a number must be finite")) }
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(Sorted)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let mut last: Option<&'de str> = None;
+        // A key with escapes cannot be borrowed, and is an error.
+        while let Some(key) = map.next_key::<&'de str>()? {
+            if last.is_some_and(|last| last >= key) {
+                return Err(de::Error::custom("keys that are not sorted"));
+            }
+            last = Some(key);
+            map.next_value_seed(Sorted)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -183,7 +262,34 @@ mod tests {
         })
     }
 
+    /// Texts that are nearly strict.
+    fn any_text() -> impl Strategy<Value = String> {
+        let leaf = prop::sample::select(vec![
+            "1",
+            "-9007199254740993",
+            "9007199254740992",
+            "1e400",
+            "0.5",
+            "\"x\"",
+            "nul",
+            "[]",
+        ]);
+        leaf.prop_map(str::to_owned).prop_recursive(3, 16, 4, |inner| {
+            let key = prop::sample::select(vec!["a", "b", "ab", "\\u0061", "é", ""]);
+            let field = (key, inner.clone()).prop_map(|(key, value)| format!("\"{key}\":{value}"));
+            prop_oneof![
+                prop::collection::vec(inner, 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+                prop::collection::vec(field, 0..4).prop_map(|fields| format!("{{{}}}", fields.join(","))),
+            ]
+        })
+    }
+
     proptest! {
+        #[test]
+        fn what_is_told_to_read_strictly_does(text in any_text()) {
+            prop_assert!(!reads_strictly(text.as_bytes()) || parse_strict(text.as_bytes()).is_ok());
+        }
+
         #[test]
         fn the_short_way_of_plain_values_gives_the_canonical_form(value in any_value()) {
             prop_assert_eq!(canonical_bytes(&value).unwrap(), serde_json_canonicalizer::to_vec(&value).unwrap());

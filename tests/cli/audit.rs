@@ -358,6 +358,31 @@ fn checkpoints_are_not_appended_to_what_redress_itself_reads() {
 }
 
 #[test]
+fn checkpoints_are_not_appended_to_what_lies_beside_the_journal_wherever_that_is() {
+    for file in ["state/checkpoint.key", "state/j.db-mark", "state/owners/x", "state/j.db", "linked/j.db-handed"] {
+        let place = handing_over(&format!("file: {file}"));
+        place.write("state/kept", "");
+        std::os::unix::fs::symlink("state", place.path("linked")).unwrap();
+        let refused = place.redress(&["runs", "--journal", "state/j.db"]).exits(2);
+        assert!(refused.stderr.contains("checkpoints cannot be appended to"), "{file}: {refused:#?}");
+    }
+    let beside = handing_over("file: state/kept.jsonl");
+    beside.write("state/kept.jsonl", "");
+    beside.redress(&["run", "w.yaml", "--journal", "state/j.db"]).exits(0);
+    assert_eq!(beside.read("state/kept.jsonl").lines().count(), 1);
+}
+
+#[test]
+fn a_key_that_another_journal_signs_with_is_not_rotated() {
+    let place = place();
+    place.redress(&["run", "w.yaml"]).exits(0);
+    place.redress(&["run", "w.yaml", "--journal", ".redress/other.db"]).exits(0);
+    let refused = place.redress(&["audit", "rotate-key", "--reason", "x"]).exits(6);
+    assert!(refused.stderr.contains("other.db` signs with the same key"), "{refused:#?}");
+    place.redress(&["audit", "verify"]).exits(0);
+}
+
+#[test]
 fn what_a_run_still_needs_is_not_redacted() {
     let place = Place::with_policy(
         "rules:\n  - { principal: \"agent:demo\", capabilities: [\"io.fs.*\"], action: REQUIRE_APPROVAL }\ngrants:\n  \
@@ -398,6 +423,16 @@ fn what_is_sensitive_is_masked_wherever_it_is_shown_and_delivered_and_recorded_a
                   - { capabilities: [\"io.fs.*\"], fields: [\"inputs.content\", \"outputs.sha256\"] }\ngrants:\n  \
                   - { capabilities: [\"io.fs.*\"], filesystem: [{ host: ./workspace, guest: /workspace, access: read-write }] }\n";
     let place = Place::with_policy(policy);
+    place.write(
+        "waits-policy.yaml",
+        "rules: []\nsensitive:\n  - { capabilities: [\"human.approve\"], fields: [\"inputs.message\"] }\n",
+    );
+    place.write(
+        "waits.yaml",
+        "name: waits\nsteps:\n  - { name: gate, step_type: HUMAN_APPROVAL, inputs: { message: the-pin } }\n",
+    );
+    let waits = place.redress(&["plan", "waits.yaml", "--policy", "waits-policy.yaml", "--json"]);
+    assert!(!waits.exits(0).stdout.contains("the-pin"));
     place.write("w.yaml", WRITES);
     let planned = place.redress(&["plan", "w.yaml", "--input", "word=the-pin"]).exits(0);
     assert!(!planned.stdout.contains("the-pin"), "{planned:#?}");

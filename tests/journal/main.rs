@@ -13,3 +13,4 @@ mod processes;
 mod reading;
 mod support;
 mod tampering;
+mod upkeep;

@@ -85,6 +85,10 @@ impl Journal for Meanwhile {
         self.journal.entries(run, after_seq, limit)
     }
 
+    fn each_of(&self, run: &RunId, kinds: &[&str], each: &mut dyn FnMut(Entry)) -> Result<(), JournalError> {
+        self.journal.each_of(run, kinds, each)
+    }
+
     fn head(&self, run: &RunId) -> Result<Option<u64>, JournalError> {
         self.journal.head(run)
     }

@@ -55,10 +55,16 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     let was = size();
     let Pruned { runs, undoable, unreadable } = maintenance.prune(before, &by)?;
     let expired = maintenance.expire(retention, at)?;
-    if !maintenance.give_space_back()? {
-        context
+    // What was taken out is overwritten in any case, also if no space can be given back.
+    maintenance.empty_log()?;
+    match maintenance.give_space_back() {
+        Ok(true) => {}
+        Ok(false) => context
             .output
-            .note("the file gives no space back yet, since another process drives runs: prune again when none does");
+            .note("the file gives no space back yet, since another process drives runs: prune again when none does"),
+        Err(error) => {
+            context.output.note(&format!("the file gives no space back: {error}; what is pruned is, and stays so"));
+        }
     }
     let log_emptied = maintenance.empty_log()?;
     if !log_emptied {

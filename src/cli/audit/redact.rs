@@ -71,7 +71,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
             let message = format!("run {run} has no `{}`", escape(&arguments.path));
             return Err(CliError::usage("no-such-payload", message).help(format!("it has {}", names.join(", "))));
         }
-        if undoable && !arguments.forgo_undo && parts.iter().any(NamedPayload::serves_undo) {
+        if undoable && !arguments.forgo_undo && parts.iter().any(|part| part.serves_undo) {
             let message = format!("run {run} can still be undone, which needs that");
             return Err(CliError::refused("undo-needs-it", message)
                 .help("`--forgo-undo` erases it all the same; the run can then not be undone any more"));

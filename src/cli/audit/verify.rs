@@ -13,7 +13,8 @@ use crate::cli::output::quoted;
 use crate::document::escape;
 use crate::engine::Auditor;
 use crate::journal::{
-    Checkpoint, Finding, Flaw, Head, Held, JournalError, NotACheckpoint, Options, PublicKey, SqliteJournal, Verified,
+    Checkpoint, Finding, Flaw, Head, Held, JournalError, NotACheckpoint, Options, PublicKey, SYSTEM, SqliteJournal,
+    Verified,
 };
 
 /// See [`Verb`](super::Verb).
@@ -50,6 +51,8 @@ struct Report {
     decisions: u64,
     /// Decisions whose input was erased.
     not_redecidable: u64,
+    /// Decisions whose policy this version cannot load.
+    policy_unknown: u64,
     /// Checkpoints in the journal.
     checkpoints: u64,
     /// Events that no checkpoint speaks of yet.
@@ -86,12 +89,12 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     }
     let key = arguments.key.as_deref().map(key_of).transpose()?;
     let path = context.existing_journal()?;
-    let (mut decisions, mut not_redecidable) = (0, 0);
+    let (mut decisions, mut not_redecidable, mut policy_unknown) = (0, 0, 0);
     let opened = SqliteJournal::open_read_only(path, Options::default());
     let verified = opened.and_then(|journal| {
         let mut auditor = Auditor::new(&journal);
         let verified = journal.verify_with(Held { checkpoints: &held, key }, &mut auditor)?;
-        (decisions, not_redecidable) = (auditor.decisions, auditor.not_redecidable);
+        Auditor { decisions, not_redecidable, policy_unknown, .. } = auditor;
         Ok(verified)
     });
     let verified = match verified {
@@ -121,10 +124,11 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
         pruned: verified.pruned,
         decisions,
         not_redecidable,
+        policy_unknown,
         checkpoints: verified.checkpoints,
         since_checkpoint: verified.since_checkpoint,
         extends: verified.extends,
-        key_given: key.is_some(),
+        key_given: key.is_some() && !verified.findings.iter().any(|finding| finding.chain == SYSTEM),
         keys: verified.keys.into_iter().map(|(key, vouched)| Key { key, vouched }).collect(),
         head: verified.head.map(|(seq, hash)| Head { seq, hash }),
         findings: verified.findings.iter().map(found).collect(),
@@ -187,13 +191,16 @@ fn text(report: &Report, given: usize) -> String {
     }
     let verdict = if report.whole { "is as it was written" } else { "was changed" };
     let _ = writeln!(text, "the journal {} {verdict}", escape(&report.journal));
-    let Report { chains, events, payloads, erased, pruned, decisions, not_redecidable, .. } = report;
+    let Report { chains, events, payloads, erased, pruned, decisions, not_redecidable, policy_unknown, .. } = report;
     let _ = writeln!(
         text,
         "verified: {chains} chains, {events} events, {payloads} payloads, {decisions} decisions decided again"
     );
     if *erased + *pruned > 0 {
         let _ = writeln!(text, "on record: {erased} payloads redacted or expired, {pruned} runs pruned");
+    }
+    if *policy_unknown > 0 {
+        let _ = writeln!(text, "not decided again: {policy_unknown} decisions, whose policy this version cannot load");
     }
     if *not_redecidable > 0 {
         let _ = writeln!(text, "not re-decidable: {not_redecidable} decisions, whose inputs were erased");
@@ -214,11 +221,13 @@ fn text(report: &Report, given: usize) -> String {
     if given > 0 {
         let _ = writeln!(text, "it extends {extends} of {given} checkpoints that are kept elsewhere");
     } else {
-        let who = if *key_given { "the key and can write the journal" } else { "write access to the journal" };
+        let (who, with) = match key_given {
+            true => ("the key and can write the journal", "`--checkpoint FILE`"),
+            false => ("write access to the journal", "`--key KEY`, `--checkpoint FILE`"),
+        };
         let _ = writeln!(
             text,
-            "none was compared that is kept elsewhere: whoever has {who} can write all of it anew, checkpoints and all \
-             (`--key KEY`, `--checkpoint FILE`)"
+            "none was compared that is kept elsewhere: whoever has {who} can write all of it anew, checkpoints and all ({with})"
         );
     }
     text

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Context, Exit};
 use crate::cli::context::load_policy;
 use crate::cli::error::CliError;
-use crate::cli::lookup::{each_run, moment};
+use crate::cli::lookup::{each_page, moment};
 use crate::cli::text::granted;
 use crate::document::escape;
 use crate::engine::rfc3339;
@@ -58,7 +58,11 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
             let (policy, _) = load_policy(file)?;
             let journal = context.journal_to_read()?;
             let mut simulation = Simulation::new(&policy, principal);
-            let unreadable = each_run(&journal, since, |entries| Ok(simulation.run(entries, &journal)?))?;
+            let mut unreadable = 0;
+            unreadable += each_page(&journal, since, |runs| {
+                unreadable += simulation.runs(runs, &journal);
+                Ok(())
+            })?;
             let Simulation { decisions, not_redecidable, flips, .. } = simulation;
             let policy = Some(policy.digest());
             Simulated { schema: 1, policy, since: since_text, decisions, not_redecidable, unreadable, flips }
@@ -66,8 +70,9 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
         None => {
             let journal = context.journal_to_read()?;
             let mut shadowed = Shadowed::new(principal);
-            let unreadable = each_run(&journal, since, |entries| {
-                shadowed.run(entries);
+            let mut unreadable = 0;
+            unreadable += each_page(&journal, since, |runs| {
+                unreadable += runs.iter().filter(|run| shadowed.run(run, &journal).is_err()).count() as u64;
                 Ok(())
             })?;
             let Shadowed { decisions, flips, .. } = shadowed;
@@ -91,7 +96,7 @@ fn text(simulated: &Simulated) -> String {
         let _ = writeln!(text, "{way}: {who} {} in {run} {step}", flip.capability);
         let _ = writeln!(text, "  was {}\n  is  {}", answered(&flip.was), answered(&flip.is));
         for (of, grant) in [("", &flip.grant), (" for its compensation", &flip.compensation_grant)] {
-            let Some(GrantFlip { was, is }) = grant else { continue };
+            let Some(GrantFlip { was, is }) = grant.as_deref() else { continue };
             let _ = writeln!(text, "  was granted{of}: {}", opened(was));
             let _ = writeln!(text, "  is granted{of}:  {}", opened(is));
         }

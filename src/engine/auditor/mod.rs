@@ -12,7 +12,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -29,6 +29,8 @@ use crate::types::{CapabilityId, Digest, Effect, EffectStatus, Grant, Permission
 
 /// Stands for the folder of a policy file, which the journal does not know: what is relative to it must end in the same way.
 const FOLDER: &str = "~folder~";
+/// How many grants are remembered that were compared.
+const GRANTS: usize = 16;
 /// As many folders as a relative path can climb out of.
 const DEPTH: usize = 64;
 
@@ -40,18 +42,29 @@ pub struct Auditor<'a> {
     policies: HashMap<Digest, Option<Policy>>,
     asked: HashMap<(Digest, CapabilityId), Vec<Permission>>,
     state: Option<State>,
+    /// The last grants that were compared: steps are mostly granted the same few.
+    granted: VecDeque<Granted>,
     /// Decisions that came out the same.
     pub decisions: u64,
-    /// Decisions whose input was erased, or whose policy this version cannot load.
+    /// Decisions whose input was erased.
     pub not_redecidable: u64,
+    /// Decisions under a policy that this version cannot load.
+    pub policy_unknown: u64,
+}
+
+/// A recorded grant that is the policy's, if that lay in `folder`.
+struct Granted {
+    recorded: Grant,
+    again: Grant,
+    folder: Option<String>,
 }
 
 impl<'a> Auditor<'a> {
     /// Asks `journal` for the policies and components that decisions name.
     pub fn new(journal: &'a dyn Journal) -> Auditor<'a> {
         let base = format!("/{FOLDER}").repeat(DEPTH);
-        let (policies, asked) = Default::default();
-        Auditor { journal, base, policies, asked, state: None, decisions: 0, not_redecidable: 0 }
+        let (policies, asked, state, granted) = Default::default();
+        Auditor { journal, base, policies, asked, state, granted, decisions: 0, not_redecidable: 0, policy_unknown: 0 }
     }
 
     fn decision(
@@ -61,22 +74,28 @@ impl<'a> Auditor<'a> {
         at: Timestamp,
         payloads: &[Option<Bytes>],
     ) -> Result<(), String> {
+        let step = state.index(decision.step.as_str()).and_then(|index| state.steps.get(index));
+        let spec = step.map(|step| &step.spec).ok_or("it decides a step that there is not")?;
+        let asked_of = decision.compensation.as_ref();
+        let declared = spec.compensation.as_ref().filter(|_| spec.capability.is_some());
+        if asked_of.map(|one| &one.capability) != declared.map(|one| &one.capability) {
+            return Err("it decides a compensation that is not the step's".to_owned());
+        }
+        if decision.input.is_none() || asked_of.is_some_and(|one| one.input.is_none()) {
+            return Err("it names no input that was decided".to_owned());
+        }
         let mut given = payloads.iter();
-        let mut next = |named: bool| -> Result<Option<Value>, String> {
-            let Some(Some(bytes)) = given.next().filter(|_| named) else { return Ok(None) };
+        let mut next = || -> Result<Option<Value>, String> {
+            let Some(Some(bytes)) = given.next() else { return Ok(None) };
             serde_json::from_slice(bytes).map(Some).map_err(|error| format!("its input is not JSON: {error}"))
         };
-        let input = next(decision.input.is_some())?;
-        let asked_of = decision.compensation.as_ref();
-        let known = next(asked_of.is_some_and(|compensation| compensation.input.is_some()))?;
+        let (input, known) = (next()?, next()?);
         let (Some(input), true) = (input, known.is_some() || asked_of.is_none()) else {
             self.not_redecidable += 1;
             return Ok(());
         };
-        let step = state.index(decision.step.as_str()).and_then(|index| state.steps.get(index));
-        let spec = step.map(|step| &step.spec).ok_or("it decides a step that there is not")?;
         if !self.knows_policy(&decision.policy)? {
-            self.not_redecidable += 1;
+            self.policy_unknown += 1;
             return Ok(());
         }
         let asked = match spec.capability.as_ref().zip(spec.component) {
@@ -91,20 +110,38 @@ impl<'a> Auditor<'a> {
         let recorded = Recorded { input: &input, compensation: known.as_ref(), asked: (asked, by_compensation) };
         let said = Question::of_recorded(&state.submitted, spec, recorded).put_to(policy);
         same_answer(decision, &said.decision, at)?;
-        same_grant(&decision.grant, &said.grant)?;
-        match (&decision.compensation, &said.compensation) {
-            (None, None) => {}
-            (Some(recorded), Some((again, grant))) => {
-                let rule = again.rule.as_ref().map(rule_ref);
-                if (recorded.action, &recorded.rule) != (again.action, &rule) {
-                    return Err("it says of the compensation what its policy does not".to_owned());
-                }
-                same_grant(&recorded.grant, grant)?;
+        let mut folder = None;
+        self.same_grant(&decision.grant, &said.grant, &mut folder)?;
+        if let Some((recorded, (again, grant))) = asked_of.zip(said.compensation.as_ref()) {
+            let rule = again.rule.as_ref().map(rule_ref);
+            if (recorded.action, &recorded.rule) != (again.action, &rule) {
+                return Err("it says of the compensation what its policy does not".to_owned());
             }
-            _ => return Err("it decides a compensation that is not the step's".to_owned()),
+            self.same_grant(&recorded.grant, grant, &mut folder)?;
         }
         self.decisions += 1;
         Ok(())
+    }
+
+    /// Compares a grant like [`same_grant`], or with the one before.
+    fn same_grant(&mut self, recorded: &Grant, again: &Grant, folder: &mut Option<String>) -> Result<(), String> {
+        let known = self.granted.iter().find(|known| (&known.recorded, &known.again) == (recorded, again));
+        match known {
+            Some(known) if folder.is_none() || known.folder.is_none() || *folder == known.folder => {
+                if folder.is_none() {
+                    folder.clone_from(&known.folder);
+                }
+                Ok(())
+            }
+            Some(_) => same_grant(recorded, again, folder),
+            None => {
+                let mut lay = None;
+                same_grant(recorded, again, &mut lay)?;
+                self.granted.truncate(GRANTS - 1);
+                self.granted.push_front(Granted { recorded: recorded.clone(), again: again.clone(), folder: lay });
+                self.same_grant(recorded, again, folder)
+            }
+        }
     }
 
     /// Whether a policy can be asked: one that this version cannot load any more says nothing.
@@ -205,14 +242,15 @@ fn same_answer(recorded: &Decision, again: &policy::Decision, at: Timestamp) -> 
     Ok(())
 }
 
-/// Compares what was granted with what the policy grants where it lies in a folder that is not known, but is one.
-fn same_grant(recorded: &Grant, again: &Grant) -> Result<(), String> {
+/// Compares what was granted with what the policy grants where it lies in a folder that is not known, but is one: `folder`, once a path
+/// has told.
+fn same_grant(recorded: &Grant, again: &Grant, folder: &mut Option<String>) -> Result<(), String> {
     let value = |grant: &Grant| {
         let mut grant = grant.clone();
         grant.filesystem.sort_by(|a, b| a.guest.cmp(&b.guest));
         serde_json::to_value(grant).map_err(|error| error.to_string())
     };
-    match alike(&value(recorded)?, &value(again)?, &mut None) {
+    match alike(&value(recorded)?, &value(again)?, folder) {
         true => Ok(()),
         false => Err("it grants other than its policy does".to_owned()),
     }
@@ -222,20 +260,12 @@ fn same_grant(recorded: &Grant, again: &Grant) -> Result<(), String> {
 fn alike(recorded: &Value, again: &Value, folder: &mut Option<String>) -> bool {
     match (recorded, again) {
         (Value::String(recorded), Value::String(again)) => {
-            match again.strip_prefix('/').and_then(|_| again.rsplit_once(FOLDER)) {
-                // How many folders a path climbs out of is in what stands before.
-                Some((above, below)) => recorded
-                    .strip_suffix(below)
-                    .filter(|lay| lay.starts_with('/') || lay.is_empty())
-                    .is_some_and(|lay| {
-                        let climbed = DEPTH - above.matches(FOLDER).count() - 1;
-                        if climbed > 0 {
-                            return true;
-                        }
-                        folder.get_or_insert_with(|| lay.to_owned()) == lay
-                    }),
-                None => recorded == again,
-            }
+            let marked = again.strip_prefix('/').and_then(|_| again.rsplit_once(FOLDER));
+            // How many folders a path climbs out of is in what stands before; a policy may name what looks like the mark itself.
+            let climbed = marked.and_then(|(above, _)| (DEPTH - 1).checked_sub(above.matches(FOLDER).count()));
+            let Some(((_, below), climbed)) = marked.zip(climbed) else { return recorded == again };
+            let lay = recorded.strip_suffix(below).filter(|lay| lay.starts_with('/') || lay.is_empty());
+            lay.is_some_and(|lay| climbed > 0 || folder.get_or_insert_with(|| lay.to_owned()) == lay)
         }
         (Value::Array(recorded), Value::Array(again)) => {
             recorded.len() == again.len() && recorded.iter().zip(again).all(|(one, other)| alike(one, other, folder))

@@ -78,14 +78,17 @@ fn a_grant_is_the_one_of_the_policy_whatever_folder_that_was_in() {
     let marked = format!("/{FOLDER}").repeat(DEPTH);
     let other = |from: &str, to: &str| POLICY.replace(from, to);
     for policy in [POLICY.to_owned(), other("./work", "../work"), other("./work", "/srv/work")] {
-        assert_eq!(same_grant(&grant("/a/b", &policy), &grant(&marked, &policy)), Ok(()), "{policy}");
+        assert_eq!(same_grant(&grant("/a/b", &policy), &grant(&marked, &policy), &mut None), Ok(()), "{policy}");
     }
     let two = |x: &str, y: &str| {
         let dirs =
             format!("{{ host: {x}, guest: /x, access: read-only }}, {{ host: {y}, guest: /y, access: read-only }}");
         other("{ host: ./work, guest: /work, access: read-write }", &dirs)
     };
-    assert_eq!(same_grant(&grant("/q", &two("/a/b/x", "/a/b/y")), &grant(&marked, &two("./x", "./y"))), Ok(()));
+    assert_eq!(
+        same_grant(&grant("/q", &two("/a/b/x", "/a/b/y")), &grant(&marked, &two("./x", "./y")), &mut None),
+        Ok(())
+    );
     for (recorded, policy) in [
         (other("read-write", "read-only"), POLICY.to_owned()),
         (other("./work", "./more"), POLICY.to_owned()),
@@ -94,6 +97,50 @@ fn a_grant_is_the_one_of_the_policy_whatever_folder_that_was_in() {
         (two("/a/b/x", "/a/c/y"), two("./x", "./y")),
         (other("guest: /work", "guest: /more"), POLICY.to_owned()),
     ] {
-        assert!(same_grant(&grant("/a/b", &recorded), &grant(&marked, &policy)).is_err(), "{recorded}");
+        assert!(same_grant(&grant("/a/b", &recorded), &grant(&marked, &policy), &mut None).is_err(), "{recorded}");
     }
+    // What a policy names as if it were the mark is compared as it stands.
+    let strange = other("./work", "./~folder~/x");
+    assert!(same_grant(&grant("/a", &strange), &grant(&marked, &strange), &mut None).is_err());
+    assert_eq!(same_grant(&grant(&marked, &strange), &grant(&marked, &strange), &mut None), Ok(()));
+    // Once it is known where the policy lay, another grant of the same decision must say so, too.
+    let mut folder = Some("/b".to_owned());
+    assert!(same_grant(&grant("/a", POLICY), &grant(&marked, POLICY), &mut folder).is_err());
+}
+
+/// A host that leaves out of a decision what would give it away gives itself away by that.
+#[tokio::test]
+async fn a_decision_that_leaves_out_what_was_decided_is_found() {
+    let dir = TempDir::new().unwrap();
+    let (engine, journal) = engine(dir.path());
+    let undone_by_another = WRITES.replace(
+        "content: one } }",
+        "content: one }, compensation: { capability: io.fs.delete, inputs: { path: /work/a } } }",
+    );
+    let workflow = Workflow::load(&Source::new("w.yaml", undone_by_another), engine.registry(), &Default::default());
+    let submit = Submit::by(Principal::parse("agent:demo").unwrap());
+    let Submitted::New(run) = engine.submit(&workflow.unwrap().0, &submit).await.unwrap() else { panic!("it exists") };
+    run.drive(&Stop::default()).await.unwrap();
+    let entries = crate::engine::entries_of(&*journal, run.id()).unwrap();
+    let says = |change: &dyn Fn(&mut Decision)| {
+        let mut auditor = Auditor::new(&*journal);
+        entries.iter().find_map(|entry| {
+            let mut entry = entry.clone();
+            if let Event::Decision(decision) = &mut entry.event {
+                change(decision);
+            }
+            let payloads = entry.event.payloads();
+            let payloads: Vec<_> = payloads.iter().map(|one| journal.payload(&one.digest).unwrap()).collect();
+            auditor.event(run.id(), &entry, &payloads)
+        })
+    };
+    assert_eq!(says(&|_| {}), None);
+    let not_the_steps = Some("it decides a compensation that is not the step's".to_owned());
+    assert_eq!(says(&|decision| decision.compensation = None), not_the_steps);
+    let other = CapabilityId::parse("io.fs.copy").unwrap();
+    let renamed = |decision: &mut Decision| decision.compensation.as_mut().unwrap().capability = other.clone();
+    assert_eq!(says(&renamed), not_the_steps);
+    let no_input = Some("it names no input that was decided".to_owned());
+    assert_eq!(says(&|decision| decision.compensation.as_mut().unwrap().input = None), no_input);
+    assert_eq!(says(&|decision| decision.input = None), no_input);
 }

@@ -18,6 +18,7 @@ use rustix::io::Errno;
 
 use super::Checkpoint;
 use crate::journal::chain::{self, SYSTEM};
+use crate::journal::reader::bytes;
 use crate::journal::store::{int, uint};
 use crate::journal::{SystemEvent, schema};
 
@@ -172,8 +173,8 @@ fn made_after(conn: &Connection, seq: u64) -> rusqlite::Result<Vec<(u64, Option<
     let mut rows = statement.query(params![SYSTEM, int(seq), super::KIND, PAGE])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let (seq, body): (i64, Vec<u8>) = (row.get(0)?, row.get(1)?);
-        let checkpoint = match chain::decode(SYSTEM, uint(seq), &body) {
+        let seq: i64 = row.get(0)?;
+        let checkpoint = match chain::decode(SYSTEM, uint(seq), bytes(row, 1)?) {
             Ok((_, SystemEvent::Checkpoint(checkpoint))) => Some(checkpoint),
             _ => None,
         };

@@ -147,11 +147,14 @@ impl SigningKey {
         SigningKey::open_or_make(path)
     }
 
-    /// Puts the key that waits into the place of the one at `path`, which is gone then.
+    /// Puts the key that waits into the place of the one at `path`, which is gone then. Another process may have done so already.
     pub fn put_next(path: &Path) -> Result<(), JournalError> {
-        fs::rename(next(path), path)
-            .and_then(|()| fs::File::open(place::folder(path))?.sync_all())
-            .map_err(on_file("put a new key in the place of", path))
+        match fs::rename(next(path), path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            renamed => renamed,
+        }
+        .and_then(|()| fs::File::open(place::folder(path))?.sync_all())
+        .map_err(on_file("put a new key in the place of", path))
     }
 
     /// The key in the file at `path`, if there is one. Refused if others can read it.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::{Checkpoint, Checkpoints, Head, HeadOfRun, PublicKey, SigningKey, Statement};
 use crate::journal::chain::{self, Chain, SYSTEM};
 use crate::journal::error::on_write;
-use crate::journal::reader::parsed;
+use crate::journal::reader::{bytes, parsed};
 use crate::journal::store::{self, int, uint};
 use crate::journal::{By, JournalError, SystemEvent};
 use crate::types::{Digest, RunId, Timestamp, sha256};
@@ -202,7 +202,7 @@ fn find_last(conn: &Connection) -> Result<Last, JournalError> {
             "SELECT id, seq, body FROM events WHERE chain = ? AND instr(body, ?) > 0 ORDER BY seq DESC LIMIT 1",
         )
         .and_then(|mut statement| {
-            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, bytes(row, 2)?.to_vec()));
             statement.query_row(params![SYSTEM, super::KIND], row).optional()
         })
         .map_err(on_write)?;
@@ -225,7 +225,7 @@ fn current_key(conn: &Connection, seq: u64) -> Result<Option<PublicKey>, Journal
         )
         .and_then(|mut statement| {
             let kind = br#""kind":"KEY_ADDED""#.as_slice();
-            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, bytes(row, 1)?.to_vec()));
             statement.query_row(params![SYSTEM, int(seq), kind], row).optional()
         })
         .map_err(on_write)?;

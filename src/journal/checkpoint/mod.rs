@@ -8,8 +8,8 @@
 //! after a time without writing, and when a journal is closed, if anything is not stated yet. It is an event of the system chain,
 //! and is handed over to wherever the operator says ([`HandOver`]), in order, until that has it.
 //!
-//! A statement is signed over its canonical bytes (RFC 8785) with a key that is made when the first statement is. The key lies beside
-//! the journal: it keeps others from making statements, not the owner of the machine.
+//! A statement is signed over its canonical bytes (RFC 8785) with a key that is made when the journal is first opened for
+//! writing. The key lies beside the journal: it keeps others from making statements, not the owner of the machine.
 
 mod hand_over;
 mod key;

@@ -52,6 +52,8 @@ pub(super) struct Statements {
     pub keys: Vec<(PublicKey, bool)>,
     /// The event that a statement must follow on.
     open: Option<u64>,
+    /// The first head of a closed run that no statement followed yet: one is made with it.
+    closed: Option<u64>,
 }
 
 impl Verifier<'_> {
@@ -75,6 +77,9 @@ impl Verifier<'_> {
                 if at == HeadAt::Close {
                     conn.prepare_cached("UPDATE temp.heads SET closed = 1 WHERE run = ? AND seq = ?")?
                         .execute(params![run.as_str(), int(head)])?;
+                    if !self.statements.keys.is_empty() {
+                        self.statements.closed.get_or_insert(seq);
+                    }
                 }
                 return Ok((!agrees).then_some((seq, Flaw::Statement("of a head contradicts an earlier one"))));
             }
@@ -103,6 +108,7 @@ impl Verifier<'_> {
             }
             SystemEvent::Checkpoint(checkpoint) => return self.checkpoint(before, place, &checkpoint),
             SystemEvent::Erased { run, payloads, .. } => {
+                self.any_erased = true;
                 for digest in payloads {
                     conn.prepare_cached("INSERT OR IGNORE INTO temp.erased VALUES (?, ?)")?
                         .execute(params![digest.0, run.as_str()])?;
@@ -160,7 +166,7 @@ impl Verifier<'_> {
         if let Some(wrong) = wrong {
             return Ok(Some((seq, Flaw::Statement(wrong))));
         }
-        (said.last, said.event, said.open) = (Some((*number, digest)), uint(id), None);
+        (said.last, said.event, said.open, said.closed) = (Some((*number, digest)), uint(id), None, None);
         let kept = self.kept.by_number.get(number).into_iter().flatten();
         if kept.into_iter().any(|kept| kept.statement != checkpoint.statement) {
             return Ok(Some((seq, Flaw::Held { number: *number, agreed: None })));
@@ -202,7 +208,8 @@ impl Verifier<'_> {
                 conn.prepare_cached("INSERT OR IGNORE INTO temp.held VALUES (?, ?, ?, ?)")?.execute(values)?;
             }
         }
-        if let (true, Some(open)) = (whole, self.statements.open) {
+        let Statements { open, closed, .. } = &self.statements;
+        if let (true, Some(open)) = (whole, open.or(*closed)) {
             faults.push((open, Flaw::NotStated));
         }
         if let Some(given) = self.key

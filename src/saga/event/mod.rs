@@ -130,4 +130,16 @@ impl Event {
             | Event::RunClosed(_) => Vec::new(),
         }
     }
+
+    /// Those of them that an undo of the run needs: all but what components printed.
+    pub fn undo_needs(&self) -> Vec<PayloadRef> {
+        let mut needs = self.payloads();
+        let printed = match self {
+            Event::Result(result) => result.log,
+            Event::UndoResult(result) => result.log,
+            _ => None,
+        };
+        needs.retain(|payload| Some(*payload) != printed);
+        needs
+    }
 }
