@@ -14,6 +14,7 @@
 //! | `conformance` | does a component keep the promises of the contract? Tries it, also where it dies half-way | yes |
 //! | `install` | components of others: where they come from, whose they are, and which of them runs may use | yes |
 //! | `engine` | composes the others: submits, drives, undoes and recovers runs | yes |
+//! | `serve` | the service: capabilities as tools of agents | yes |
 //! | `cli` | one file a verb: what a person types and reads | yes |
 //!
 //! The rooms that do not touch the world build without the feature `host`, so that their tests run in seconds.
@@ -33,5 +34,7 @@ pub mod policy;
 pub mod saga;
 #[cfg(feature = "host")]
 pub mod sandbox;
+#[cfg(feature = "host")]
+pub mod serve;
 pub mod types;
 pub mod workflow;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may use.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("types", &[]),
     ("document", &["types"]),
     ("workflow", &["document", "types"]),
@@ -17,9 +17,22 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("conformance", &["document", "saga", "sandbox", "types"]),
     ("install", &["document", "policy", "sandbox", "types"]),
     ("engine", &["document", "journal", "policy", "saga", "sandbox", "types", "workflow"]),
+    ("serve", &["document", "engine", "journal", "policy", "saga", "types", "workflow"]),
     (
         "cli",
-        &["conformance", "document", "engine", "install", "journal", "policy", "saga", "sandbox", "types", "workflow"],
+        &[
+            "conformance",
+            "document",
+            "engine",
+            "install",
+            "journal",
+            "policy",
+            "saga",
+            "sandbox",
+            "serve",
+            "types",
+            "workflow",
+        ],
     ),
 ];
 

@@ -31,6 +31,7 @@ mod journal;
 mod kill;
 mod logs;
 mod lookup;
+mod mcp;
 mod operate;
 mod output;
 mod plan;
@@ -139,6 +140,8 @@ enum Command {
     Approve(approve::Arguments),
     /// Vote against a step that waits for approval
     Reject(reject::Arguments),
+    /// Serve an agent that started this process: capabilities as tools, over the Model Context Protocol
+    Mcp(mcp::Arguments),
     /// List runs, newest first
     Runs(runs::Arguments),
     /// Show a run step by step: who asked, what was decided, granted and touched, and whether it was undone
@@ -186,6 +189,7 @@ impl Command {
             Command::Repair(arguments) => repair::execute(&arguments, context).await,
             Command::Approve(arguments) => approve::execute(&arguments, context).await,
             Command::Reject(arguments) => reject::execute(&arguments, context).await,
+            Command::Mcp(arguments) => mcp::execute(&arguments, context).await,
             Command::Runs(arguments) => runs::execute(&arguments, context),
             Command::Show(arguments) => show::execute(&arguments, context),
             Command::Logs(arguments) => logs::execute(&arguments, context),

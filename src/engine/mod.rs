@@ -67,7 +67,7 @@ use crate::policy::Policy;
 use crate::saga::State;
 use crate::saga::event::Entry;
 use crate::sandbox::Sandbox;
-use crate::types::{Access, RunId};
+use crate::types::{Access, RunId, Timestamp};
 
 use live::Live;
 use policies::Policies;
@@ -151,6 +151,11 @@ impl Engine {
     /// The components.
     pub fn registry(&self) -> &Registry {
         &self.inner.registry
+    }
+
+    /// The time that it goes by.
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
     }
 
     /// The journal.

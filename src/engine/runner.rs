@@ -44,7 +44,8 @@ impl Stop {
         self.0.0.load(Ordering::SeqCst)
     }
 
-    async fn wait(&self) {
+    /// Waits until it is told.
+    pub async fn wait(&self) {
         let notified = self.0.1.notified();
         tokio::pin!(notified);
         notified.as_mut().enable();

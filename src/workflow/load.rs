@@ -96,6 +96,20 @@ impl Step {
     }
 }
 
+impl Step {
+    /// The same, of a call with exactly `inputs`: nothing in them is a template.
+    pub fn call(
+        name: &str,
+        capability: &str,
+        inputs: &Map<String, Value>,
+        earlier: Earlier<'_>,
+        catalog: &dyn Catalog,
+    ) -> Result<(Step, Diagnostics), Diagnostics> {
+        let inputs = literal(&Value::Object(inputs.clone()));
+        Step::from_request(&json!({"name": name, "capability": capability, "inputs": inputs}), earlier, catalog)
+    }
+}
+
 fn read_workflow(root: &Node, reader: &mut StepReader<'_>, given: &Map<String, Value>) -> Option<Workflow> {
     let map = MapReader::new(root, "a workflow", KEYS, &mut reader.diagnostics)?;
     let name = map.required("name", &mut reader.diagnostics).and_then(|node| read_name(node, reader));

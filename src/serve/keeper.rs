@@ -1,0 +1,251 @@
+//! Keeps the runs of this process going while their clients do something else.
+//!
+//! A run is driven in a task of its own until nothing of it moves. What rests and is not over is looked at again when somebody appended
+//! to it, which is a vote or a verb, or when its time has come: an approval that expires, a retry, an open run that was idle for
+//! too long. Once it is over nothing of it is kept. A client that goes away changes nothing.
+//!
+//! Whoever drives a run holds its turn, so that a client that adds a step to an open run and waits for it sees the whole of that.
+//!
+//! When the process is to end, nothing new starts, and what runs is given its time; every run can be resumed by whoever takes it
+//! over.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::document::escape;
+use crate::engine::{Driven, Engine, EngineError, Run, Stop};
+use crate::journal::JournalError;
+use crate::saga::due;
+use crate::types::{RunId, Timestamp};
+
+/// How often it is looked whether anybody appended anything.
+const LOOK: Duration = Duration::from_millis(150);
+
+/// See the page of this module. Cheap to clone.
+#[derive(Clone)]
+pub struct Keeper {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    engine: Engine,
+    stop: Stop,
+    kept: Mutex<BTreeMap<RunId, Arc<Kept>>>,
+    tasks: Mutex<JoinSet<()>>,
+    /// How often a run came to rest.
+    rests: watch::Sender<u64>,
+}
+
+/// A run that this process keeps.
+pub struct Kept {
+    id: RunId,
+    /// The run; none while it rests and is sealed, when it is taken once more.
+    run: Mutex<Option<Arc<Run>>>,
+    /// Whoever drives the run holds it.
+    turn: tokio::sync::Mutex<()>,
+    rests: Mutex<Option<Resting>>,
+}
+
+/// How a run rests that is not over.
+#[derive(Clone, Copy)]
+struct Resting {
+    /// Its last event.
+    seq: u64,
+    /// When it can move by itself.
+    due: Option<Timestamp>,
+    /// Whether it was looked at since it rests: what was appended just then changed the journal before.
+    looked: bool,
+}
+
+impl Kept {
+    /// Its id.
+    pub fn id(&self) -> &RunId {
+        &self.id
+    }
+
+    /// The run, if it is in memory: that of an open one always is.
+    pub fn run(&self) -> Option<Arc<Run>> {
+        lock(&self.run).clone()
+    }
+
+    /// Whether there is anything to do, given that somebody appended something if `moved` says so.
+    fn is_due(&self, engine: &Engine, now: Timestamp, moved: bool) -> Result<bool, JournalError> {
+        let Some(resting) = *lock(&self.rests) else { return Ok(false) };
+        if resting.due.is_some_and(|due| due <= now) {
+            return Ok(true);
+        }
+        let look = moved || !resting.looked;
+        if let (true, Some(resting)) = (look, lock(&self.rests).as_mut()) {
+            resting.looked = true;
+        }
+        Ok(look && engine.journal().head(&self.id)?.is_some_and(|head| head > resting.seq))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Keeper {
+    /// Keeps runs of `engine`, from now on until [`Keeper::stop`]. Call it within a runtime.
+    pub fn new(engine: Engine) -> Keeper {
+        let (kept, tasks) = Default::default();
+        let inner = Inner { engine, stop: Stop::default(), kept, tasks, rests: watch::Sender::new(0) };
+        let keeper = Keeper { inner: Arc::new(inner) };
+        let looking = keeper.clone();
+        keeper.spawn(async move { looking.look().await });
+        keeper
+    }
+
+    /// What drives the runs.
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// Tells whenever a run has come to rest.
+    pub fn rests(&self) -> watch::Receiver<u64> {
+        self.inner.rests.subscribe()
+    }
+
+    /// Keeps a run that this process owns.
+    pub fn keep(&self, run: Run) -> Arc<Kept> {
+        let id = run.id().clone();
+        let (turn, rests) = Default::default();
+        let kept = Arc::new(Kept { id: id.clone(), run: Mutex::new(Some(Arc::new(run))), turn, rests });
+        lock(&self.inner.kept).insert(id, kept.clone());
+        kept
+    }
+
+    /// A run that this process keeps.
+    pub fn find(&self, run: &RunId) -> Option<Arc<Kept>> {
+        lock(&self.inner.kept).get(run).cloned()
+    }
+
+    /// The same, or one that it can take over.
+    pub async fn find_or_take(&self, run: &RunId) -> Result<Arc<Kept>, EngineError> {
+        match self.find(run) {
+            Some(kept) => Ok(kept),
+            None => Ok(self.keep(self.inner.engine.take(run).await?)),
+        }
+    }
+
+    /// Does `before` with the run and drives it until nothing moves, in one turn. It goes on if the answer is not waited for.
+    pub async fn drive<F>(
+        &self,
+        kept: Arc<Kept>,
+        before: impl FnOnce(Arc<Run>) -> F + Send + 'static,
+    ) -> Result<Driven, EngineError>
+    where
+        F: Future<Output = Result<(), EngineError>> + Send,
+    {
+        let (answer, answered) = oneshot::channel();
+        let keeper = self.clone();
+        self.spawn(async move {
+            let driven = keeper.turn(&kept, before).await;
+            // Whoever asked may have gone.
+            drop(answer.send(driven));
+        });
+        let gone = |_| EngineError::Bug { why: "what drove a run did not come to an end".to_owned() };
+        answered.await.map_err(gone)?
+    }
+
+    async fn turn<F>(&self, kept: &Kept, before: impl FnOnce(Arc<Run>) -> F) -> Result<Driven, EngineError>
+    where
+        F: Future<Output = Result<(), EngineError>>,
+    {
+        let _turn = kept.turn.lock().await;
+        let resting = lock(&kept.rests).take();
+        let driven = self.one_turn(kept, before).await;
+        match &driven {
+            Ok(Driven::Stopped) => {}
+            Ok(_) => self.inner.rests.send_modify(|rests| *rests += 1),
+            // A refusal concerns whoever asked; the run is as it was.
+            Err(error) if error.is_refusal() && lock(&kept.run).is_some() => *lock(&kept.rests) = resting,
+            Err(_) => drop(lock(&self.inner.kept).remove(&kept.id)),
+        }
+        driven
+    }
+
+    async fn one_turn<F>(&self, kept: &Kept, before: impl FnOnce(Arc<Run>) -> F) -> Result<Driven, EngineError>
+    where
+        F: Future<Output = Result<(), EngineError>>,
+    {
+        let known = lock(&kept.run).clone();
+        let run = match known {
+            Some(run) => run,
+            None => {
+                let run = Arc::new(self.inner.engine.take(&kept.id).await?);
+                lock(&kept.run).insert(run).clone()
+            }
+        };
+        before(run.clone()).await?;
+        let driven = run.drive(&self.inner.stop).await?;
+        let state = run.state();
+        let open = state.is_open();
+        match driven {
+            Driven::Rest(rest) if rest.is_end() => drop(lock(&self.inner.kept).remove(&kept.id)),
+            Driven::Rest(_) | Driven::Idle => {
+                *lock(&kept.rests) = Some(Resting { seq: state.seq, due: due(&state), looked: false });
+                if !open {
+                    drop((run, lock(&kept.run).take()));
+                }
+            }
+            Driven::Stopped => {}
+        }
+        Ok(driven)
+    }
+
+    /// Drives what can move again, until the process is to end.
+    async fn look(&self) {
+        let mut version = None;
+        loop {
+            tokio::select! {
+                () = self.inner.stop.wait() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let now = self.inner.engine.journal().version();
+            let moved = now.as_ref().is_ok_and(|now| version != Some(*now));
+            version = now.ok().or(version);
+            let kept: Vec<Arc<Kept>> = lock(&self.inner.kept).values().cloned().collect();
+            for kept in kept {
+                match kept.is_due(&self.inner.engine, self.inner.engine.now(), moved) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        let keeper = self.clone();
+                        self.spawn(async move {
+                            if let Err(error) = keeper.turn(&kept, |_| std::future::ready(Ok(()))).await {
+                                tracing::warn!(run = %kept.id, "it rests: {}", escape(&error.to_string()));
+                            }
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(run = %kept.id, "it cannot be looked at: {}", escape(&error.to_string()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = lock(&self.inner.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    /// Starts nothing new, and returns when everything that ran has come to an end.
+    pub async fn stop(&self) {
+        self.inner.stop.stop();
+        loop {
+            let mut tasks = std::mem::take(&mut *lock(&self.inner.tasks));
+            if tasks.is_empty() {
+                return;
+            }
+            while tasks.join_next().await.is_some() {}
+        }
+    }
+}
