@@ -122,6 +122,12 @@ fn told_of_system(event: &SystemEvent) -> String {
         SystemEvent::Pruned { runs, before, by, reason } => {
             format!("{} runs closed before {}, by {by}: {}", runs.len(), rfc3339(*before), quoted(reason))
         }
+        SystemEvent::TokenAdded { id, principal, scopes, expires, by, reason, .. } => {
+            let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
+            let until = expires.map_or_else(|| "for ever".to_owned(), |expires| format!("until {}", rfc3339(expires)));
+            format!("{} acts as {principal} to {}, {until}, by {by}: {}", escape(id), scopes.join(", "), quoted(reason))
+        }
+        SystemEvent::TokenRevoked { id, by, reason } => format!("{}, by {by}: {}", escape(id), quoted(reason)),
         SystemEvent::Adopted { by, reason, runs } => {
             format!("a backup with {runs} runs that were going on, by {by}: {}", quoted(reason))
         }

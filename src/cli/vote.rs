@@ -71,7 +71,7 @@ fn ask(
     let Some((step, request)) = asked.and_then(|step| Some((step, step.request()?))) else { return Ok(None) };
     let policy = host.engine.policy();
     let mut mask = context.mask(journal, InForce::Policy(&policy));
-    let shown = approvals::waiting(journal, &state, step, context.now(), &mut mask)?;
+    let shown = engine::waiting(journal, &state, step, context.now(), mask.as_mut())?;
     context.output.note(approvals::text(shown.as_slice()).trim_end());
     let word = if approve { "approve" } else { "reject" };
     let mut stderr = std::io::stderr().lock();

@@ -36,6 +36,7 @@ mod stored;
 mod submit;
 mod told;
 mod view;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -61,6 +62,7 @@ pub use view::{
     ApprovalView, DecisionView, Done, HostView, Reason, RunView, StepView, TargetView, UndoView, VoidVoteView,
     VoteView, outline, reason, rfc3339, view,
 };
+pub use waiting::{Waiting, waiting, waiting_in};
 
 use crate::journal::{Journal, OwnerLock};
 use crate::policy::Policy;

@@ -72,7 +72,7 @@ pub use owner::{Guard, OwnerIdentity, OwnerLock, try_lock_dead};
 pub use payload::Payload;
 pub use pending::Pending;
 pub use sqlite::{Options, SqliteJournal};
-pub use system::{Erasure, HeadAt, SystemEntry, SystemEvent};
+pub use system::{Erasure, HeadAt, Scope, SystemEntry, SystemEvent};
 pub use verify::{Examiner, Held, NoExaminer, Verified};
 
 use bytes::Bytes;
@@ -153,6 +153,17 @@ pub trait Journal: Send + Sync {
 
     /// Hands over, in order, the entries of a run whose kinds are among these. The others are checked as these are, but not decoded.
     fn each_of(&self, run: &RunId, kinds: &[&str], each: &mut dyn FnMut(Entry)) -> Result<(), JournalError>;
+
+    /// The same of the system chain, after the event `after`; answers with its last event.
+    fn each_of_system(
+        &self,
+        after: u64,
+        kinds: &[&str],
+        each: &mut dyn FnMut(SystemEntry),
+    ) -> Result<u64, JournalError>;
+
+    /// How many runs are in each state.
+    fn count_runs(&self) -> Result<Vec<(RunState, u64)>, JournalError>;
 
     /// The sequence number of a run's last durable event; none if there is no such run.
     fn head(&self, run: &RunId) -> Result<Option<u64>, JournalError>;

@@ -41,6 +41,22 @@ pub(super) fn parsed<T, E: std::error::Error + Send + Sync + 'static>(
     })
 }
 
+fn unreadable(chain: &str, seq: u64, what: Flaw) -> JournalError {
+    JournalError::Unreadable(Finding { chain: chain.to_owned(), seq, what })
+}
+
+/// A walk along a chain that begins after one of its events.
+fn begin_after(conn: &Connection, chain: &str, after: u64) -> Result<Walk, JournalError> {
+    if after == 0 {
+        return Ok(Walk::begin(chain));
+    }
+    let hash: Option<Digest> = conn
+        .prepare_cached("SELECT hash FROM events WHERE chain = ? AND seq = ?")
+        .and_then(|mut statement| statement.query_row(params![chain, int(after)], |row| digest(row, 0)).optional())
+        .map_err(on_read)?;
+    Ok(Walk::after(chain, after, hash.ok_or_else(|| unreadable(chain, after, Flaw::Missing))?))
+}
+
 /// Up to `limit` events of a chain after `after_seq`, each checked against the one before it.
 fn walk<E: DeserializeOwned, T>(
     conn: &Connection,
@@ -49,19 +65,7 @@ fn walk<E: DeserializeOwned, T>(
     limit: usize,
     make: impl Fn(u64, Timestamp, Digest, E) -> T,
 ) -> Result<Vec<T>, JournalError> {
-    let unreadable = |seq, what| JournalError::Unreadable(Finding { chain: chain.to_owned(), seq, what });
-    let mut walk = match after_seq {
-        0 => Walk::begin(chain),
-        seq => {
-            let hash: Option<Digest> = conn
-                .prepare_cached("SELECT hash FROM events WHERE chain = ? AND seq = ?")
-                .and_then(|mut statement| {
-                    statement.query_row(params![chain, int(seq)], |row| digest(row, 0)).optional()
-                })
-                .map_err(on_read)?;
-            Walk::after(chain, seq, hash.ok_or_else(|| unreadable(seq, Flaw::Missing))?)
-        }
-    };
+    let mut walk = begin_after(conn, chain, after_seq)?;
     let mut statement = conn
         .prepare_cached("SELECT seq, body, hash FROM events WHERE chain = ? AND seq > ? ORDER BY seq")
         .map_err(on_read)?;
@@ -73,7 +77,7 @@ fn walk<E: DeserializeOwned, T>(
         let seq = row.get_ref(0).map_err(on_read)?.as_i64().map_or(0, uint);
         let (body, hash) = (bytes(row, 1).map_err(on_read)?, bytes(row, 2).map_err(on_read)?);
         let next = walk.seq + 1;
-        let (at, event) = walk.pass(seq, body, hash).map_err(|flaw| unreadable(next, flaw))?;
+        let (at, event) = walk.pass(seq, body, hash).map_err(|flaw| unreadable(chain, next, flaw))?;
         found.push(make(seq, at, walk.hash, event));
     }
     Ok(found)
@@ -141,22 +145,52 @@ pub(super) fn each_of(
     each: &mut dyn FnMut(Entry),
 ) -> Result<(), JournalError> {
     let _moment = conn.unchecked_transaction().map_err(on_read)?;
-    let mut statement =
-        conn.prepare_cached("SELECT seq, body, hash FROM events WHERE chain = ? ORDER BY seq").map_err(on_read)?;
-    let mut rows = statement.query([run.as_str()]).map_err(on_read)?;
-    let mut walk = Walk::begin(run.as_str());
+    let last = walk_kinds(conn, run.as_str(), 0, kinds, |seq, at, event| each(Entry { seq, at, event }))?;
+    must_end(conn, run, last)
+}
+
+/// See [`super::Journal::each_of_system`].
+pub(super) fn each_of_system(
+    conn: &Connection,
+    after: u64,
+    kinds: &[&str],
+    each: &mut dyn FnMut(SystemEntry),
+) -> Result<u64, JournalError> {
+    let _moment = conn.unchecked_transaction().map_err(on_read)?;
+    walk_kinds(conn, SYSTEM, after, kinds, |seq, at, event| each(SystemEntry { seq, at, event }))
+}
+
+/// Walks a chain after one of its events, and decodes only some kinds; answers with its last event.
+fn walk_kinds<E: DeserializeOwned>(
+    conn: &Connection,
+    chain: &str,
+    after: u64,
+    kinds: &[&str],
+    mut each: impl FnMut(u64, Timestamp, E),
+) -> Result<u64, JournalError> {
+    let mut walk = begin_after(conn, chain, after)?;
+    let mut statement = conn
+        .prepare_cached("SELECT seq, body, hash FROM events WHERE chain = ? AND seq > ? ORDER BY seq")
+        .map_err(on_read)?;
+    let mut rows = statement.query(params![chain, int(after)]).map_err(on_read)?;
     while let Some(row) = rows.next().map_err(on_read)? {
         let seq = row.get_ref(0).map_err(on_read)?.as_i64().map_or(0, uint);
         let (body, hash) = (bytes(row, 1).map_err(on_read)?, bytes(row, 2).map_err(on_read)?);
         let next = walk.seq + 1;
-        let passed = walk.pass_kinds(kinds, seq, body, hash);
-        let passed =
-            passed.map_err(|what| JournalError::Unreadable(Finding { chain: run.to_string(), seq: next, what }))?;
+        let passed = walk.pass_kinds(kinds, seq, body, hash).map_err(|flaw| unreadable(chain, next, flaw))?;
         if let Some((at, event)) = passed {
-            each(Entry { seq, at, event });
+            each(seq, at, event);
         }
     }
-    must_end(conn, run, walk.seq)
+    Ok(walk.seq)
+}
+
+/// How many runs are in each state, for those states that there are.
+pub(super) fn count_runs(conn: &Connection) -> Result<Vec<(RunState, u64)>, JournalError> {
+    let mut statement = conn.prepare_cached("SELECT state, count(*) FROM runs GROUP BY state").map_err(on_read)?;
+    let row = |row: &Row<'_>| Ok((RunState::parse(&row.get::<_, String>(0)?), uint(row.get(1)?)));
+    let counted: Vec<_> = statement.query_map([], row).and_then(Iterator::collect).map_err(on_read)?;
+    Ok(counted.into_iter().filter_map(|(state, count)| Some((state?, count))).collect())
 }
 
 /// The last event of a run as its row says it, if that can be read.

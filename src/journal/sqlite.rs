@@ -379,6 +379,19 @@ impl Journal for SqliteJournal {
         self.read(|conn| reader::each_of(conn, run, kinds, each))
     }
 
+    fn each_of_system(
+        &self,
+        after: u64,
+        kinds: &[&str],
+        each: &mut dyn FnMut(SystemEntry),
+    ) -> Result<u64, JournalError> {
+        self.read(|conn| reader::each_of_system(conn, after, kinds, each))
+    }
+
+    fn count_runs(&self) -> Result<Vec<(crate::saga::RunState, u64)>, JournalError> {
+        self.read(reader::count_runs)
+    }
+
     fn head(&self, run: &RunId) -> Result<Option<u64>, JournalError> {
         self.read(|conn| reader::head(conn, run))
     }

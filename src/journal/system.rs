@@ -1,5 +1,7 @@
 //! The system chain: what happened that belongs to no run.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::checkpoint::{Checkpoint, HeadOfRun, PublicKey, Signature};
@@ -93,6 +95,33 @@ pub enum SystemEvent {
         /// The reason that was given.
         reason: String,
     },
+    /// Whoever has a secret acts as somebody from here on.
+    TokenAdded {
+        /// Its name.
+        id: String,
+        /// The SHA-256 of the secret, which is kept nowhere.
+        digest: Digest,
+        /// Who it acts as.
+        principal: Principal,
+        /// What it may be used for.
+        scopes: BTreeSet<Scope>,
+        /// Until when; for ever if nothing is said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires: Option<Timestamp>,
+        /// Who made it.
+        by: Principal,
+        /// Why.
+        reason: String,
+    },
+    /// A token counts no more.
+    TokenRevoked {
+        /// Its name.
+        id: String,
+        /// Who revoked it.
+        by: Principal,
+        /// Why.
+        reason: String,
+    },
     /// A backup was made the journal.
     Adopted {
         /// Who did.
@@ -136,9 +165,45 @@ impl SystemEvent {
             SystemEvent::Checkpoint(_) => "CHECKPOINT",
             SystemEvent::Erased { .. } => "ERASED",
             SystemEvent::Pruned { .. } => "PRUNED",
+            SystemEvent::TokenAdded { .. } => "TOKEN_ADDED",
+            SystemEvent::TokenRevoked { .. } => "TOKEN_REVOKED",
             SystemEvent::Adopted { .. } => "ADOPTED",
             SystemEvent::Refused { .. } => "REFUSED",
         }
+    }
+}
+
+/// What a token may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scope {
+    /// To submit runs and steps, and to see, cancel and roll back one's own.
+    Submit,
+    /// To see the runs of all.
+    ReadAll,
+    /// To see what waits for approval, and to vote.
+    Vote,
+    /// To cancel, undo and repair the runs of all.
+    Operate,
+}
+
+impl Scope {
+    /// All of them.
+    pub const ALL: [Scope; 4] = [Scope::Submit, Scope::ReadAll, Scope::Vote, Scope::Operate];
+
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Scope::Submit => "submit",
+            Scope::ReadAll => "read-all",
+            Scope::Vote => "vote",
+            Scope::Operate => "operate",
+        }
+    }
+
+    /// The scope of a word.
+    pub fn parse(word: &str) -> Option<Scope> {
+        Scope::ALL.into_iter().find(|scope| scope.as_str() == word)
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use redress::journal::{
     Append, Appended, Component, Journal, JournalError, Kept, Left, Message, MessageRow, Messages, NewRun,
-    OwnerIdentity, Page, Pending, PolicyText, RunFilter, RunRow, SqliteJournal, Submission, SystemEvent, Taken,
-    TargetNote, Tried,
+    OwnerIdentity, Page, Pending, PolicyText, RunFilter, RunRow, SqliteJournal, Submission, SystemEntry, SystemEvent,
+    Taken, TargetNote, Tried,
 };
 use redress::saga::event::Entry;
 use redress::types::{Digest, RunId, Timestamp};
@@ -87,6 +87,19 @@ impl Journal for Meanwhile {
 
     fn each_of(&self, run: &RunId, kinds: &[&str], each: &mut dyn FnMut(Entry)) -> Result<(), JournalError> {
         self.journal.each_of(run, kinds, each)
+    }
+
+    fn each_of_system(
+        &self,
+        after: u64,
+        kinds: &[&str],
+        each: &mut dyn FnMut(SystemEntry),
+    ) -> Result<u64, JournalError> {
+        self.journal.each_of_system(after, kinds, each)
+    }
+
+    fn count_runs(&self) -> Result<Vec<(redress::saga::RunState, u64)>, JournalError> {
+        self.journal.count_runs()
     }
 
     fn head(&self, run: &RunId) -> Result<Option<u64>, JournalError> {

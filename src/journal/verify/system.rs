@@ -52,8 +52,8 @@ pub(super) struct Statements {
     pub keys: Vec<(PublicKey, bool)>,
     /// The event that a statement must follow on.
     open: Option<u64>,
-    /// The first head of a closed run that no statement followed yet: one is made with it.
-    closed: Option<u64>,
+    /// Whether a run was closed that no statement followed yet: one is made with it.
+    closed: bool,
 }
 
 impl Verifier<'_> {
@@ -78,12 +78,15 @@ impl Verifier<'_> {
                     conn.prepare_cached("UPDATE temp.heads SET closed = 1 WHERE run = ? AND seq = ?")?
                         .execute(params![run.as_str(), int(head)])?;
                     if !self.statements.keys.is_empty() {
-                        self.statements.closed.get_or_insert(seq);
+                        self.statements.closed = true;
                     }
                 }
                 return Ok((!agrees).then_some((seq, Flaw::Statement("of a head contradicts an earlier one"))));
             }
-            SystemEvent::Refused { .. } | SystemEvent::Adopted { .. } => return Ok(None),
+            SystemEvent::Refused { .. }
+            | SystemEvent::Adopted { .. }
+            | SystemEvent::TokenAdded { .. }
+            | SystemEvent::TokenRevoked { .. } => return Ok(None),
             SystemEvent::KeyAdded { key, previous, signature, .. } => {
                 let current = self.statements.keys.last().map(|(key, _)| *key);
                 let vouched = match (previous, signature) {
@@ -166,7 +169,7 @@ impl Verifier<'_> {
         if let Some(wrong) = wrong {
             return Ok(Some((seq, Flaw::Statement(wrong))));
         }
-        (said.last, said.event, said.open, said.closed) = (Some((*number, digest)), uint(id), None, None);
+        (said.last, said.event, said.open, said.closed) = (Some((*number, digest)), uint(id), None, false);
         let kept = self.kept.by_number.get(number).into_iter().flatten();
         if kept.into_iter().any(|kept| kept.statement != checkpoint.statement) {
             return Ok(Some((seq, Flaw::Held { number: *number, agreed: None })));
@@ -209,7 +212,8 @@ impl Verifier<'_> {
             }
         }
         let Statements { open, closed, .. } = &self.statements;
-        if let (true, Some(open)) = (whole, open.or(*closed)) {
+        // Where a closed run should be stated is after it.
+        if let (true, Some(open)) = (whole, open.or(closed.then_some(end.seq + 1))) {
             faults.push((open, Flaw::NotStated));
         }
         if let Some(given) = self.key

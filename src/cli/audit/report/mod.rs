@@ -314,6 +314,13 @@ impl Tail {
                 let what = format!("old runs removed by {by}: “{reason}”; how many: {}", runs.len());
                 self.came.push(Came { at, what, digest: None });
             }
+            SystemEvent::TokenAdded { id, principal, by, reason, .. } => {
+                let what = format!("token {id}, which acts as {principal}, by {by}: “{reason}”");
+                self.came.push(Came { at, what, digest: None });
+            }
+            SystemEvent::TokenRevoked { id, by, reason } => {
+                self.came.push(Came { at, what: format!("token {id} revoked by {by}: “{reason}”"), digest: None });
+            }
             SystemEvent::Refused { .. } | SystemEvent::RunHead { .. } | SystemEvent::Checkpoint(_) => {}
         }
     }
