@@ -15,6 +15,7 @@ use super::{Exit, lookup};
 use crate::engine::{self, Driven, Engine, EngineError, InForce, Run, Stop};
 use crate::journal::{Ended, Then};
 use crate::saga::{RunState, StepState};
+use crate::serve::Keeper;
 use crate::types::{Principal, RunId};
 
 /// How often a run that somebody else drives is looked at.
@@ -248,6 +249,24 @@ pub(super) async fn tell_people(context: &Context, host: &Host, interrupt: &Inte
             Ok(Err(error)) => note(error.text().lines().next().unwrap_or_default().trim_start_matches("error: ")),
             Err(_) => note("not everything could be sent in time"),
         },
+    }
+}
+
+/// Tells people what waits for them, whenever a run has come to rest. Never returns but with an error.
+pub(super) async fn tell(context: &Context, host: &Host, keeper: &Keeper) -> CliError {
+    let outbox = match context.outbox(host.engine.journal().clone(), &host.owners) {
+        Ok(Some(outbox)) => outbox,
+        Ok(None) => return std::future::pending().await,
+        Err(error) => return error,
+    };
+    let mut rests = keeper.rests();
+    loop {
+        if rests.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        if let Err(error) = outbox.deliver().await {
+            context.output.note(&format!("webhook: {error}; see `redress webhook list`"));
+        }
     }
 }
 

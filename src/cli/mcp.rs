@@ -13,7 +13,7 @@ use rmcp::transport::async_rw::AsyncRwTransport;
 use tokio::net::UnixStream;
 
 use super::Exit;
-use super::context::{Context, Host, Opening};
+use super::context::{Context, Opening};
 use super::drive::{self, Interrupt};
 use super::error::CliError;
 use crate::engine::Engine;
@@ -44,7 +44,7 @@ pub(super) async fn execute(_: &Arguments, context: &Context) -> Result<Exit, Cl
     let interrupt = Interrupt::listen(context, "redress recover".to_owned())?;
     let keeper = Keeper::new(host.engine.clone());
     let connection = Connection::new(keeper.clone(), settings.submit(principal), context.globals.show_sensitive);
-    let told = tell(context, &host, &keeper);
+    let told = drive::tell(context, &host, &keeper);
     let served = serve(&connection, &host.engine, &interrupt);
     let served = tokio::select! {
         served = served => served,
@@ -97,24 +97,6 @@ async fn follow_policy(engine: &Engine, peer: &Peer<RoleServer>) {
         if std::mem::replace(&mut known, now) != now {
             // A client that has gone is seen elsewhere.
             drop(peer.notify_tool_list_changed().await);
-        }
-    }
-}
-
-/// Tells people what waits for them, whenever a run has come to rest. Never returns but with an error.
-async fn tell(context: &Context, host: &Host, keeper: &Keeper) -> CliError {
-    let outbox = match context.outbox(host.engine.journal().clone(), &host.owners) {
-        Ok(Some(outbox)) => outbox,
-        Ok(None) => return std::future::pending().await,
-        Err(error) => return error,
-    };
-    let mut rests = keeper.rests();
-    loop {
-        if rests.changed().await.is_err() {
-            return std::future::pending().await;
-        }
-        if let Err(error) = outbox.deliver().await {
-            context.output.note(&format!("webhook: {error}; see `redress webhook list`"));
         }
     }
 }

@@ -44,9 +44,11 @@ mod repair;
 mod run;
 mod runs;
 mod schema;
+mod serve;
 mod settings;
 mod show;
 mod text;
+mod token;
 mod undo;
 mod version;
 mod vote;
@@ -140,6 +142,11 @@ enum Command {
     Approve(approve::Arguments),
     /// Vote against a step that waits for approval
     Reject(reject::Arguments),
+    /// Serve programs and people elsewhere, over HTTP
+    Serve(serve::Arguments),
+    /// Secrets with which clients of the service act as somebody
+    #[command(subcommand)]
+    Token(token::Verb),
     /// Serve an agent that started this process: capabilities as tools, over the Model Context Protocol
     Mcp(mcp::Arguments),
     /// List runs, newest first
@@ -189,6 +196,8 @@ impl Command {
             Command::Repair(arguments) => repair::execute(&arguments, context).await,
             Command::Approve(arguments) => approve::execute(&arguments, context).await,
             Command::Reject(arguments) => reject::execute(&arguments, context).await,
+            Command::Serve(arguments) => serve::execute(&arguments, context).await,
+            Command::Token(verb) => token::execute(&verb, context).await,
             Command::Mcp(arguments) => mcp::execute(&arguments, context).await,
             Command::Runs(arguments) => runs::execute(&arguments, context),
             Command::Show(arguments) => show::execute(&arguments, context),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::context::Context;
 use super::error::CliError;
-use super::settings::{CHECKPOINT_KEYS, KEYS, LATER, RETENTION_KEYS, SECRET_KEYS, WEBHOOK_KEYS};
+use super::settings::{CHECKPOINT_KEYS, KEYS, RETENTION_KEYS, SECRET_KEYS, WEBHOOK_KEYS};
 use crate::document::schema::{count, described, document, flag, mapping, text, texts, time};
 
 /// See [`super::Command::Schema`].
@@ -55,9 +55,8 @@ impl File {
             File::Policy => crate::policy::schema(),
             File::Workflow => crate::workflow::schema(),
             File::Settings => {
-                let keys: Vec<&str> = KEYS.iter().copied().filter(|key| !LATER.contains(key)).collect();
                 let description = "What is in force for every `redress` command in this folder and below it.";
-                document("Redress settings", description, mapping(&keys, &[], of_settings))
+                document("Redress settings", description, mapping(KEYS, &[], of_settings))
             }
         }
     }
@@ -86,6 +85,7 @@ fn of_settings(key: &str) -> Value {
         "journal" => text("The record of every run; `.redress/journal.db` if left out."),
         "principal" => text("On whose behalf runs are, such as `agent:demo`."),
         "components" => texts("Folders with components, besides the standard library."),
+        "listen" => text("Where `redress serve` listens; 127.0.0.1:7433 if left out."),
         "extra_ca" => text("Certificates of authorities that TLS trusts besides the usual ones, in PEM."),
         "max_parallel" => described(
             "How many steps of a run go on at the same time; 8 if left out.",

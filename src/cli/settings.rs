@@ -1,13 +1,13 @@
 //! What is in force: `redress.yaml` in the working directory or a parent, then `REDRESS_*` variables, then flags.
 //!
-//! The file decides who acts under which policy, so it is read as strictly as a policy: unknown keys are errors, keys whose
-//! function this version does not have are errors that say so, and a file that belongs to another user is refused. Its
+//! The file decides who acts under which policy, so it is read as strictly as a policy: unknown keys are errors, and a file that belongs to another user is refused. Its
 //! relative paths are relative to itself; those of variables and flags to the working directory. The journal defaults to
 //! `.redress/journal.db` beside the file.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{ErrorKind, Read as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -47,8 +47,6 @@ pub(super) const KEYS: &[&str] = &[
 ];
 pub(super) const WEBHOOK_KEYS: [&str; 2] = ["url", "secret"];
 pub(super) const SECRET_KEYS: [&str; 2] = ["env", "file"];
-/// Keys that are reserved for functions that this version does not have.
-pub(super) const LATER: [&str; 1] = ["listen"];
 
 pub(super) const CHECKPOINT_KEYS: [&str; 4] = ["every_events", "every", "file", "command"];
 pub(super) const RETENTION_KEYS: [&str; 2] = ["undo", "logs"];
@@ -79,6 +77,8 @@ pub(super) struct Settings {
     pub extra_ca: Option<PathBuf>,
     /// How many steps of a run go on at the same time.
     pub max_parallel: Option<u32>,
+    /// Where `serve` listens.
+    pub listen: Option<SocketAddr>,
     /// How long running attempts may go on once nothing new starts.
     pub settle_timeout: Option<Duration>,
     /// How long an open run may be idle.
@@ -306,12 +306,6 @@ fn read_text(source: &Source, folder: &Path) -> Result<Settings, Diagnostics> {
 
 fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option<Settings> {
     let map = MapReader::new(root, "the settings", KEYS, diagnostics)?;
-    for key in LATER {
-        if let Some((key, _)) = map.entry(key) {
-            let message = format!("`{}` is not available in this version", key.name);
-            diagnostics.push(Diagnostic::error("not-available", key.span, message).help("remove it"));
-        }
-    }
     let mut path = |key: &str| {
         let text = map.optional(key).and_then(|node| string(node, &format!("`{key}`"), diagnostics))?;
         Some(folder.join(text))
@@ -331,6 +325,14 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
             diagnostics.push(Diagnostic::error("wrong-value", node.span, message));
         }
         number
+    });
+    let listen = map.optional("listen").and_then(|node| {
+        let parsed = string(node, "`listen`", diagnostics)?.parse();
+        if parsed.is_err() {
+            let message = "`listen` is an address and a port, such as `127.0.0.1:7433`";
+            diagnostics.push(Diagnostic::error("wrong-value", node.span, message));
+        }
+        parsed.ok()
     });
     let settle_timeout =
         map.optional("settle_timeout").and_then(|node| duration(node, "`settle_timeout`", diagnostics));
@@ -355,6 +357,7 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         components: components.unwrap_or_default().into_iter().map(|(text, _)| folder.join(text)).collect(),
         extra_ca,
         max_parallel,
+        listen,
         settle_timeout,
         idle_timeout,
         trust_owner: trust_owner.unwrap_or(false),
@@ -462,18 +465,16 @@ mod tests {
     }
 
     #[test]
-    fn a_key_whose_function_is_not_there_is_refused() {
-        for key in LATER {
-            let error = settings(&format!("{key}: x\n")).unwrap_err();
-            assert!(error.contains(&format!("`{key}` is not available in this version")), "{error}");
-        }
-    }
-
-    #[test]
     fn wrong_values_are_refused() {
-        for text in
-            ["principal: nobody", "max_parallel: 0", "max_parallel: many", "components: c", "trust_owner: yes", "[]"]
-        {
+        for text in [
+            "principal: nobody",
+            "listen: here",
+            "max_parallel: 0",
+            "max_parallel: many",
+            "components: c",
+            "trust_owner: yes",
+            "[]",
+        ] {
             assert!(settings(text).is_err(), "{text}");
         }
         assert_eq!(settings("max_parallel: 3").unwrap().max_parallel, Some(3));

@@ -351,7 +351,9 @@ impl Journal for SqliteJournal {
 
     fn record(&self, event: SystemEvent, at: Timestamp) -> Pending<()> {
         match event {
-            SystemEvent::Refused { .. } => self.enqueue(|answer| Request::Record(at, event, answer)),
+            SystemEvent::Refused { .. } | SystemEvent::TokenAdded { .. } | SystemEvent::TokenRevoked { .. } => {
+                self.enqueue(|answer| Request::Record(at, event, answer))
+            }
             other => Pending::ready(Err(JournalError::Misplaced { kind: other.kind() })),
         }
     }

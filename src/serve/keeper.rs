@@ -121,6 +121,11 @@ impl Keeper {
         kept
     }
 
+    /// How many runs it keeps.
+    pub fn count(&self) -> usize {
+        lock(&self.inner.kept).len()
+    }
+
     /// A run that this process keeps.
     pub fn find(&self, run: &RunId) -> Option<Arc<Kept>> {
         lock(&self.inner.kept).get(run).cloned()

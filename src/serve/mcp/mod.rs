@@ -264,7 +264,7 @@ impl Connection {
         let engine = self.inner.keeper.engine();
         let id = tools::capability(tool);
         let info = id.as_ref().and_then(|id| engine.registry().capability(id.as_str()));
-        let may = info.is_some_and(|info| tools::may_ask(&engine.policy(), self.caller(), info));
+        let may = info.is_some_and(|info| crate::serve::may_ask(&engine.policy(), self.caller(), info));
         match (id, may) {
             (Some(id), true) => Ok(id),
             _ => Err(Trouble::unknown_tool(tool)),

@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 
 use super::answer;
 use crate::engine::Registry;
-use crate::policy::{Foresight, Policy, Request, foresee};
-use crate::types::{Action, CapabilityId, CapabilityInfo, Catalog as _, EffectKind, Permission, Principal, Risk};
+use crate::policy::Policy;
+use crate::serve::may_ask;
+use crate::types::{CapabilityId, CapabilityInfo, Catalog as _, EffectKind, Permission, Principal, Risk};
 
 /// How many characters of what a component says of itself an agent is shown.
 const TEXT: usize = 200;
@@ -99,23 +100,6 @@ pub(super) fn all(registry: &Registry, policy: &Policy, caller: &Principal) -> V
     let infos = ids.iter().filter_map(|id| registry.capability(id.as_str()));
     let asked = infos.filter(|info| may_ask(policy, caller, info));
     asked.map(of_capability).chain(Transaction::ALL.map(Transaction::tool)).collect()
-}
-
-/// Whether some input of a capability is not denied to the caller.
-pub(super) fn may_ask(policy: &Policy, caller: &Principal, info: &CapabilityInfo) -> bool {
-    let request = Request {
-        principal: caller.clone(),
-        acting_for: None,
-        capability: info.id.clone(),
-        declared_risk: info.risk,
-        step_risk: None,
-        inputs: None,
-        unknown: &[],
-    };
-    match foresee(policy, &request) {
-        Foresight::Decided(decision) => decision.action != Action::Deny,
-        Foresight::Depends { possible, .. } => possible.iter().any(|decision| decision.action != Action::Deny),
-    }
 }
 
 fn of_capability(info: &CapabilityInfo) -> Tool {

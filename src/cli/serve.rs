@@ -1,0 +1,125 @@
+//! `redress serve`: the service over HTTP, until it is told to end.
+//!
+//! Runs whose process died are taken over and driven, at the start and whenever there are new ones; approvals expire, retries and open
+//! runs that are idle move when their time comes; a changed policy is put in force; people are told what waits for them.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use super::Exit;
+use super::context::{Context, Opening};
+use super::drive::{self, Interrupt};
+use super::error::CliError;
+use crate::document::escape;
+use crate::engine::{Engine, EngineError, Recovery};
+use crate::serve::Keeper;
+use crate::serve::http::{self, Service};
+use crate::types::Principal;
+
+/// Where it listens unless something else is said: only who is on the machine can reach it.
+const LISTEN: &str = "127.0.0.1:7433";
+/// How often it is looked for runs whose process died.
+const RECOVER: Duration = Duration::from_secs(5);
+/// How many of them are taken over at a time.
+const AT_ONCE: usize = 32;
+
+/// See [`super::Command::Serve`].
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Who may ask for anything has a token: `redress token add`. What there is to ask is at /openapi.json.\n\
+    It speaks plain HTTP: to be reached from elsewhere it belongs behind a proxy that speaks TLS, whose name `--host` gives.\n\n\
+    Example: redress serve --listen 127.0.0.1:7433"
+)]
+pub(super) struct Arguments {
+    /// The address and port; `listen:` of the settings, or 127.0.0.1:7433 if nothing is said
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// A further name under which it is reached, as clients write it in `Host`; may be given again
+    #[arg(long, value_name = "NAME[:PORT]")]
+    host: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Listening {
+    schema: u32,
+    listen: String,
+}
+
+pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
+    let settings = context.settings()?;
+    settings.policy()?;
+    settings.journal()?;
+    let listen = match arguments.listen.or(settings.listen) {
+        Some(listen) => listen,
+        None => LISTEN.parse().map_err(|_| CliError::engine("listen", format!("`{LISTEN}` is no address")))?,
+    };
+    let host = context.host(context.tools(Opening::Create)?)?;
+    let listener = TcpListener::bind(listen).await.map_err(|error| {
+        CliError::engine("listen", format!("nobody can listen at {listen}: {error}"))
+            .help("name another port with `--listen ADDR`")
+    })?;
+    let listen = listener.local_addr().map_err(|error| CliError::engine("listen", error.to_string()))?;
+    let interrupt = Interrupt::listen(context, "redress serve".to_owned())?;
+    let keeper = Keeper::new(host.engine.clone());
+    // Each run has the principal of the token that it is submitted with.
+    let nobody = Principal::parse("system:serve").map_err(|error| CliError::engine("principal", error.to_string()))?;
+    let service = Service::new(keeper.clone(), settings.submit(nobody), hosts(listen, &arguments.host));
+    context
+        .output
+        .result(&Listening { schema: 1, listen: listen.to_string() }, || format!("listening at http://{listen}"))?;
+    let ends = {
+        let interrupt = interrupt.clone();
+        async move { interrupt.wait().await }
+    };
+    let served = tokio::select! {
+        served = http::serve(service, listener, ends) => {
+            served.map_err(|error| CliError::engine("listen", error.to_string()))
+        }
+        never = drive::tell(context, &host, &keeper) => Err(never),
+        never = recover(&host.engine, &keeper) => Err(never),
+    };
+    keeper.stop().await;
+    drive::tell_people(context, &host, &interrupt).await;
+    served.map(|()| Exit::Done)
+}
+
+/// Every value of `Host` under which it is reached.
+fn hosts(listen: SocketAddr, more: &[String]) -> BTreeSet<String> {
+    let port = listen.port();
+    let mut hosts: BTreeSet<String> =
+        ["127.0.0.1", "localhost", "[::1]"].iter().map(|name| format!("{name}:{port}")).collect();
+    hosts.insert(listen.to_string());
+    hosts.extend(more.iter().map(|name| name.to_ascii_lowercase()));
+    hosts
+}
+
+/// Takes over runs whose process died, oldest first. Never returns but with an error.
+async fn recover(engine: &Engine, keeper: &Keeper) -> CliError {
+    loop {
+        let (asked, found) = (engine.clone(), tokio::task::spawn_blocking);
+        let runs = match found(move || asked.candidates()).await {
+            Ok(Ok(found)) => found.runs,
+            Ok(Err(error)) => return error.into(),
+            Err(error) => return CliError::engine("runtime", error.to_string()),
+        };
+        for run in runs.into_iter().take(AT_ONCE) {
+            match engine.recover(&run).await {
+                Ok(Recovery::Taken(taken)) => {
+                    let (keeper, kept) = (keeper.clone(), keeper.keep(taken));
+                    tokio::spawn(async move { drop(keeper.drive(kept, |_| std::future::ready(Ok(()))).await) });
+                }
+                Ok(Recovery::Adopted | Recovery::Rests) => {}
+                Ok(Recovery::Unreadable(what)) => tracing::warn!(run = %run, "it cannot be read: {}", escape(&what)),
+                // Another process was faster.
+                Err(EngineError::Owned { .. } | EngineError::WrongState { .. }) => {}
+                Err(error) => tracing::warn!(run = %run, "it cannot be taken over: {}", escape(&error.to_string())),
+            }
+        }
+        tokio::time::sleep(RECOVER).await;
+    }
+}

@@ -1,0 +1,206 @@
+//! Who is let in: see the page of [`super`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
+
+use super::Service;
+use super::problem::Problem;
+use crate::journal::{Scope, SystemEvent};
+use crate::serve::token::Token;
+use crate::types::Principal;
+
+/// How many requests are answered at the same time, and how many of one token.
+const AT_ONCE: usize = 512;
+const OF_ONE: usize = 128;
+/// How often a request without a token that counts is recorded at most: anybody can make one.
+const STRANGERS: Duration = Duration::from_secs(10);
+
+/// Paths that are answered without a token.
+const OPEN: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
+
+/// How much goes on.
+pub(super) struct Room {
+    all: Semaphore,
+    of_token: Mutex<HashMap<String, usize>>,
+    strangers: Mutex<Option<Instant>>,
+}
+
+impl Default for Room {
+    fn default() -> Room {
+        let (of_token, strangers) = Default::default();
+        Room { all: Semaphore::new(AT_ONCE), of_token, strangers }
+    }
+}
+
+/// A place among the requests of a token, until this is dropped.
+struct Place {
+    service: Arc<Service>,
+    id: String,
+}
+
+impl Place {
+    fn take(service: &Arc<Service>, id: &str) -> Option<Place> {
+        let mut of_token = service.room.of_token.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = of_token.entry(id.to_owned()).or_default();
+        if *taken >= OF_ONE {
+            return None;
+        }
+        *taken += 1;
+        Some(Place { service: service.clone(), id: id.to_owned() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut of_token = self.service.room.of_token.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = of_token.get_mut(&self.id) {
+            *taken -= 1;
+            if *taken == 0 {
+                of_token.remove(&self.id);
+            }
+        }
+    }
+}
+
+/// Whoever asks, by the token that was shown.
+#[derive(Clone, Debug)]
+pub(super) struct Caller(pub Token);
+
+impl Caller {
+    pub fn principal(&self) -> &Principal {
+        &self.0.principal
+    }
+
+    pub fn may(&self, scope: Scope) -> bool {
+        self.0.scopes.contains(&scope)
+    }
+
+    /// Refuses if the token may not be used for this. That is recorded.
+    pub async fn must(&self, scope: Scope, service: &Service, request: &str) -> Result<(), Problem> {
+        if self.may(scope) {
+            return Ok(());
+        }
+        let detail = format!("the token `{}` may not be used to `{}`", self.0.id, scope.as_str());
+        let problem = Problem::new(StatusCode::FORBIDDEN, "forbidden", detail);
+        record(service, Some(self.principal().clone()), request, &problem).await;
+        Err(problem)
+    }
+}
+
+impl FromRequestParts<Arc<Service>> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Arc<Service>) -> Result<Caller, Problem> {
+        parts.extensions.get::<Caller>().cloned().ok_or_else(no_token)
+    }
+}
+
+fn no_token() -> Problem {
+    let detail = "a token is needed: `redress token add` makes one, and `Authorization: Bearer SECRET` shows it";
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(header::WWW_AUTHENTICATE, "Bearer")
+}
+
+/// Lets a request in, or says why not.
+pub(super) async fn admit(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
+    let answer = match check(&service, request).await {
+        Ok((request, _place)) => match service.room.all.try_acquire() {
+            Ok(_permit) => next.run(request).await,
+            Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too much is asked at once")
+                .with_header(header::RETRY_AFTER, "1")
+                .into_response(),
+        },
+        Err(problem) => problem.into_response(),
+    };
+    service.answers.count(answer.status());
+    with_headers(answer)
+}
+
+/// What every answer says to browsers: it is no page, and nobody's to keep.
+fn with_headers(mut answer: Response) -> Response {
+    let headers = answer.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.entry(name).or_insert(axum::http::HeaderValue::from_static(value));
+    }
+    answer
+}
+
+async fn check(service: &Arc<Service>, mut request: Request) -> Result<(Request, Option<Place>), Problem> {
+    is_ours(service, &request)?;
+    if OPEN.contains(&request.uri().path()) {
+        return Ok((request, None));
+    }
+    let secret = bearer(request.headers());
+    let found = match secret {
+        Some(secret) => service.tokens.find(secret, service.keeper.engine().now())?,
+        None => None,
+    };
+    let Some(token) = found else {
+        let problem = no_token();
+        if service.room.is_first_stranger() {
+            // What the path names may be a secret of somebody.
+            record(service, None, "an answer without a token", &problem).await;
+        }
+        return Err(problem);
+    };
+    let place = Place::take(service, &token.id).ok_or_else(|| {
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "too much is asked at once with this token")
+            .with_header(header::RETRY_AFTER, "1")
+    })?;
+    request.extensions_mut().insert(Caller(token));
+    Ok((request, Some(place)))
+}
+
+impl Room {
+    fn is_first_stranger(&self) -> bool {
+        let mut last = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = last.is_none_or(|last| last.elapsed() >= STRANGERS);
+        if first {
+            *last = Some(Instant::now());
+        }
+        first
+    }
+}
+
+/// Refuses what a page of another origin sends, and what is not for a name of ours: a name of others may lead here, too.
+fn is_ours(service: &Service, request: &Request) -> Result<(), Problem> {
+    let refused = |detail: &str| Problem::new(StatusCode::FORBIDDEN, "foreign", detail);
+    let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = named.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
+    let host = host.map(str::to_ascii_lowercase).filter(|host| service.hosts.contains(host));
+    let Some(host) = host else {
+        return Err(refused("this service is not at that host: see `hosts` of `redress serve --help`"));
+    };
+    match request.headers().get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default()) {
+        Some(origin) if origin != format!("http://{host}") && origin != format!("https://{host}") => {
+            Err(refused("a page of another origin asks"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, secret) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(secret.trim())
+}
+
+/// Records a refusal in the system chain.
+pub(super) async fn record(service: &Service, by: Option<Principal>, request: &str, problem: &Problem) {
+    let event = SystemEvent::refused(by, request, problem.code(), problem.detail());
+    let engine = service.keeper.engine();
+    if let Err(error) = engine.journal().record(event, engine.now()).await {
+        tracing::error!("a refusal cannot be recorded: {}", crate::document::escape(&error.to_string()));
+    }
+}

@@ -1,0 +1,151 @@
+//! The service over HTTP: what the command line does, for programs and for people who are elsewhere.
+//!
+//! In this order each request is asked:
+//!
+//! 1. Is there room for it? What is too much at once is answered with 503, of one token with 429; bodies have a bound.
+//! 2. Is it for us? The `Host` must be one that is listened on, and a page of another origin may ask nothing: browsers on the same machine
+//!    send requests for whichever page is open in them.
+//! 3. Who asks? A token, in `Authorization: Bearer`. Without one there is no answer but to whether the service lives and what it offers.
+//! 4. May that token be used for this? If not, the system chain records who asked for what.
+//! 5. Whatever a run does is decided by the policy, as everywhere.
+//!
+//! Errors are problems of RFC 9457. What is asked for goes on if the client goes away. When the process is to end, what is being
+//! answered is answered, and every run can be resumed.
+
+mod approvals;
+mod events;
+mod guard;
+mod meta;
+mod openapi;
+mod problem;
+mod runs;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{MethodRouter, get, post};
+use axum::{Router, middleware};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::keeper::Keeper;
+use super::token::Tokens;
+use crate::engine::Submit;
+use crate::types::Principal;
+
+pub use openapi::document;
+
+/// The longest body that is taken: a workflow may have 16 MiB.
+const MAX_BODY: usize = 17 << 20;
+
+/// What all requests share.
+pub struct Service {
+    keeper: Keeper,
+    tokens: Tokens,
+    /// The bounds of runs; who they are for is the token's.
+    submit: Submit,
+    /// The values of `Host` that are ours.
+    hosts: BTreeSet<String>,
+    room: guard::Room,
+    answers: Answers,
+    /// Set once the process is to end.
+    ending: watch::Sender<bool>,
+}
+
+/// How many requests were answered with what.
+#[derive(Default)]
+struct Answers {
+    good: AtomicU64,
+    refused: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Answers {
+    fn count(&self, status: axum::http::StatusCode) {
+        let counter = match status.as_u16() {
+            0..=399 => &self.good,
+            400..=499 => &self.refused,
+            _ => &self.failed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Service {
+    /// What `keeper` drives, for those who ask at one of `hosts`, each with its port.
+    pub fn new(keeper: Keeper, submit: Submit, hosts: BTreeSet<String>) -> Arc<Service> {
+        let tokens = Tokens::of(keeper.engine().journal().clone());
+        let (room, answers) = Default::default();
+        Arc::new(Service { keeper, tokens, submit, hosts, room, answers, ending: watch::Sender::new(false) })
+    }
+
+    fn submit_for(&self, principal: Principal, run_key: Option<String>) -> Submit {
+        Submit { principal, run_key, ..self.submit.clone() }
+    }
+}
+
+type Handled = MethodRouter<Arc<Service>>;
+
+/// Every path, and what answers there. The description of the service is checked against this table.
+fn routes() -> Vec<(&'static str, Handled)> {
+    vec![
+        ("/healthz", get(meta::health)),
+        ("/readyz", get(meta::ready)),
+        ("/openapi.json", get(meta::openapi)),
+        ("/metrics", get(meta::metrics)),
+        ("/v1/capabilities", get(meta::capabilities)),
+        ("/v1/runs", get(runs::list).post(runs::submit)),
+        ("/v1/runs/{run}", get(runs::show)),
+        ("/v1/runs/{run}/steps", post(runs::add_step)),
+        ("/v1/runs/{run}/commit", post(runs::commit)),
+        ("/v1/runs/{run}/rollback", post(runs::roll_back)),
+        ("/v1/runs/{run}/cancel", post(runs::cancel)),
+        ("/v1/runs/{run}/undo", post(runs::undo)),
+        ("/v1/runs/{run}/events", get(events::list)),
+        ("/v1/runs/{run}/logs", get(runs::logs)),
+        ("/v1/runs/{run}/steps/{step}/votes", post(approvals::vote)),
+        ("/v1/approvals", get(approvals::list)),
+    ]
+}
+
+fn router(service: Arc<Service>) -> Router {
+    let mut router = Router::new();
+    for (path, handled) in routes() {
+        router = router.route(path, handled.fallback(problem::wrong_method));
+    }
+    router
+        .fallback(problem::no_such_path)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(service.clone(), guard::admit))
+        .with_state(service)
+}
+
+/// Answers until `ends`, and then until what was asked is answered.
+pub async fn serve(
+    service: Arc<Service>,
+    listener: TcpListener,
+    ends: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let ending = service.clone();
+    let until = async move {
+        ends.await;
+        ending.ending.send_replace(true);
+    };
+    axum::serve(listener, router(service)).with_graceful_shutdown(until).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_description_names_every_path_and_no_other() {
+        let document = document();
+        let described: BTreeSet<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        let served: BTreeSet<&str> = routes().iter().map(|(path, _)| *path).collect();
+        assert_eq!(described, served);
+    }
+}

@@ -1,0 +1,415 @@
+//! Runs: submitted, shown, added to, committed, rolled back.
+
+use std::future::ready;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Service;
+use super::guard::Caller;
+use super::problem::Problem;
+use crate::document::{Diagnostic, Diagnostics, Source};
+use crate::engine::{EngineError, InForce, Mask, RunView, Submitted, entries_of, known_problems, rfc3339, view};
+use crate::journal::{RunFilter, RunRow, Scope};
+use crate::saga::RunState;
+use crate::saga::event::{Event, Verb};
+use crate::serve::keeper::Kept;
+use crate::types::{Principal, RunId, StepName};
+use crate::workflow::{Earlier, Step, Workflow};
+
+/// How many runs a page has at most, and how many rows are looked through for it.
+const PAGE: usize = 100;
+const LOOKED: usize = 2_000;
+/// The longest time that a request waits for a run.
+const LONGEST: u64 = 60;
+const MAX_KEY: usize = 256;
+const MAX_REASON: usize = 4 << 10;
+
+/// A submission: a workflow, one call, or an open run.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Submission {
+    /// A workflow file, as text.
+    workflow: Option<String>,
+    /// A capability that is called once.
+    capability: Option<String>,
+    /// The name of an open run, to which steps are added.
+    open: Option<String>,
+    /// Inputs of the workflow, or of the call.
+    #[serde(default)]
+    inputs: Map<String, Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Waits {
+    /// How many seconds the answer waits for the run to rest.
+    #[serde(default)]
+    wait: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StepBody {
+    name: String,
+    capability: String,
+    #[serde(default)]
+    inputs: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Why {
+    reason: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listed {
+    state: Option<String>,
+    cursor: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Page {
+    runs: Vec<Line>,
+    /// What shows the next page, if there may be one.
+    cursor: Option<RunId>,
+}
+
+#[derive(Serialize)]
+struct Line {
+    run: RunId,
+    workflow: String,
+    principal: Principal,
+    state: RunState,
+    submitted: String,
+    closed: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Log {
+    step: StepName,
+    attempt: u32,
+    undo: bool,
+    text: String,
+}
+
+pub(super) type Body<T> = Result<Json<T>, JsonRejection>;
+pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
+pub(super) type Named<T> = Result<Path<T>, PathRejection>;
+
+pub(super) fn run_of(path: Named<String>) -> Result<RunId, Problem> {
+    let Path(text) = path?;
+    RunId::parse(&text).map_err(|_| Problem::not_found("there is no run of that id"))
+}
+
+pub(super) fn reason_of(reason: &str) -> Result<&str, Problem> {
+    match reason.len() {
+        0 => Err(Problem::bad_request("bad-reason", "a reason cannot be empty")),
+        1..=MAX_REASON => Ok(reason),
+        _ => Err(Problem::bad_request("bad-reason", format!("a reason has at most {MAX_REASON} bytes"))),
+    }
+}
+
+impl Service {
+    /// A run that the caller may see. Whose it is not is not told.
+    pub(super) fn view(&self, caller: &Caller, run: &RunId) -> Result<RunView, Problem> {
+        let engine = self.keeper.engine();
+        let journal = &**engine.journal();
+        self.row(caller, run)?;
+        let mut shown = view(journal, run)?;
+        Mask::new(journal, InForce::Policy(&engine.policy())).run(&mut shown);
+        Ok(shown)
+    }
+
+    pub(super) fn row(&self, caller: &Caller, run: &RunId) -> Result<RunRow, Problem> {
+        let unknown = || Problem::not_found("there is no run of that id");
+        let row = self.keeper.engine().journal().run(run)?.ok_or_else(unknown)?;
+        let all = [Scope::ReadAll, Scope::Operate, Scope::Vote].into_iter().any(|scope| caller.may(scope));
+        if row.principal == *caller.principal() || all { Ok(row) } else { Err(unknown()) }
+    }
+
+    /// Refuses whoever may not change a run: those who did not submit it, unless they operate.
+    async fn must_own(&self, caller: &Caller, run: &RunId, request: &str) -> Result<(), Problem> {
+        let row = self.row(caller, run)?;
+        let scope = if row.principal == *caller.principal() && caller.may(Scope::Submit) {
+            Scope::Submit
+        } else {
+            Scope::Operate
+        };
+        caller.must(scope, self, &format!("{request} {run}")).await
+    }
+
+    /// Drives a run, and waits for it as long as that is wanted.
+    async fn drive(self: &Arc<Self>, kept: Arc<Kept>, waits: &Waits) -> Result<(), Problem> {
+        let keeper = self.keeper.clone();
+        let driving = tokio::spawn(async move { keeper.drive(kept, |_| ready(Ok(()))).await });
+        if waits.wait == 0 {
+            return Ok(());
+        }
+        let limit = Duration::from_secs(waits.wait.min(LONGEST));
+        match tokio::time::timeout(limit, driving).await {
+            Ok(driven) => {
+                driven.map_err(|error| EngineError::Bug { why: error.to_string() })??;
+                Ok(())
+            }
+            // It goes on.
+            Err(_) => Ok(()),
+        }
+    }
+
+    async fn operate(&self, run: &RunId, verb: Verb, by: &Principal, reason: &str) -> Result<(), Problem> {
+        let (engine, run, by, reason) = (self.keeper.engine().clone(), run.clone(), by.clone(), reason.to_owned());
+        let asked = tokio::task::spawn_blocking(move || engine.operate(&run, verb, None, &by, &reason).map(drop)).await;
+        asked.map_err(|error| EngineError::Bug { why: error.to_string() })??;
+        Ok(())
+    }
+}
+
+pub(super) async fn submit(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    headers: HeaderMap,
+    waits: Asked<Waits>,
+    body: Body<Submission>,
+) -> Result<Response, Problem> {
+    caller.must(Scope::Submit, &service, "submit a run").await?;
+    let (Query(waits), Json(submission)) = (waits?, body?);
+    let key = run_key(&headers)?;
+    let submit = service.submit_for(caller.principal().clone(), key);
+    let engine = service.keeper.engine();
+    let workflow = match submission {
+        Submission { workflow: Some(text), capability: None, open: None, inputs } => {
+            Workflow::load(&Source::new("workflow", text), engine.registry(), &inputs)?.0
+        }
+        Submission { workflow: None, capability: Some(capability), open: None, inputs } => {
+            Workflow::one_step(&capability, &inputs, engine.registry())?.0
+        }
+        Submission { workflow: None, capability: None, open: Some(name), .. } => {
+            let run = engine.open(&name, &submit).await?;
+            let kept = service.keeper.keep(run);
+            service.drive(kept.clone(), &waits).await?;
+            return created(&service, &caller, kept.id(), StatusCode::CREATED);
+        }
+        _ => {
+            let detail = "a submission has one of `workflow`, `capability` and `open`";
+            return Err(Problem::bad_request("bad-submission", detail));
+        }
+    };
+    refuse_known(&workflow, engine.registry())?;
+    let (run, status) = match engine.submit(&workflow, &submit).await? {
+        Submitted::New(run) => {
+            let kept = service.keeper.keep(run);
+            service.drive(kept.clone(), &waits).await?;
+            (kept.id().clone(), StatusCode::CREATED)
+        }
+        Submitted::Existing(run) => (run, StatusCode::OK),
+    };
+    created(&service, &caller, &run, status)
+}
+
+/// Refuses inputs of which it is known that their capabilities do not take them.
+fn refuse_known(workflow: &Workflow, registry: &crate::engine::Registry) -> Result<(), Problem> {
+    let mut wrong = Diagnostics::new(workflow.source.clone());
+    for (step, failure) in known_problems(workflow, registry) {
+        let message = format!("step `{}`: {}", step.name, failure.message);
+        wrong.push(Diagnostic::error("invalid-input", step.inputs.span(), message));
+    }
+    if wrong.has_errors() { Err(wrong.into()) } else { Ok(()) }
+}
+
+fn created(service: &Service, caller: &Caller, run: &RunId, status: StatusCode) -> Result<Response, Problem> {
+    let shown = service.view(caller, run)?;
+    let mut response = (status, Json(shown)).into_response();
+    if let Ok(place) = HeaderValue::from_str(&format!("/v1/runs/{run}")) {
+        response.headers_mut().insert(header::LOCATION, place);
+    }
+    Ok(response)
+}
+
+fn run_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| (1..=MAX_KEY).contains(&key.len()));
+    let bad =
+        || Problem::bad_request("bad-key", format!("`Idempotency-Key` has 1 to {MAX_KEY} visible ASCII characters"));
+    key.map(|key| Some(key.to_owned())).ok_or_else(bad)
+}
+
+pub(super) async fn list(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    asked: Asked<Listed>,
+) -> Result<Response, Problem> {
+    let Query(Listed { state, cursor }) = asked?;
+    let unknown = |what: &str| Problem::bad_request("bad-query", format!("`{what}` is not one of this service"));
+    let state = state.map(|word| RunState::parse(&word).ok_or_else(|| unknown("state"))).transpose()?;
+    let mut before = cursor.map(|text| RunId::parse(&text).map_err(|_| unknown("cursor"))).transpose()?;
+    let filter = RunFilter { state, ..RunFilter::default() };
+    let all = [Scope::ReadAll, Scope::Operate].into_iter().any(|scope| caller.may(scope));
+    let journal = service.keeper.engine().journal();
+    let (mut runs, mut looked) = (Vec::new(), 0);
+    loop {
+        let page = journal.runs(&filter, before.as_ref(), PAGE)?;
+        let is_last = page.rows.len() < PAGE;
+        for row in page.rows {
+            before = Some(row.run.clone());
+            looked += 1;
+            if all || row.principal == *caller.principal() {
+                runs.push(line(row));
+            }
+            if runs.len() == PAGE {
+                return Ok(Json(Page { runs, cursor: before }).into_response());
+            }
+        }
+        if is_last || looked >= LOOKED {
+            let cursor = if is_last { None } else { before };
+            return Ok(Json(Page { runs, cursor }).into_response());
+        }
+    }
+}
+
+fn line(row: RunRow) -> Line {
+    let RunRow { run, workflow, principal, state, submitted, closed, .. } = row;
+    Line { run, workflow, principal, state, submitted: rfc3339(submitted), closed: closed.map(rfc3339) }
+}
+
+pub(super) async fn show(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    run: Named<String>,
+) -> Result<Response, Problem> {
+    Ok(Json(service.view(&caller, &run_of(run)?)?).into_response())
+}
+
+pub(super) async fn add_step(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    run: Named<String>,
+    body: Body<StepBody>,
+) -> Result<Response, Problem> {
+    let (run, Json(StepBody { name, capability, inputs })) = (run_of(run)?, body?);
+    let kept = open(&service, &caller, &run, "add a step to").await?;
+    let engine = service.keeper.engine().clone();
+    service
+        .keeper
+        .drive(kept, move |run| async move {
+            let state = run.state();
+            let steps: Vec<_> = state
+                .steps
+                .iter()
+                .map(|step| (step.spec.name.clone(), step.spec.capability.clone(), step.output.is_some()))
+                .collect();
+            let earlier = Earlier { inputs: &Map::new(), steps: &steps };
+            let step = Step::call(&name, &capability, &inputs, earlier, engine.registry());
+            let (step, _) = step.map_err(|wrong| EngineError::Refused { why: wrong.to_string() })?;
+            run.submit_step(&step).await
+        })
+        .await?;
+    Ok((StatusCode::CREATED, Json(service.view(&caller, &run)?)).into_response())
+}
+
+pub(super) async fn commit(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    run: Named<String>,
+) -> Result<Response, Problem> {
+    let run = run_of(run)?;
+    let kept = open(&service, &caller, &run, "commit").await?;
+    service.keeper.drive(kept, |run| async move { run.seal().await }).await?;
+    Ok(Json(service.view(&caller, &run)?).into_response())
+}
+
+pub(super) async fn roll_back(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    run: Named<String>,
+    body: Body<Why>,
+) -> Result<Response, Problem> {
+    change(&service, &caller, run, body, Verb::Rollback, "roll back").await
+}
+
+pub(super) async fn cancel(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    run: Named<String>,
+    body: Body<Why>,
+) -> Result<Response, Problem> {
+    change(&service, &caller, run, body, Verb::Cancel, "cancel").await
+}
+
+pub(super) async fn undo(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    run: Named<String>,
+    body: Body<Why>,
+) -> Result<Response, Problem> {
+    change(&service, &caller, run, body, Verb::Undo, "undo").await
+}
+
+/// Asks for something as an operator, and waits until that is done.
+async fn change(
+    service: &Arc<Service>,
+    caller: &Caller,
+    run: Named<String>,
+    body: Body<Why>,
+    verb: Verb,
+    request: &str,
+) -> Result<Response, Problem> {
+    let (run, Json(Why { reason })) = (run_of(run)?, body?);
+    service.must_own(caller, &run, request).await?;
+    service.operate(&run, verb, caller.principal(), reason_of(&reason)?).await?;
+    service.move_on(&run).await?;
+    Ok(Json(service.view(caller, &run)?).into_response())
+}
+
+impl Service {
+    /// Drives a run to which somebody appended. One that another process drives is left to it.
+    pub(super) async fn move_on(self: &Arc<Self>, run: &RunId) -> Result<(), Problem> {
+        match self.keeper.find_or_take(run).await {
+            Ok(kept) => self.drive(kept, &Waits { wait: LONGEST }).await,
+            Err(EngineError::Owned { .. } | EngineError::WrongState { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// An open run of the caller.
+async fn open(service: &Arc<Service>, caller: &Caller, run: &RunId, request: &str) -> Result<Arc<Kept>, Problem> {
+    service.must_own(caller, run, request).await?;
+    let kept = service.keeper.find_or_take(run).await?;
+    match kept.run().is_some_and(|run| run.state().is_open()) {
+        true => Ok(kept),
+        false => Err(Problem::new(StatusCode::CONFLICT, "wrong-state", "the run takes no more steps")),
+    }
+}
+
+pub(super) async fn logs(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    run: Named<String>,
+) -> Result<Response, Problem> {
+    let run = run_of(run)?;
+    service.row(&caller, &run)?;
+    let journal = service.keeper.engine().journal();
+    let mut logs = Vec::new();
+    for entry in entries_of(&**journal, &run)? {
+        let (step, attempt, undo, log) = match entry.event {
+            Event::Result(result) => (result.step, result.attempt, false, result.log),
+            Event::UndoResult(result) => (result.step, result.attempt, true, result.log),
+            _ => continue,
+        };
+        let Some(log) = log else { continue };
+        if let Some(bytes) = journal.payload(&log.digest)? {
+            logs.push(Log { step, attempt, undo, text: String::from_utf8_lossy(&bytes).into_owned() });
+        }
+    }
+    Ok(Json(logs).into_response())
+}

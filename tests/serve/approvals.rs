@@ -1,0 +1,79 @@
+//! Approvals over HTTP.
+
+use serde_json::json;
+
+use crate::server::{POLICY, Server};
+
+#[test]
+fn a_person_sees_exactly_what_waits_and_votes_for_the_request_that_was_seen() {
+    let server = Server::new();
+    let (own, voter) = (server.token("agent:a", &["submit", "vote"]), server.token("user:alice", &["vote"]));
+    server.place.write("workspace/a", "x");
+    let body = json!({ "capability": "io.fs.move", "inputs": { "from": "/workspace/a", "to": "/workspace/b" } });
+    let run = server.post("/v1/runs?wait=30", &own, &body).is(201).json();
+    assert_eq!(run["state"], "PAUSED");
+    let id = run["run"].as_str().unwrap();
+    let waiting = server.get("/v1/approvals", &voter).is(200).json();
+    assert_eq!((&waiting[0]["run"], &waiting[0]["input"]["to"]), (&run["run"], &"/workspace/b".into()));
+    let request = waiting[0]["request"].as_str().unwrap();
+    let vote = |token: &str, request: &str, approve: bool| {
+        let body = json!({ "request": request, "approve": approve, "reason": "because" });
+        server.post(&format!("/v1/runs/{id}/steps/call/votes"), token, &body)
+    };
+    // Whoever asks does not answer, another request is not this one, and a reason is needed.
+    assert_eq!(vote(&own, request, true).is(409).problem(), "refused");
+    assert_eq!(vote(&voter, "another", true).is(409).problem(), "refused");
+    let mute = json!({ "request": request, "approve": true, "reason": "" });
+    assert_eq!(server.post(&format!("/v1/runs/{id}/steps/call/votes"), &voter, &mute).is(400).problem(), "bad-reason");
+    assert!(server.place.path("workspace/a").exists());
+    let done = vote(&voter, request, true).is(200).json();
+    assert_eq!(done["state"], "COMPLETED");
+    assert_eq!(server.place.read("workspace/b"), "x");
+    assert_eq!(vote(&voter, request, true).is(409).problem(), "refused");
+    assert_eq!(server.get("/v1/approvals", &voter).is(200).json(), json!([]));
+    let back = json!({ "capability": "io.fs.move", "inputs": { "from": "/workspace/b", "to": "/workspace/a" } });
+    let run = server.post("/v1/runs?wait=30", &own, &back).is(201).json()["run"].as_str().unwrap().to_owned();
+    let request = server.get("/v1/approvals", &voter).is(200).json()[0]["request"].clone();
+    let no = json!({ "request": request, "approve": false, "reason": "no" });
+    let rejected = server.post(&format!("/v1/runs/{run}/steps/call/votes"), &voter, &no).is(200).json();
+    assert_eq!(rejected["state"], "ROLLED_BACK");
+}
+
+#[test]
+fn what_waits_goes_on_when_somebody_else_approves_and_ends_when_its_time_is_over() {
+    let server = Server::with_policy(&POLICY.replace("expires: 4h", "expires: 2s"));
+    let own = server.token("agent:a", &["submit"]);
+    server.place.write("workspace/a", "x");
+    let body = json!({ "capability": "io.fs.move", "inputs": { "from": "/workspace/a", "to": "/workspace/b" } });
+    let submit = || server.post("/v1/runs?wait=30", &own, &body).is(201).json()["run"].as_str().unwrap().to_owned();
+    let run = submit();
+    // Another process, which finds the run in the hands of this one.
+    server.place.redress(&["approve", &run, "call", "--reason", "y", "--as", "user:bob"]).exits(0);
+    assert_eq!(server.place.read("workspace/b"), "x");
+    server.place.write("workspace/a", "x");
+    std::fs::remove_file(server.place.path("workspace/b")).unwrap();
+    let run = submit();
+    let events = server.follow(&format!("/v1/runs/{run}/events"), &own, 0, |_| false);
+    assert_eq!(events.last().unwrap().1, "RUN_CLOSED");
+    assert_eq!(server.get(&format!("/v1/runs/{run}"), &own).is(200).json()["state"], "ROLLED_BACK");
+}
+
+/// What waits is not lost, and not counted twice, when the service dies.
+#[test]
+fn a_vote_counts_once_also_if_the_service_dies_before_and_after() {
+    let server = Server::with_policy(&POLICY.replace("expires: 4h", "expires: 4h, quorum: 2"));
+    let own = server.token("agent:a", &["submit"]);
+    let voters = ["user:alice", "user:bob"].map(|name| server.token(name, &["vote"]));
+    server.place.write("workspace/a", "x");
+    let body = json!({ "capability": "io.fs.move", "inputs": { "from": "/workspace/a", "to": "/workspace/b" } });
+    let run = server.post("/v1/runs?wait=30", &own, &body).is(201).json()["run"].as_str().unwrap().to_owned();
+    let server = Server::at(server.dies());
+    let request = server.get("/v1/approvals", &voters[0]).is(200).json()[0]["request"].clone();
+    let yes = json!({ "request": request, "approve": true, "reason": "y" });
+    let path = format!("/v1/runs/{run}/steps/call/votes");
+    assert_eq!(server.post(&path, &voters[0], &yes).is(200).json()["state"], "PAUSED");
+    let server = Server::at(server.dies());
+    assert_eq!(server.post(&path, &voters[0], &yes).is(409).problem(), "refused");
+    assert_eq!(server.post(&path, &voters[1], &yes).is(200).json()["state"], "COMPLETED");
+    assert_eq!(server.place.read("workspace/b"), "x");
+}

@@ -1,0 +1,127 @@
+//! Who is let in.
+
+use serde_json::{Value, json};
+
+use crate::common::Place;
+use crate::server::Server;
+
+#[test]
+fn without_a_token_there_is_no_answer_but_to_whether_it_lives_and_what_it_offers() {
+    let server = Server::new();
+    assert_eq!(server.get("/healthz", "").is(200).body, "ok\n");
+    assert_eq!(server.get("/readyz", "").is(200).body, "ready\n");
+    let document = server.get("/openapi.json", "").is(200).json();
+    assert_eq!(document["openapi"], "3.1.0");
+    for path in
+        document["paths"].as_object().unwrap().keys().filter(|path| path.starts_with("/v1") || *path == "/metrics")
+    {
+        let path = path.replace("{run}", "01920000-0000-7000-8000-00000000000a").replace("{step}", "a");
+        for method in ["GET", "POST"] {
+            let said = server.asks(method, &path, "", "", "").is(401);
+            assert_eq!(said.problem(), "unauthorized");
+            assert!(said.head.contains("www-authenticate: bearer"), "{said:#?}");
+        }
+    }
+    assert_eq!(server.get("/v1/runs", "redress_0000").is(401).problem(), "unauthorized");
+    assert_eq!(server.get("/none", "").is(401).problem(), "unauthorized");
+    let (place, _) = server.ends();
+    let events = place.redress(&["events", "system"]).exits(0).stdout;
+    assert_eq!(events.matches("REFUSED").count(), 1, "strangers cannot fill the journal: {events}");
+}
+
+#[test]
+fn a_token_is_shown_once_counts_for_its_scopes_and_can_be_revoked() {
+    let server = Server::new();
+    let secret = server.token("agent:a", &["submit"]);
+    assert!(secret.starts_with("redress_") && secret.len() == 72, "{secret}");
+    server.get("/v1/runs", &secret).is(200);
+    assert_eq!(server.get("/v1/approvals", &secret).is(403).problem(), "forbidden");
+    assert_eq!(server.get("/metrics", &secret).is(403).problem(), "forbidden");
+    let listed = server.place.redress(&["token", "list", "--json"]).exits(0);
+    assert!(!listed.stdout.contains(&secret));
+    let id = listed.json()[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(listed.json()[0]["scopes"], json!(["submit"]));
+    server.place.redress(&["token", "revoke", "t0000", "--reason", "x"]).exits(2);
+    server.place.redress(&["token", "revoke", &id, "--reason", "it was in a log"]).exits(0);
+    server.get("/v1/runs", &secret).is(401);
+    let short =
+        server.place.redress(&["token", "add", "agent:a", "--may", "submit", "--reason", "x", "--expires", "1ms"]);
+    server.get("/v1/runs", short.exits(0).stdout.trim()).is(401);
+    let (place, _) = server.ends();
+    let events = place.redress(&["events", "system"]).exits(0).stdout;
+    assert!(events.contains("TOKEN_ADDED") && events.contains("TOKEN_REVOKED"), "{events}");
+    assert!(events.contains("REFUSED") && events.contains("may not be used to `vote`"), "{events}");
+    let journal = std::fs::read(place.path(".redress/journal.db")).unwrap();
+    assert!(!journal.windows(64).any(|bytes| bytes == &secret.as_bytes()[8..]), "the secret is kept nowhere");
+    place.redress(&["audit", "verify"]).exits(0);
+}
+
+/// Browsers on the same machine send what any page asks for.
+#[test]
+fn a_page_of_another_origin_and_another_name_for_this_host_get_no_answer() {
+    let server = Server::new();
+    let secret = server.token("agent:a", &["submit"]);
+    let foreign = "Origin: https://evil.example\r\n";
+    assert_eq!(server.asks("GET", "/v1/runs", &secret, foreign, "").is(403).problem(), "foreign");
+    assert_eq!(server.asks("GET", "/healthz", "", foreign, "").is(403).problem(), "foreign");
+    let own = format!("Origin: http://{}\r\n", server.at);
+    server.asks("GET", "/v1/runs", &secret, &own, "").is(200);
+    let rebound = "GET /healthz HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    assert_eq!(server.raw(rebound).is(403).problem(), "foreign");
+    let local = format!("GET /healthz HTTP/1.1\r\nHost: localhost:{}\r\nConnection: close\r\n\r\n", server.at.port());
+    let said = server.raw(&local).is(200);
+    for header in
+        ["cache-control: no-store", "x-content-type-options: nosniff", "content-security-policy: default-src 'none'"]
+    {
+        assert!(said.head.contains(header), "{header}: {said:#?}");
+    }
+}
+
+#[test]
+fn what_is_no_request_is_a_problem_and_nothing_of_it_is_an_error_of_the_service() {
+    let server = Server::new();
+    let secret = server.token("agent:a", &["submit", "read-all", "vote", "operate"]);
+    let run = "01920000-0000-7000-8000-00000000000a";
+    for (method, path, body, status) in [
+        ("GET", "/none", "", 404),
+        ("DELETE", "/v1/runs", "", 405),
+        ("GET", "/v1/runs?state=DREAMING", "", 400),
+        ("GET", "/v1/runs?cursor=x", "", 400),
+        ("GET", "/v1/runs?colour=red", "", 400),
+        ("GET", "/v1/runs/x", "", 404),
+        ("GET", &format!("/v1/runs/{run}"), "", 404),
+        ("GET", &format!("/v1/runs/{run}/events?after=-1"), "", 400),
+        ("POST", "/v1/runs", "", 415),
+        ("POST", "/v1/runs", "{", 400),
+        ("POST", "/v1/runs", "[]", 422),
+        ("POST", "/v1/runs", "{}", 400),
+        ("POST", "/v1/runs", r#"{"capability": "io.fs.none"}"#, 422),
+        ("POST", "/v1/runs", r#"{"capability": "io.fs.write_file", "inputs": {"path": 7}}"#, 422),
+        ("POST", "/v1/runs", r#"{"workflow": "name: x\nsteps: []"}"#, 422),
+        ("POST", "/v1/runs", r#"{"capability": "a", "workflow": "b"}"#, 400),
+        ("POST", &format!("/v1/runs/{run}/cancel"), r#"{"reason": "x"}"#, 404),
+        ("POST", &format!("/v1/runs/{run}/steps/a/votes"), r#"{"request": "r", "approve": true, "reason": "x"}"#, 404),
+    ] {
+        let said = server.asks(method, path, &secret, "", body).is(status);
+        assert!(!said.problem().is_empty(), "{method} {path}");
+    }
+    let long = "x".repeat(18 << 20);
+    let said = server.post("/v1/runs", &secret, &json!({ "workflow": long }));
+    assert_eq!(said.is(413).problem(), "bad-body");
+}
+
+#[test]
+fn where_nobody_can_listen_is_told_and_settings_say_where_it_is() {
+    let server = Server::new();
+    let place = Place::new();
+    let taken = place.redress(&["serve", "--listen", &server.at.to_string()]).exits(1);
+    assert!(taken.stderr.contains("nobody can listen at"), "{taken:#?}");
+    place.write("redress.yaml", format!("policy: policy.yaml\nlisten: {}\n", server.at));
+    assert!(place.redress(&["serve"]).exits(1).stderr.contains("nobody can listen at"));
+    place.write("redress.yaml", "policy: policy.yaml\nlisten: here\n");
+    place.redress(&["serve"]).exits(2);
+    let (_, answer) = server.ends();
+    answer.exits(0);
+    let none: Value = Value::Null;
+    assert!(none.is_null());
+}

@@ -1,0 +1,127 @@
+//! Runs over HTTP.
+
+use serde_json::{Value, json};
+
+use crate::server::Server;
+
+fn write(name: &str) -> Value {
+    json!({ "capability": "io.fs.write_file", "inputs": { "path": format!("/workspace/{name}"), "content": name } })
+}
+
+#[test]
+fn a_run_is_submitted_once_under_its_key_and_is_shown_to_whom_it_belongs() {
+    let server = Server::new();
+    let (own, other) = (server.token("agent:a", &["submit"]), server.token("agent:b", &["submit"]));
+    let made =
+        server.asks("POST", "/v1/runs?wait=30", &own, "Idempotency-Key: k1\r\n", &write("a").to_string()).is(201);
+    let run = made.json();
+    assert_eq!((&run["state"], &run["principal"]), (&"COMPLETED".into(), &"agent:a".into()));
+    let id = run["run"].as_str().unwrap();
+    assert!(made.head.contains(&format!("location: /v1/runs/{id}")), "{made:#?}");
+    assert_eq!(server.place.read("workspace/a"), "a");
+    let again = server.asks("POST", "/v1/runs", &own, "Idempotency-Key: k1\r\n", &write("a").to_string()).is(200);
+    assert_eq!(again.json()["run"], run["run"]);
+    let differs = server.asks("POST", "/v1/runs", &own, "Idempotency-Key: k1\r\n", &write("b").to_string());
+    assert_eq!(differs.is(409).problem(), "run-key-taken");
+    assert_eq!(server.get(&format!("/v1/runs/{id}"), &own).is(200).json(), run);
+    for path in ["", "/events", "/logs"] {
+        assert_eq!(server.get(&format!("/v1/runs/{id}{path}"), &other).is(404).problem(), "not-found");
+    }
+    let refused = server.post(&format!("/v1/runs/{id}/undo"), &other, &json!({ "reason": "x" }));
+    assert_eq!(refused.is(404).problem(), "not-found");
+    assert_eq!(server.get("/v1/runs", &other).is(200).json()["runs"], json!([]));
+    let reader = server.token("user:reviewer", &["read-all"]);
+    assert_eq!(server.get("/v1/runs?state=COMPLETED", &reader).is(200).json()["runs"][0]["run"], run["run"]);
+    let undo = server.post(&format!("/v1/runs/{id}/undo"), &reader, &json!({ "reason": "x" }));
+    assert_eq!(undo.is(403).problem(), "forbidden");
+    let undone = server.post(&format!("/v1/runs/{id}/undo"), &own, &json!({ "reason": "not wanted" })).is(200).json();
+    assert_eq!(undone["state"], "ROLLED_BACK");
+    assert!(!server.place.path("workspace/a").exists());
+    let metrics = server.get("/metrics", &reader).is(200).body;
+    assert!(metrics.contains("redress_runs{state=\"ROLLED_BACK\"} 1\n"), "{metrics}");
+    let (place, answer) = server.ends();
+    answer.exits(0);
+    place.redress(&["audit", "verify"]).exits(0);
+}
+
+#[test]
+fn a_workflow_is_run_and_its_events_come_as_they_happen_and_again_from_any_of_them() {
+    let server = Server::new();
+    let own = server.token("agent:a", &["submit"]);
+    let workflow = "name: two\ninputs: { word: x }\nsteps:\n  \
+        - { name: a, capability: io.fs.write_file, inputs: { path: /workspace/a, content: \"{{ inputs.word }}\" } }\n  \
+        - { name: b, capability: io.fs.copy, inputs: { from: /workspace/a, to: /workspace/b } }\n";
+    let body = json!({ "workflow": workflow, "inputs": { "word": "hello" } });
+    let run = server.post("/v1/runs", &own, &body).is(201).json();
+    let path = format!("/v1/runs/{}/events", run["run"].as_str().unwrap());
+    let events = server.follow(&path, &own, 0, |_| false);
+    let ids: Vec<u64> = events.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids, (1..=ids.len() as u64).collect::<Vec<_>>());
+    assert_eq!((&*events[0].1, &*events.last().unwrap().1), ("RUN_SUBMITTED", "RUN_CLOSED"));
+    assert_eq!(server.place.read("workspace/b"), "hello");
+    assert_eq!(server.follow(&path, &own, 3, |_| false), events[3..]);
+    let page = server.get(&format!("{path}?after=2"), &own).is(200).json();
+    assert_eq!((page["events"].as_array().unwrap().len(), &page["after"]), (events.len() - 2, &Value::Null));
+    let failing = server.post(
+        "/v1/runs?wait=30",
+        &own,
+        &json!({ "capability": "io.fs.read_file", "inputs": { "path": "/workspace/none" } }),
+    );
+    assert_eq!(failing.is(201).json()["state"], "ROLLED_BACK");
+}
+
+#[test]
+fn an_open_run_takes_steps_until_it_is_committed_or_rolled_back() {
+    let server = Server::new();
+    let own = server.token("agent:a", &["submit"]);
+    let open = || {
+        server.post("/v1/runs?wait=10", &own, &json!({ "open": "session" })).is(201).json()["run"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let add = |run: &str, name: &str| {
+        let body = json!({ "name": name, "capability": "io.fs.write_file", "inputs": { "path": format!("/workspace/{name}"), "content": "x" } });
+        server.post(&format!("/v1/runs/{run}/steps"), &own, &body)
+    };
+    let run = open();
+    assert_eq!(add(&run, "a").is(201).json()["steps"][0]["state"], "SUCCEEDED");
+    assert_eq!(add(&run, "a").is(409).problem(), "refused");
+    add(&run, "b").is(201);
+    let done = server.asks("POST", &format!("/v1/runs/{run}/commit"), &own, "", "").is(200).json();
+    assert_eq!(done["state"], "COMPLETED");
+    assert_eq!(add(&run, "c").is(409).problem(), "wrong-state");
+    let run = open();
+    add(&run, "d").is(201);
+    let undone = server.post(&format!("/v1/runs/{run}/rollback"), &own, &json!({ "reason": "x" })).is(200).json();
+    assert_eq!(undone["state"], "ROLLED_BACK");
+    assert!(!server.place.path("workspace/d").exists() && server.place.path("workspace/b").exists());
+}
+
+/// Whatever goes on when it dies goes on when it is there again.
+#[test]
+fn a_service_that_is_killed_and_started_again_brings_every_run_to_rest() {
+    let server = Server::new();
+    let own = server.token("agent:a", &["submit"]);
+    let steps: String = (0..60)
+        .map(|i| format!("  - {{ name: s{i}, capability: io.fs.write_file, inputs: {{ path: \"/workspace/{{{{ inputs.of }}}}-{i}\", content: x }} }}\n"))
+        .collect();
+    let workflow = format!("name: many\ninputs: {{ of: x }}\nsteps:\n{steps}");
+    let mut runs = Vec::new();
+    for of in 0..4 {
+        let body = json!({ "workflow": workflow, "inputs": { "of": of.to_string() } });
+        runs.push(server.post("/v1/runs", &own, &body).is(201).json()["run"].as_str().unwrap().to_owned());
+    }
+    // In the middle of the first.
+    server.follow(&format!("/v1/runs/{}/events", runs[0]), &own, 0, |seq| seq >= 20);
+    let server = Server::at(server.dies());
+    for run in &runs {
+        let events = server.follow(&format!("/v1/runs/{run}/events"), &own, 0, |_| false);
+        assert_eq!(events.last().unwrap().1, "RUN_CLOSED");
+        assert_eq!(server.get(&format!("/v1/runs/{run}"), &own).is(200).json()["state"], "COMPLETED");
+    }
+    assert_eq!(std::fs::read_dir(server.place.path("workspace")).unwrap().count(), 4 * 60);
+    let (place, answer) = server.ends();
+    answer.exits(0);
+    place.redress(&["audit", "verify"]).exits(0);
+}
