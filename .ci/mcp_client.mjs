@@ -1,15 +1,20 @@
 // The client of the official TypeScript SDK against `redress mcp`: tools, structured results, transactions, a denial, a call that waits.
 //
-//   node mcp_client.mjs BINARY      in a folder with the settings and the policy of `.ci/long mcp`
+//   node mcp_client.mjs BINARY                in a folder with the settings and the policy of `.ci/long mcp`
+//   node mcp_client.mjs BINARY URL TOKEN      the same of a service that runs there
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
 
-const binary = process.argv[2];
+const [binary, url, token] = process.argv.slice(2);
+const transport = url
+    ? new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers: { Authorization: `Bearer ${token}` } } })
+    : new StdioClientTransport({ command: binary, args: ['mcp'], cwd: process.cwd(), stderr: 'inherit' });
 const client = new Client({ name: 'check', version: '1.0.0' });
-await client.connect(new StdioClientTransport({ command: binary, args: ['mcp'], cwd: process.cwd(), stderr: 'inherit' }));
+await client.connect(transport);
 const call = (name, args) => client.callTool({ name, arguments: args });
 const write = (name) => ({ path: `/workspace/${name}`, content: name });
 

@@ -5,6 +5,7 @@
 #[path = "../common/binary.rs"]
 mod common;
 
+mod agents;
 mod approvals;
 mod door;
 mod runs;

@@ -9,6 +9,8 @@
 //! 4. May that token be used for this? If not, the system chain records who asked for what.
 //! 5. Whatever a run does is decided by the policy, as everywhere.
 //!
+//! At `/mcp` agents find capabilities as tools, with the same tokens.
+//!
 //! Errors are problems of RFC 9457. What is asked for goes on if the client goes away. When the process is to end, what is being
 //! answered is answered, and every run can be resumed.
 
@@ -25,15 +27,22 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::extract::DefaultBodyLimit;
-use axum::routing::{MethodRouter, get, post};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, any, get, post};
 use axum::{Router, middleware};
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use self::guard::Caller;
+use self::problem::Problem;
 use super::keeper::Keeper;
+use super::mcp::{Acting, Connection};
 use super::token::Tokens;
 use crate::engine::Submit;
+use crate::journal::Scope;
 use crate::types::Principal;
 
 pub use openapi::document;
@@ -51,6 +60,7 @@ pub struct Service {
     hosts: BTreeSet<String>,
     room: guard::Room,
     answers: Answers,
+    agents: Agents,
     /// Set once the process is to end.
     ending: watch::Sender<bool>,
 }
@@ -79,7 +89,8 @@ impl Service {
     pub fn new(keeper: Keeper, submit: Submit, hosts: BTreeSet<String>) -> Arc<Service> {
         let tokens = Tokens::of(keeper.engine().journal().clone());
         let (room, answers) = Default::default();
-        Arc::new(Service { keeper, tokens, submit, hosts, room, answers, ending: watch::Sender::new(false) })
+        let (agents, ending) = (agents(&keeper, &submit), watch::Sender::new(false));
+        Arc::new(Service { keeper, tokens, submit, hosts, room, answers, agents, ending })
     }
 
     fn submit_for(&self, principal: Principal, run_key: Option<String>) -> Submit {
@@ -88,6 +99,7 @@ impl Service {
 }
 
 type Handled = MethodRouter<Arc<Service>>;
+type Agents = StreamableHttpService<Connection, NeverSessionManager>;
 
 /// Every path, and what answers there. The description of the service is checked against this table.
 fn routes() -> Vec<(&'static str, Handled)> {
@@ -117,10 +129,30 @@ fn router(service: Arc<Service>) -> Router {
         router = router.route(path, handled.fallback(problem::wrong_method));
     }
     router
+        .route("/mcp", any(tools))
         .fallback(problem::no_such_path)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(service.clone(), guard::admit))
         .with_state(service)
+}
+
+/// Capabilities as tools. Who is let in at all is asked before: see the guard.
+fn agents(keeper: &Keeper, submit: &Submit) -> Agents {
+    let (keeper, submit) = (keeper.clone(), submit.clone());
+    let make = move || Ok(Connection::of_requests(keeper.clone(), submit.clone()));
+    let config = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_json_response(true)
+        .with_max_request_body_bytes(MAX_BODY)
+        .disable_allowed_hosts();
+    StreamableHttpService::new(make, Arc::new(NeverSessionManager::default()), config)
+}
+
+/// Answers an agent with a token.
+async fn tools(State(service): State<Arc<Service>>, caller: Caller, mut request: Request) -> Result<Response, Problem> {
+    caller.must(Scope::Submit, &service, "use a tool").await?;
+    request.extensions_mut().insert(Acting(caller.principal().clone()));
+    Ok(service.agents.handle(request).await.into_response())
 }
 
 /// Answers until `ends`, and then until what was asked is answered.
