@@ -85,7 +85,10 @@ fn of_settings(key: &str) -> Value {
         "journal" => text("The record of every run; `.redress/journal.db` if left out."),
         "principal" => text("On whose behalf runs are, such as `agent:demo`."),
         "components" => texts("Folders with components, besides the standard library."),
-        "listen" => text("Where `redress serve` listens; 127.0.0.1:7433 if left out."),
+        "listen" => described(
+            "Where `redress serve` listens; 127.0.0.1:7433 if left out.",
+            json!({ "type": "string", "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$" }),
+        ),
         "extra_ca" => text("Certificates of authorities that TLS trusts besides the usual ones, in PEM."),
         "max_parallel" => described(
             "How many steps of a run go on at the same time; 8 if left out.",
