@@ -264,7 +264,7 @@ fn refuse_own_files(settings: &Settings) -> Result<(), CliError> {
     let message = format!("checkpoints cannot be appended to `{}`", file.display());
     let error = CliError::usage("bad-checkpoint-file", message);
     let error = match &settings.file {
-        Some(settings) => error.in_file(&shown_path(settings)),
+        Some(settings) => error.in_file(shown_path(settings)),
         None => error,
     };
     Err(error.help(

@@ -28,6 +28,14 @@ fn content(kind: &str, schema: &Value) -> Value {
     json!({ kind: { "schema": schema } })
 }
 
+/// The same object with one more field.
+fn with(mut object: Value, key: &str, value: Value) -> Value {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(key.to_owned(), value);
+    }
+    object
+}
+
 /// One operation: its id, what it does, and what it answers with, besides problems.
 struct Operation {
     id: &'static str,
@@ -97,10 +105,11 @@ impl Operation {
         }
         let mut value = json!({ "operationId": self.id, "summary": self.summary, "parameters": self.parameters, "responses": answers });
         if let Some(body) = self.body {
-            value["requestBody"] = json!({ "required": true, "content": content("application/json", &schema(body)) });
+            let content = content("application/json", &schema(body));
+            value = with(value, "requestBody", json!({ "required": true, "content": content }));
         }
         if self.open {
-            value["security"] = json!([]);
+            value = with(value, "security", json!([]));
         }
         value
     }
@@ -109,6 +118,8 @@ impl Operation {
 fn paths() -> Value {
     let text = content("text/plain", &json!({ "type": "string" }));
     let run = || content("application/json", &schema("Run"));
+    let coming = json!({ "schema": { "type": "string" } });
+    let pages = with(content("application/json", &schema("Events")), "text/event-stream", coming);
     let list = |name: &str| content("application/json", &json!({ "type": "array", "items": schema(name) }));
     let wait = json!({ "type": "integer", "minimum": 0, "maximum": 60 });
     let state = json!({ "type": "string", "enum": states() });
@@ -150,11 +161,7 @@ fn paths() -> Value {
         "/v1/runs/{run}/cancel": { "post": changes("cancel", "Roll a run back") },
         "/v1/runs/{run}/undo": { "post": changes("undo", "Roll a completed run back") },
         "/v1/runs/{run}/events": {
-            "get": Operation::new("events", "The events of a run: a page, or as they come", {
-                    let mut both = content("application/json", &schema("Events"));
-                    both["text/event-stream"] = json!({ "schema": { "type": "string" } });
-                    both
-                })
+            "get": Operation::new("events", "The events of a run: a page, or as they come", pages)
                 .of_run().with("after", "query", &seq).problems(OF_RUN).value(),
         },
         "/v1/runs/{run}/logs": {
@@ -182,10 +189,7 @@ fn schemas() -> Value {
     let (state, any) = (json!({ "type": "string", "enum": states() }), json!({ "type": "object" }));
     let number = json!({ "type": "integer", "minimum": 0 });
     let list = |item: &Value| json!({ "type": "array", "items": item });
-    let closed = |mut schema: Value| {
-        schema["additionalProperties"] = json!(false);
-        schema
-    };
+    let closed = |schema: Value| with(schema, "additionalProperties", json!(false));
     json!({
         "Problem": object(&["type", "title", "status", "detail", "code"], &json!({
             "type": text, "title": text, "status": number, "detail": text, "code": text,
