@@ -62,6 +62,7 @@ fn a_workflow_is_run_and_its_events_come_as_they_happen_and_again_from_any_of_th
     assert_eq!(server.follow(&path, &own, 3, |_| false), events[3..]);
     let page = server.get(&format!("{path}?after=2"), &own).is(200).json();
     assert_eq!((page["events"].as_array().unwrap().len(), &page["after"]), (events.len() - 2, &Value::Null));
+    assert_eq!(server.get(&format!("{path}?after=1000"), &own).is(400).problem(), "no-such-event");
     let failing = server.post(
         "/v1/runs?wait=30",
         &own,

@@ -64,12 +64,24 @@ pub(super) async fn list(
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     if text(header::ACCEPT).is_some_and(|wanted| wanted.contains("text/event-stream")) {
         let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
-        let stream = Sse::new(coming(service, run, last.unwrap_or(after)));
+        let after = last.unwrap_or(after);
+        is_there(&service, &run, after)?;
+        let stream = Sse::new(coming(service, run, after));
         return Ok(stream.keep_alive(KeepAlive::default()).into_response());
     }
+    is_there(&service, &run, after)?;
     let entries = service.keeper.engine().journal().entries(&run, after, PAGE)?;
     let next = (entries.len() == PAGE).then(|| entries.last().map(|entry| entry.seq)).flatten();
     Ok(Json(Page { events: entries.into_iter().map(Shown::from).collect(), after: next }).into_response())
+}
+
+/// Refuses an event that there is not.
+fn is_there(service: &Service, run: &RunId, event: u64) -> Result<(), Problem> {
+    let head = service.keeper.engine().journal().head(run)?.unwrap_or(0);
+    match event <= head {
+        true => Ok(()),
+        false => Err(Problem::bad_request("no-such-event", format!("the run has {head} events by now"))),
+    }
 }
 
 /// Every event after one, until the run is closed or the process is to end. Whoever was cut off goes on with `Last-Event-ID`.
