@@ -45,7 +45,7 @@ pub(super) async fn execute(_: &Arguments, context: &Context) -> Result<Exit, Cl
     let keeper = Keeper::new(host.engine.clone());
     let connection = Connection::new(keeper.clone(), settings.submit(principal), context.globals.show_sensitive);
     let told = drive::tell(context, &host, &keeper);
-    let served = serve(&connection, &host.engine, &interrupt);
+    let served = serve(&connection, &keeper, &interrupt);
     let served = tokio::select! {
         served = served => served,
         never = told => Err(never),
@@ -56,7 +56,7 @@ pub(super) async fn execute(_: &Arguments, context: &Context) -> Result<Exit, Cl
 }
 
 /// Answers until the client closes the connection, or the process is told to end.
-async fn serve(connection: &Connection, engine: &Engine, interrupt: &Interrupt) -> Result<(), CliError> {
+async fn serve(connection: &Connection, keeper: &Keeper, interrupt: &Interrupt) -> Result<(), CliError> {
     let io = |error: std::io::Error| CliError::engine("io", format!("standard input cannot be read: {error}"));
     let transport = AsyncRwTransport::new_server(standard_input().map_err(io)?, tokio::io::stdout());
     let begun = tokio::select! {
@@ -73,9 +73,16 @@ async fn serve(connection: &Connection, engine: &Engine, interrupt: &Interrupt) 
     };
     let peer = running.peer().clone();
     tokio::select! {
-        () = closed(&peer) => connection.end().await,
+        () = closed(&peer) => {
+            connection.end().await;
+            // What was called goes on to its end.
+            tokio::select! {
+                () = keeper.all_rest() => {}
+                () = interrupt.wait() => {}
+            }
+        }
         () = interrupt.wait() => {}
-        () = follow_policy(engine, &peer) => {}
+        () = follow_policy(keeper.engine(), &peer) => {}
     }
     drop(running.close().await);
     Ok(())

@@ -3,7 +3,7 @@
 //! Runs whose process died are taken over and driven, at the start and whenever there are new ones; approvals expire, retries and open
 //! runs that are idle move when their time comes; a changed policy is put in force; people are told what waits for them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,16 +15,17 @@ use super::Exit;
 use super::context::{Context, Opening};
 use super::drive::{self, Interrupt};
 use super::error::CliError;
-use crate::document::escape;
-use crate::engine::{Engine, EngineError, Recovery};
+use crate::engine::Engine;
 use crate::serve::Keeper;
 use crate::serve::http::{self, Service};
-use crate::types::Principal;
+use crate::types::{Principal, RunId};
 
 /// Where it listens unless something else is said: only who is on the machine can reach it.
 const LISTEN: &str = "127.0.0.1:7433";
 /// How often it is looked for runs whose process died.
 const RECOVER: Duration = Duration::from_secs(5);
+/// The same, if there were more than are taken over at a time.
+const SOON: Duration = Duration::from_millis(100);
 /// How many of them are taken over at a time.
 const AT_ONCE: usize = 32;
 
@@ -100,26 +101,17 @@ fn hosts(listen: SocketAddr, more: &[String]) -> BTreeSet<String> {
 
 /// Takes over runs whose process died, oldest first. Never returns but with an error.
 async fn recover(engine: &Engine, keeper: &Keeper) -> CliError {
+    let mut left: HashSet<RunId> = HashSet::new();
     loop {
-        let (asked, found) = (engine.clone(), tokio::task::spawn_blocking);
-        let runs = match found(move || asked.candidates()).await {
+        let asked = engine.clone();
+        let runs = match tokio::task::spawn_blocking(move || asked.candidates()).await {
             Ok(Ok(found)) => found.runs,
             Ok(Err(error)) => return error.into(),
             Err(error) => return CliError::engine("runtime", error.to_string()),
         };
-        for run in runs.into_iter().take(AT_ONCE) {
-            match engine.recover(&run).await {
-                Ok(Recovery::Taken(taken)) => {
-                    let (keeper, kept) = (keeper.clone(), keeper.keep(taken));
-                    tokio::spawn(async move { drop(keeper.drive(kept, |_| std::future::ready(Ok(()))).await) });
-                }
-                Ok(Recovery::Adopted | Recovery::Rests) => {}
-                Ok(Recovery::Unreadable(what)) => tracing::warn!(run = %run, "it cannot be read: {}", escape(&what)),
-                // Another process was faster.
-                Err(EngineError::Owned { .. } | EngineError::WrongState { .. }) => {}
-                Err(error) => tracing::warn!(run = %run, "it cannot be taken over: {}", escape(&error.to_string())),
-            }
-        }
-        tokio::time::sleep(RECOVER).await;
+        let wanted: Vec<RunId> = runs.into_iter().filter(|run| !left.contains(run)).take(AT_ONCE).collect();
+        let more = wanted.len() == AT_ONCE;
+        left.extend(keeper.recover(wanted).await);
+        tokio::time::sleep(if more { SOON } else { RECOVER }).await;
     }
 }

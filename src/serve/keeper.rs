@@ -18,7 +18,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::document::escape;
-use crate::engine::{Driven, Engine, EngineError, Run, Stop};
+use crate::engine::{Driven, Engine, EngineError, Recovery, Run, Stop};
 use crate::journal::JournalError;
 use crate::saga::due;
 use crate::types::{RunId, Timestamp};
@@ -37,6 +37,8 @@ struct Inner {
     stop: Stop,
     kept: Mutex<BTreeMap<RunId, Arc<Kept>>>,
     tasks: Mutex<JoinSet<()>>,
+    /// Held while a run is taken over: two who take one at the same time would take it from each other.
+    taking: tokio::sync::Mutex<()>,
     /// How often a run came to rest.
     rests: watch::Sender<u64>,
 }
@@ -94,8 +96,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Keeper {
     /// Keeps runs of `engine`, from now on until [`Keeper::stop`]. Call it within a runtime.
     pub fn new(engine: Engine) -> Keeper {
-        let (kept, tasks) = Default::default();
-        let inner = Inner { engine, stop: Stop::default(), kept, tasks, rests: watch::Sender::new(0) };
+        let (stop, kept, tasks, taking) = Default::default();
+        let inner = Inner { engine, stop, kept, tasks, taking, rests: watch::Sender::new(0) };
         let keeper = Keeper { inner: Arc::new(inner) };
         let looking = keeper.clone();
         keeper.spawn(async move { looking.look().await });
@@ -133,10 +135,51 @@ impl Keeper {
 
     /// The same, or one that it can take over.
     pub async fn find_or_take(&self, run: &RunId) -> Result<Arc<Kept>, EngineError> {
+        let _taking = self.inner.taking.lock().await;
         match self.find(run) {
             Some(kept) => Ok(kept),
             None => Ok(self.keep(self.inner.engine.take(run).await?)),
         }
+    }
+
+    /// Takes over runs whose process died, and goes on with them. Those that it leaves are told in the log, and answered.
+    pub async fn recover(&self, runs: impl IntoIterator<Item = RunId>) -> Vec<RunId> {
+        let mut left = Vec::new();
+        for run in runs {
+            let _taking = self.inner.taking.lock().await;
+            // Somebody may have asked for it since it was found.
+            if self.find(&run).is_some() {
+                continue;
+            }
+            match self.inner.engine.recover(&run).await {
+                Ok(Recovery::Taken(taken)) => self.go_on(self.keep(taken)),
+                // It is due later, or another process was faster.
+                Ok(Recovery::Rests) | Err(EngineError::Owned { .. } | EngineError::WrongState { .. }) => {}
+                Ok(Recovery::Adopted) => {
+                    tracing::warn!(run = %run, "it comes from a backup, and is recovered only by name: `redress recover {run}`");
+                    left.push(run);
+                }
+                Ok(Recovery::Unreadable(what)) => {
+                    tracing::warn!(run = %run, "it cannot be read: {}", escape(&what));
+                    left.push(run);
+                }
+                Err(error) => {
+                    tracing::warn!(run = %run, "it cannot be taken over: {}", escape(&error.to_string()));
+                    left.push(run);
+                }
+            }
+        }
+        left
+    }
+
+    /// Drives a run for which nobody waits.
+    fn go_on(&self, kept: Arc<Kept>) {
+        let keeper = self.clone();
+        self.spawn(async move {
+            if let Err(error) = keeper.turn(&kept, |_| std::future::ready(Ok(()))).await {
+                tracing::warn!(run = %kept.id, "it rests: {}", escape(&error.to_string()));
+            }
+        });
     }
 
     /// Does `before` with the run and drives it until nothing moves, in one turn. It goes on if the answer is not waited for.
@@ -220,14 +263,7 @@ impl Keeper {
             for kept in kept {
                 match kept.is_due(&self.inner.engine, self.inner.engine.now(), moved) {
                     Ok(false) => {}
-                    Ok(true) => {
-                        let keeper = self.clone();
-                        self.spawn(async move {
-                            if let Err(error) = keeper.turn(&kept, |_| std::future::ready(Ok(()))).await {
-                                tracing::warn!(run = %kept.id, "it rests: {}", escape(&error.to_string()));
-                            }
-                        });
-                    }
+                    Ok(true) => self.go_on(kept),
                     Err(error) => {
                         tracing::warn!(run = %kept.id, "it cannot be looked at: {}", escape(&error.to_string()));
                     }
@@ -240,6 +276,13 @@ impl Keeper {
         let mut tasks = lock(&self.inner.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
+    }
+
+    /// Waits until every run rests.
+    pub async fn all_rest(&self) {
+        while lock(&self.inner.kept).values().any(|kept| lock(&kept.rests).is_none()) {
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Starts nothing new, and returns when everything that ran has come to an end.

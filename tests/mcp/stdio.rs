@@ -251,6 +251,28 @@ fn a_call_that_is_cancelled_is_rolled_back_and_a_process_that_is_told_to_end_end
     client.ended().exits(0);
 }
 
+/// Whoever asked has gone, and what was asked goes on to its end.
+#[test]
+fn a_call_whose_client_goes_away_is_finished() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let place = Place::with_policy(&format!(
+        "{POLICY}  - {{ capabilities: [\"net.http.*\"], network: [{{ url: \"http://127.0.0.1:{port}/**\", methods: [GET] }}] }}\n"
+    ));
+    let mut client = Client::new(&place);
+    client.sends(
+        "tools/call",
+        json!({ "name": "net-http-get", "arguments": { "url": format!("http://127.0.0.1:{port}/a") } }),
+    );
+    let (mut request, _) = listener.accept().unwrap();
+    let ending = std::thread::spawn(move || client.ends());
+    std::io::Write::write_all(&mut request, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+        .unwrap();
+    drop(request);
+    ending.join().unwrap().exits(0);
+    assert_eq!(place.redress(&["runs", "--json"]).exits(0).json()[0]["state"], "COMPLETED");
+}
+
 #[test]
 fn a_client_that_says_nothing_or_nonsense_ends_the_process_in_order() {
     let place = Place::with_policy(POLICY);
