@@ -70,6 +70,22 @@ impl CliError {
         self
     }
 
+    /// A word that programs compare; none of a document, which may be wrong in several ways.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            CliError::Plain(plain) => plain.code,
+            CliError::Document(_) => "invalid-document",
+        }
+    }
+
+    /// What to do, if that is known.
+    pub(super) fn way_out(&self) -> Option<String> {
+        match self {
+            CliError::Plain(plain) => plain.help.clone(),
+            CliError::Document(_) => Some("the message of the verb that reads it shows each place".to_owned()),
+        }
+    }
+
     /// What the process ends with.
     pub(super) fn exit(&self) -> Exit {
         match self {

@@ -22,6 +22,7 @@ mod cancel;
 mod capability;
 mod completions;
 mod context;
+mod doctor;
 mod drive;
 mod error;
 mod events;
@@ -142,6 +143,8 @@ enum Command {
     Approve(approve::Arguments),
     /// Vote against a step that waits for approval
     Reject(reject::Arguments),
+    /// Look whether everything is there that runs need, and whether anything waits for somebody
+    Doctor(doctor::Arguments),
     /// Serve programs and people elsewhere, over HTTP
     Serve(serve::Arguments),
     /// Secrets with which clients of the service act as somebody
@@ -196,6 +199,7 @@ impl Command {
             Command::Repair(arguments) => repair::execute(&arguments, context).await,
             Command::Approve(arguments) => approve::execute(&arguments, context).await,
             Command::Reject(arguments) => reject::execute(&arguments, context).await,
+            Command::Doctor(arguments) => doctor::execute(&arguments, context),
             Command::Serve(arguments) => serve::execute(&arguments, context).await,
             Command::Token(verb) => token::execute(&verb, context).await,
             Command::Mcp(arguments) => mcp::execute(&arguments, context).await,

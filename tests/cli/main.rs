@@ -9,6 +9,7 @@ mod guests;
 
 mod approval;
 mod audit;
+mod doctor;
 mod documents;
 mod examples;
 mod operator;
