@@ -11,6 +11,7 @@ use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Service;
 use super::guard::Caller;
@@ -66,7 +67,8 @@ pub(super) async fn list(
         let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
         let after = last.unwrap_or(after);
         is_there(&service, &run, after)?;
-        let stream = Sse::new(coming(service, run, after));
+        let place = service.room.stream()?;
+        let stream = Sse::new(coming(service, run, after, place));
         return Ok(stream.keep_alive(KeepAlive::default()).into_response());
     }
     is_there(&service, &run, after)?;
@@ -85,40 +87,48 @@ fn is_there(service: &Service, run: &RunId, event: u64) -> Result<(), Problem> {
 }
 
 /// Every event after one, until the run is closed or the process is to end. Whoever was cut off goes on with `Last-Event-ID`.
-fn coming(service: Arc<Service>, run: RunId, after: u64) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+fn coming(
+    service: Arc<Service>,
+    run: RunId,
+    after: u64,
+    place: OwnedSemaphorePermit,
+) -> impl Stream<Item = Result<sse::Event, Infallible>> {
     let ending = service.ending.subscribe();
-    let begin = (service, run, after, Vec::<Entry>::new().into_iter(), ending, false);
-    futures_util::stream::unfold(begin, |(service, run, mut after, mut waiting, mut ending, mut over)| async move {
-        loop {
-            if let Some(entry) = waiting.next() {
-                after = entry.seq;
-                let (seq, kind) = (entry.seq.to_string(), entry.event.kind());
-                let event = sse::Event::default().id(seq).event(kind).json_data(Shown::from(entry));
-                let event = event.unwrap_or_else(|_| sse::Event::default().comment("an event has no JSON form"));
-                return Some((Ok(event), (service, run, after, waiting, ending, over)));
-            }
-            if over || *ending.borrow() {
-                return None;
-            }
-            let journal = service.keeper.engine().journal();
-            // Asked first: what closes the run is read after that.
-            over = journal.run(&run).ok()??.closed.is_some();
-            match journal.entries(&run, after, PAGE) {
-                Ok(entries) if entries.is_empty() && !over => {
-                    tokio::select! {
-                        () = tokio::time::sleep(LOOK) => {}
-                        _ = ending.wait_for(|ending| *ending) => return None,
-                    }
+    let begin = (service, run, after, Vec::<Entry>::new().into_iter(), ending, false, place);
+    futures_util::stream::unfold(
+        begin,
+        |(service, run, mut after, mut waiting, mut ending, mut over, place)| async move {
+            loop {
+                if let Some(entry) = waiting.next() {
+                    after = entry.seq;
+                    let (seq, kind) = (entry.seq.to_string(), entry.event.kind());
+                    let event = sse::Event::default().id(seq).event(kind).json_data(Shown::from(entry));
+                    let event = event.unwrap_or_else(|_| sse::Event::default().comment("an event has no JSON form"));
+                    return Some((Ok(event), (service, run, after, waiting, ending, over, place)));
                 }
-                Ok(entries) => {
-                    over = over && entries.len() < PAGE;
-                    waiting = entries.into_iter();
-                }
-                Err(error) => {
-                    tracing::error!(run = %run, "{}", crate::document::escape(&error.to_string()));
+                if over || *ending.borrow() {
                     return None;
                 }
+                let journal = service.keeper.engine().journal();
+                // Asked first: what closes the run is read after that.
+                over = journal.run(&run).ok()??.closed.is_some();
+                match journal.entries(&run, after, PAGE) {
+                    Ok(entries) if entries.is_empty() && !over => {
+                        tokio::select! {
+                            () = tokio::time::sleep(LOOK) => {}
+                            _ = ending.wait_for(|ending| *ending) => return None,
+                        }
+                    }
+                    Ok(entries) => {
+                        over = over && entries.len() < PAGE;
+                        waiting = entries.into_iter();
+                    }
+                    Err(error) => {
+                        tracing::error!(run = %run, "{}", crate::document::escape(&error.to_string()));
+                        return None;
+                    }
+                }
             }
-        }
-    })
+        },
+    )
 }

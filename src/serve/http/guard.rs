@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Service;
 use super::problem::Problem;
@@ -20,6 +20,8 @@ use crate::types::Principal;
 /// How many requests are answered at the same time, and how many of one token.
 const AT_ONCE: usize = 512;
 const OF_ONE: usize = 128;
+/// How many streams of events are open at the same time.
+const STREAMS: usize = 256;
 /// How often a request without a token that counts is recorded at most: anybody can make one.
 const STRANGERS: Duration = Duration::from_secs(10);
 
@@ -29,6 +31,7 @@ const OPEN: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
 /// How much goes on.
 pub(super) struct Room {
     all: Semaphore,
+    streams: Arc<Semaphore>,
     of_token: Mutex<HashMap<String, usize>>,
     strangers: Mutex<Option<Instant>>,
 }
@@ -36,7 +39,19 @@ pub(super) struct Room {
 impl Default for Room {
     fn default() -> Room {
         let (of_token, strangers) = Default::default();
-        Room { all: Semaphore::new(AT_ONCE), of_token, strangers }
+        Room { all: Semaphore::new(AT_ONCE), streams: Arc::new(Semaphore::new(STREAMS)), of_token, strangers }
+    }
+}
+
+fn busy() -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too much is asked at once")
+        .with_header(header::RETRY_AFTER, "1")
+}
+
+impl Room {
+    /// A place for a stream of events, until what is given is dropped.
+    pub fn stream(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.streams.clone().try_acquire_owned().map_err(|_| busy())
     }
 }
 
@@ -113,9 +128,7 @@ pub(super) async fn admit(State(service): State<Arc<Service>>, request: Request,
     let answer = match check(&service, request).await {
         Ok((request, _place)) => match service.room.all.try_acquire() {
             Ok(_permit) => next.run(request).await,
-            Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too much is asked at once")
-                .with_header(header::RETRY_AFTER, "1")
-                .into_response(),
+            Err(_) => busy().into_response(),
         },
         Err(problem) => problem.into_response(),
     };
