@@ -14,6 +14,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
@@ -21,7 +22,9 @@ use crate::document::escape;
 use crate::engine::{Driven, Engine, EngineError, Recovery, Run, Stop};
 use crate::journal::JournalError;
 use crate::saga::due;
-use crate::types::{RunId, Timestamp};
+use crate::saga::event::Verb;
+use crate::types::{Principal, RunId, StepName, Timestamp};
+use crate::workflow::{Earlier, Step};
 
 /// How often it is looked whether anybody appended anything.
 const LOOK: Duration = Duration::from_millis(150);
@@ -200,6 +203,44 @@ impl Keeper {
         });
         let gone = |_| EngineError::Bug { why: "what drove a run did not come to an end".to_owned() };
         answered.await.map_err(gone)?
+    }
+
+    /// Adds a call to an open run, with exactly these inputs, and drives it: the name of the step, which is made up if none is given.
+    pub async fn call(
+        &self,
+        kept: Arc<Kept>,
+        name: Option<String>,
+        capability: String,
+        inputs: Map<String, Value>,
+    ) -> Result<(StepName, Driven), EngineError> {
+        let (told, step) = oneshot::channel();
+        let engine = self.inner.engine.clone();
+        let driven = self
+            .drive(kept, move |run| async move {
+                let state = run.state();
+                let name = name.unwrap_or_else(|| format!("call{}", state.steps.len() + 1));
+                let spec = |step: &Arc<crate::saga::Step>| {
+                    (step.spec.name.clone(), step.spec.capability.clone(), step.output.is_some())
+                };
+                let steps: Vec<_> = state.steps.iter().map(spec).collect();
+                let earlier = Earlier { inputs: &Map::new(), steps: &steps };
+                let step = Step::call(&name, &capability, &inputs, earlier, engine.registry());
+                let (step, _) = step.map_err(|wrong| EngineError::Refused { why: wrong.to_string() })?;
+                run.submit_step(&step).await?;
+                // Whoever asked may have gone.
+                drop(told.send(step.name));
+                Ok(())
+            })
+            .await?;
+        let gone = |_| EngineError::Bug { why: "a step that was added has no name".to_owned() };
+        Ok((step.await.map_err(gone)?, driven))
+    }
+
+    /// Asks for something as an operator. It is durable when this returns; whoever keeps the run acts on it.
+    pub async fn operate(&self, run: &RunId, verb: Verb, by: &Principal, reason: &str) -> Result<(), EngineError> {
+        let (engine, run, by, reason) = (self.inner.engine.clone(), run.clone(), by.clone(), reason.to_owned());
+        let asked = tokio::task::spawn_blocking(move || engine.operate(&run, verb, None, &by, &reason).map(drop)).await;
+        asked.map_err(|error| EngineError::Bug { why: error.to_string() })?
     }
 
     async fn turn<F>(&self, kept: &Kept, before: impl FnOnce(Arc<Run>) -> F) -> Result<Driven, EngineError>

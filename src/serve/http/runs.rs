@@ -22,7 +22,7 @@ use crate::saga::RunState;
 use crate::saga::event::{Event, Verb};
 use crate::serve::keeper::Kept;
 use crate::types::{Principal, RunId, StepName};
-use crate::workflow::{Earlier, Step, Workflow};
+use crate::workflow::Workflow;
 
 /// How many runs a page has at most, and how many rows are looked through for it.
 const PAGE: usize = 100;
@@ -165,13 +165,6 @@ impl Service {
             Err(_) => Ok(()),
         }
     }
-
-    async fn operate(&self, run: &RunId, verb: Verb, by: &Principal, reason: &str) -> Result<(), Problem> {
-        let (engine, run, by, reason) = (self.keeper.engine().clone(), run.clone(), by.clone(), reason.to_owned());
-        let asked = tokio::task::spawn_blocking(move || engine.operate(&run, verb, None, &by, &reason).map(drop)).await;
-        asked.map_err(|error| EngineError::Bug { why: error.to_string() })??;
-        Ok(())
-    }
 }
 
 pub(super) async fn submit(
@@ -297,22 +290,7 @@ pub(super) async fn add_step(
 ) -> Result<Response, Problem> {
     let (run, Json(StepBody { name, capability, inputs })) = (run_of(run)?, body?);
     let kept = open(&service, &caller, &run, "add a step to").await?;
-    let engine = service.keeper.engine().clone();
-    service
-        .keeper
-        .drive(kept, move |run| async move {
-            let state = run.state();
-            let steps: Vec<_> = state
-                .steps
-                .iter()
-                .map(|step| (step.spec.name.clone(), step.spec.capability.clone(), step.output.is_some()))
-                .collect();
-            let earlier = Earlier { inputs: &Map::new(), steps: &steps };
-            let step = Step::call(&name, &capability, &inputs, earlier, engine.registry());
-            let (step, _) = step.map_err(|wrong| EngineError::Refused { why: wrong.to_string() })?;
-            run.submit_step(&step).await
-        })
-        .await?;
+    service.keeper.call(kept, Some(name), capability, inputs).await?;
     Ok((StatusCode::CREATED, Json(service.view(&caller, &run)?)).into_response())
 }
 
@@ -365,7 +343,7 @@ async fn change(
 ) -> Result<Response, Problem> {
     let (run, Json(Why { reason })) = (run_of(run)?, body?);
     service.must_own(caller, &run, request).await?;
-    service.operate(&run, verb, caller.principal(), reason_of(&reason)?).await?;
+    service.keeper.operate(&run, verb, caller.principal(), reason_of(&reason)?).await?;
     service.move_on(&run).await?;
     Ok(Json(service.view(caller, &run)?).into_response())
 }

@@ -38,7 +38,7 @@ use crate::engine::{
 use crate::journal::RunFilter;
 use crate::saga::event::Verb;
 use crate::types::{CapabilityId, Catalog as _, Principal, RunId, StepName};
-use crate::workflow::{Earlier, Step, Workflow};
+use crate::workflow::Workflow;
 
 use answer::{Answer, Trouble};
 use tools::Transaction;
@@ -169,7 +169,7 @@ impl Connection {
         let driven = tokio::select! {
             driven = &mut driving => driven?,
             () = context.ct.cancelled() => {
-                self.operate(&id, Verb::Cancel, "its client cancelled the call").await?;
+                self.inner.keeper.operate(&id, Verb::Cancel, self.caller(), "its client cancelled the call").await?;
                 driving.await?
             }
         };
@@ -196,29 +196,8 @@ impl Connection {
             Some(_) => return Err(Trouble::of_request("`arguments` is an object: what the tool takes")),
         };
         let name = text_of(given, "step")?;
-        let (told, step) = tokio::sync::oneshot::channel();
-        let engine = self.inner.keeper.engine().clone();
-        let driven = self
-            .inner
-            .keeper
-            .drive(kept.clone(), move |run| async move {
-                let state = run.state();
-                let name = name.unwrap_or_else(|| format!("call{}", state.steps.len() + 1));
-                let steps: Vec<_> = state
-                    .steps
-                    .iter()
-                    .map(|step| (step.spec.name.clone(), step.spec.capability.clone(), step.output.is_some()))
-                    .collect();
-                let earlier = Earlier { inputs: &Map::new(), steps: &steps };
-                let step = Step::call(&name, capability.as_str(), &inputs, earlier, engine.registry());
-                let (step, _) = step.map_err(|wrong| EngineError::Refused { why: wrong.to_string() })?;
-                run.submit_step(&step).await?;
-                // Whoever asked may have gone.
-                drop(told.send(step.name));
-                Ok(())
-            })
-            .await?;
-        self.answer(kept.id(), step.await.ok().as_ref(), driven)
+        let (step, driven) = self.inner.keeper.call(kept.clone(), name, capability.as_str().to_owned(), inputs).await?;
+        self.answer(kept.id(), Some(&step), driven)
     }
 
     async fn commit(&self, run: &RunId) -> Result<Answer, Trouble> {
@@ -230,7 +209,7 @@ impl Connection {
 
     async fn roll_back(&self, run: &RunId, reason: &str) -> Result<Answer, Trouble> {
         let kept = self.open(run).await?;
-        self.operate(run, Verb::Rollback, reason).await?;
+        self.inner.keeper.operate(run, Verb::Rollback, self.caller(), reason).await?;
         let driven = self.inner.keeper.drive(kept, |_| std::future::ready(Ok(()))).await?;
         self.begun().remove(run);
         self.answer(run, None, driven)
@@ -255,14 +234,6 @@ impl Connection {
                 "the run `{run}` takes no more: `transaction_status` tells how it ended"
             ))),
         }
-    }
-
-    async fn operate(&self, run: &RunId, verb: Verb, reason: &str) -> Result<(), Trouble> {
-        let (engine, run, by, reason) =
-            (self.inner.keeper.engine().clone(), run.clone(), self.caller().clone(), reason.to_owned());
-        let asked = tokio::task::spawn_blocking(move || engine.operate(&run, verb, None, &by, &reason).map(drop)).await;
-        asked.map_err(|error| EngineError::Bug { why: error.to_string() })??;
-        Ok(())
     }
 
     fn answer(&self, run: &RunId, step: Option<&StepName>, driven: Driven) -> Result<Answer, Trouble> {
