@@ -15,7 +15,8 @@ use super::Exit;
 use super::context::{Context, Opening};
 use super::drive::{self, Interrupt};
 use super::error::CliError;
-use crate::engine::Engine;
+use crate::document::escape;
+use crate::engine::{Engine, EngineError};
 use crate::serve::Keeper;
 use crate::serve::http::{self, Service};
 use crate::types::{Principal, RunId};
@@ -78,11 +79,9 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
         async move { interrupt.wait().await }
     };
     let served = tokio::select! {
-        served = http::serve(service, listener, ends) => {
-            served.map_err(|error| CliError::engine("listen", error.to_string()))
-        }
+        () = http::serve(service, listener, ends) => Ok(()),
         never = drive::tell(context, &host, &keeper) => Err(never),
-        never = recover(&host.engine, &keeper) => Err(never),
+        () = recover(&host.engine, &keeper) => Ok(()),
     };
     keeper.stop().await;
     drive::tell_people(context, &host, &interrupt).await;
@@ -99,16 +98,17 @@ fn hosts(listen: SocketAddr, more: &[String]) -> BTreeSet<String> {
     hosts
 }
 
-/// Takes over runs whose process died, oldest first. Never returns but with an error.
-async fn recover(engine: &Engine, keeper: &Keeper) -> CliError {
+/// Takes over runs whose process died, oldest first. Never returns: what keeps it from that now need not do so later.
+async fn recover(engine: &Engine, keeper: &Keeper) {
     let mut left: HashSet<RunId> = HashSet::new();
     loop {
         let asked = engine.clone();
-        let runs = match tokio::task::spawn_blocking(move || asked.candidates()).await {
-            Ok(Ok(found)) => found.runs,
-            Ok(Err(error)) => return error.into(),
-            Err(error) => return CliError::engine("runtime", error.to_string()),
-        };
+        let found = tokio::task::spawn_blocking(move || asked.candidates()).await;
+        let found = found.map_err(|error| EngineError::Bug { why: error.to_string() }).flatten();
+        let runs = found.map(|found| found.runs).unwrap_or_else(|error| {
+            tracing::warn!("nobody can be taken over from now: {}", escape(&error.to_string()));
+            Vec::new()
+        });
         let wanted: Vec<RunId> = runs.into_iter().filter(|run| !left.contains(run)).take(AT_ONCE).collect();
         let more = wanted.len() == AT_ONCE;
         left.extend(keeper.recover(wanted).await);

@@ -137,6 +137,10 @@ impl Settings {
         } else if let Some(folders) = variable("REDRESS_COMPONENTS") {
             settings.components = std::env::split_paths(&folders).map(|folder| here.join(folder)).collect();
         }
+        // What lies beside a journal lies beside the file, wherever a link to it is.
+        if let Some(journal) = settings.journal.as_mut().filter(|journal| journal.is_symlink()) {
+            *journal = journal.canonicalize().unwrap_or_else(|_| journal.clone());
+        }
         refuse_own_files(&settings)?;
         Ok(settings)
     }

@@ -85,7 +85,8 @@ fn parse_scope(word: &str) -> Result<Scope, String> {
 }
 
 fn parse_time(text: &str) -> Result<Duration, String> {
-    Duration::parse(text).map_err(|error| error.to_string())
+    let length = Duration::parse(text).map_err(|error| error.to_string())?;
+    if length == Duration(0) { Err("it would be over already".to_owned()) } else { Ok(length) }
 }
 
 pub(super) async fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliError> {

@@ -15,7 +15,7 @@ use crate::types::{
     CapabilityId, CapabilityInfo, Catalog, Duration, EffectKind, PayloadRef, Principal, Risk, RunId, StepName,
     canonical_bytes,
 };
-use crate::workflow::{Step, Workflow};
+use crate::workflow::{Step, Workflow, is_run_name};
 
 /// On whose behalf a run is, and its bounds.
 #[derive(Clone, Debug)]
@@ -119,6 +119,11 @@ impl Engine {
 
     /// Begins an open run: steps are submitted one at a time, until the client commits or rolls back.
     pub async fn open(&self, name: &str, submit: &Submit) -> Result<Run, EngineError> {
+        if !is_run_name(name) {
+            let refused =
+                EngineError::Refused { why: "the name of a run is one line of 1 to 128 characters".to_owned() };
+            return self.recorded(Err(refused), "open a run", submit).await;
+        }
         let start = Start {
             name: name.to_owned(),
             version: None,

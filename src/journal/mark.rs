@@ -28,8 +28,11 @@ pub(super) fn neighbour(path: &Path) -> std::io::Result<Option<PathBuf>> {
         let entry = entry?;
         let name = entry.file_name();
         let journal = name.to_str().and_then(|name| name.strip_suffix(SUFFIX));
-        if let Some(journal) = journal.filter(|_| own.file_name() != Some(&name)) {
-            return Ok(Some(entry.path().with_file_name(journal)));
+        let journal = journal.filter(|_| own.file_name() != Some(&name));
+        // A mark can outlive its journal.
+        if let Some(journal) = journal.map(|journal| entry.path().with_file_name(journal)).filter(|path| path.exists())
+        {
+            return Ok(Some(journal));
         }
     }
     Ok(None)

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::JournalError;
@@ -29,12 +29,14 @@ pub(super) fn folder(path: &Path) -> PathBuf {
     }
 }
 
-/// Refuses a path where something lies that is no regular file: a folder, a device, a pipe.
+/// Refuses a path where something lies that is no regular file: a folder, a device, a pipe; and a file that has a further name. What lies
+/// beside a journal, its log and its owners, belongs to one name: under another it would be a second world.
 pub(super) fn refuse_irregular(path: &Path) -> Result<(), JournalError> {
+    let refused = |what: &str| Err(JournalError::NotAJournal { path: path.to_owned(), what: what.to_owned() });
     match fs::metadata(path) {
-        Ok(meta) if !meta.is_file() => {
-            Err(JournalError::NotAJournal { path: path.to_owned(), what: "it is no regular file".to_owned() })
-        }
+        Ok(meta) if !meta.is_file() => refused("it is no regular file"),
+        Ok(_) if path.is_symlink() => refused("it is a link: name the file that it leads to"),
+        Ok(meta) if meta.nlink() > 1 => refused("the file has another name, too: give it one alone, or make a copy"),
         // What cannot be looked at is told by whoever opens it.
         _ => Ok(()),
     }

@@ -188,7 +188,7 @@ fn walk_kinds<E: DeserializeOwned>(
 /// How many runs are in each state, for those states that there are.
 pub(super) fn count_runs(conn: &Connection) -> Result<Vec<(RunState, u64)>, JournalError> {
     let mut statement = conn.prepare_cached("SELECT state, count(*) FROM runs GROUP BY state").map_err(on_read)?;
-    let row = |row: &Row<'_>| Ok((RunState::parse(&row.get::<_, String>(0)?), uint(row.get(1)?)));
+    let row = |row: &Row<'_>| Ok((state_of(&row.get::<_, String>(0)?), uint(row.get(1)?)));
     let counted: Vec<_> = statement.query_map([], row).and_then(Iterator::collect).map_err(on_read)?;
     Ok(counted.into_iter().filter_map(|(state, count)| Some((state?, count))).collect())
 }
@@ -237,7 +237,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         run: parsed(row, 0, RunId::parse)?,
         workflow: row.get(1)?,
         principal: parsed(row, 2, Principal::parse)?,
-        state: parsed(row, 3, |word| RunState::parse(word).ok_or(Unknown("a state of a run")))?,
+        state: parsed(row, 3, |word| state_of(word).ok_or(Unknown("a state of a run")))?,
         submitted: time(row.get(4)?),
         closed: row.get::<_, Option<i64>>(5)?.map(time),
         run_key: row.get(6)?,
@@ -247,6 +247,11 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         head: digest(row, 10)?,
         due: row.get::<_, Option<i64>>(11)?.map(time),
     })
+}
+
+/// The state that a word in the table of runs is, letter by letter: so it is looked for.
+fn state_of(word: &str) -> Option<RunState> {
+    RunState::parse(word).filter(|state| state.as_str() == word)
 }
 
 /// A word in the table of runs that is not written there.
@@ -370,7 +375,9 @@ pub(super) fn stored_payload(conn: &Connection, wanted: &Digest, of: Option<&Run
         });
     }
     let (salt, found) = (bytes(row, 0)?, bytes(row, 1)?);
-    let whole = salt.try_into().is_ok_and(|salt| salted_digest(&Salt(salt), found) == *wanted);
+    // What is there is not marked as gone.
+    let whole = row.get_ref(2)? == ValueRef::Null
+        && salt.try_into().is_ok_and(|salt| salted_digest(&Salt(salt), found) == *wanted);
     Ok(if !whole {
         Stored::Changed
     } else if elsewhere {

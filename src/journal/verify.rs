@@ -463,6 +463,17 @@ impl Verifier<'_> {
             let run = String::from_utf8_lossy(bytes(row, 0)?).into_owned();
             self.found(&run, (uint(row.get(1)?), Flaw::Missing));
         }
+        let mut statement = conn.prepare(
+            "SELECT run FROM (SELECT runs.run, events.id, lag(events.id) OVER (ORDER BY runs.id) AS before
+             FROM runs JOIN events ON events.chain = runs.run AND events.seq = 1) WHERE before > id LIMIT 1",
+        )?;
+        // Events that are elsewhere say nothing of rows.
+        if self.first.is_empty()
+            && let Some(row) = statement.query([])?.next()?
+        {
+            let run = String::from_utf8_lossy(bytes(row, 0)?).into_owned();
+            self.found(&run, (0, Flaw::Row("id")));
+        }
         // An older journal has no outbox.
         let outbox = if schema::version(conn)? >= schema::OUTBOX { " OR run IN (SELECT run FROM outbox)" } else { "" };
         let mut statement = conn.prepare(&format!(

@@ -64,6 +64,13 @@ impl Tokens {
         Ok(found.filter(|token| token.expires.is_none_or(|expires| now < expires)))
     }
 
+    /// Whether the token of this name counts now.
+    pub fn counts(&self, id: &str, now: Timestamp) -> Result<bool, JournalError> {
+        let known = self.read()?;
+        let token = known.by_digest.values().find(|token| token.id == id);
+        Ok(token.is_some_and(|token| token.expires.is_none_or(|expires| now < expires)))
+    }
+
     /// All that were not revoked, by their names.
     pub fn all(&self) -> Result<Vec<Token>, JournalError> {
         let mut all: Vec<Token> = self.read()?.by_digest.values().cloned().collect();

@@ -141,9 +141,14 @@ fn read_workflow(root: &Node, reader: &mut StepReader<'_>, given: &Map<String, V
     Some(Workflow { name: name?, version, description, owner, inputs, deadline, steps, graph: graph?, source })
 }
 
+/// Whether a workflow, or an open run, may have this name: one line of 1 to 128 characters.
+pub fn is_run_name(text: &str) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= 128 && !text.chars().any(char::is_control)
+}
+
 fn read_name(node: &Node, reader: &mut StepReader<'_>) -> Option<String> {
     let text = string(node, "`name`", &mut reader.diagnostics)?;
-    if text.trim().is_empty() || text.chars().count() > 128 || text.chars().any(char::is_control) {
+    if !is_run_name(text) {
         reader.error("bad-name", node.span, "`name` must be one line of 1 to 128 characters");
         return None;
     }

@@ -44,7 +44,7 @@ pub mod template;
 pub use argument::{ArgumentError, InputArgument, parse_input_argument};
 pub use graph::{Cycle, Graph};
 pub use inputs::{Templated, Unresolved};
-pub use load::{Earlier, MAX_BYTES, MAX_STEPS};
+pub use load::{Earlier, MAX_BYTES, MAX_STEPS, is_run_name};
 pub use schema::schema;
 
 use serde_json::{Map, Value};

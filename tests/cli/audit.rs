@@ -234,6 +234,11 @@ fn whoever_knows_the_key_needs_no_checkpoint_to_find_a_journal_that_another_one_
     place.write("key.pem", place.redress(&["audit", "key"]).exits(0).stdout);
     let good = place.redress(&["audit", "verify", "--key", "key.pem"]).exits(0);
     sees(&good, &["from the key on that was given, each checkpoint is signed by it"]);
+    place.redress(&["audit", "verify", "--key", &place.read("key.pem")]).exits(0);
+    // A journal is one, by whatever name it is reached.
+    std::os::unix::fs::symlink(".redress/journal.db", place.path("linked.db")).unwrap();
+    place.redress(&["audit", "verify", "--journal", "linked.db", "--key", "key.pem"]).exits(0);
+    assert!(!place.path("checkpoint.key").exists());
     place.redress(&["audit", "rotate-key", "--reason", "x"]).exits(0);
     place.redress(&["audit", "verify", "--key", "key.pem"]).exits(0);
     place.write(".redress/journal.db", std::fs::read(other.path(".redress/journal.db")).unwrap());

@@ -286,3 +286,21 @@ fn who_opens_a_journal_again_leaves_the_locks_of_who_has_it_open() {
     journal.backup(&home.path().with_file_name("backup.db")).unwrap();
     assert_eq!(locks(&home.path()), held);
 }
+
+/// Its log and its owners lie beside one name.
+#[test]
+fn a_journal_is_opened_by_its_own_name_only() {
+    let home = Home::new();
+    drop(home.open());
+    let (link, name) = (home.dir.path().join("link.db"), home.dir.path().join("name.db"));
+    std::os::unix::fs::symlink(home.path(), &link).unwrap();
+    let refused = SqliteJournal::open_read_only(&link, Options::default()).map(drop).unwrap_err();
+    assert!(refused.to_string().contains("it is a link"), "{refused}");
+    std::fs::hard_link(home.path(), &name).unwrap();
+    for path in [&name, &home.path()] {
+        let refused = SqliteJournal::create_or_open(path, Options::default()).map(drop).unwrap_err();
+        assert!(refused.to_string().contains("another name"), "{refused}");
+    }
+    std::fs::remove_file(name).unwrap();
+    home.open();
+}

@@ -292,3 +292,18 @@ fn verifying_goes_on_while_others_write() {
     });
     assert_eq!(reader.verify().unwrap().events, 16 + 200);
 }
+
+/// The table of runs says where a run is looked for.
+#[test]
+fn every_word_and_order_of_the_table_of_runs_is_as_it_is_written() {
+    let (_home, journal, conn, run, other) = scene();
+    for (change, chain) in [
+        (format!("UPDATE runs SET state = lower(state) WHERE run = '{run}'"), &run),
+        (format!("UPDATE runs SET id = 1000 WHERE run = '{run}'"), &run),
+        (format!("UPDATE runs SET id = -5 WHERE run = '{other}'"), &run),
+        (format!("UPDATE payloads SET erased = 1 WHERE run = '{run}'"), &run),
+    ] {
+        let found = tampered(&journal, &conn, &change, places);
+        assert!(found.iter().any(|(found, _)| found == chain.as_str()), "{change}: {found:?}");
+    }
+}

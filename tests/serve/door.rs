@@ -110,6 +110,38 @@ fn what_is_no_request_is_a_problem_and_nothing_of_it_is_an_error_of_the_service(
     assert_eq!(said.is(413).problem(), "bad-body");
 }
 
+/// Who is slow keeps nobody from ending it, and who was let in is let out again.
+#[test]
+fn a_client_that_says_half_of_a_request_does_not_keep_the_service_from_ending() {
+    let place = Place::with_policy(crate::server::POLICY);
+    place.write("redress.yaml", "policy: policy.yaml\nprincipal: agent:demo\nsettle_timeout: 300ms\n");
+    let server = Server::at(place);
+    let mut half = std::net::TcpStream::connect(server.at).unwrap();
+    std::io::Write::write_all(&mut half, b"GET /hea").unwrap();
+    let mut body = std::net::TcpStream::connect(server.at).unwrap();
+    let head = format!("POST /v1/runs HTTP/1.1\r\nHost: {}\r\nContent-Length: 1000\r\n\r\nx", server.at);
+    std::io::Write::write_all(&mut body, head.as_bytes()).unwrap();
+    let (_, answer) = server.ends();
+    answer.exits(0);
+    drop((half, body));
+}
+
+#[test]
+fn a_stream_of_events_ends_when_its_token_is_revoked() {
+    let server = Server::new();
+    let secret = server.token("agent:a", &["submit"]);
+    let run = server.post("/v1/runs", &secret, &json!({ "open": "session" })).is(201).json();
+    let path = format!("/v1/runs/{}/events", run["run"].as_str().unwrap());
+    let id = server.place.redress(&["token", "list", "--json"]).exits(0).json()[0]["id"].as_str().unwrap().to_owned();
+    let events = server.follow(&path, &secret, 0, |seq| {
+        if seq == 1 {
+            server.place.redress(&["token", "revoke", &id, "--reason", "x"]).exits(0);
+        }
+        false
+    });
+    assert!(!events.is_empty(), "and it came to its end");
+}
+
 #[test]
 fn where_nobody_can_listen_is_told_and_settings_say_where_it_is() {
     let server = Server::new();

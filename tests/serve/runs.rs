@@ -21,6 +21,9 @@ fn a_run_is_submitted_once_under_its_key_and_is_shown_to_whom_it_belongs() {
     assert_eq!(server.place.read("workspace/a"), "a");
     let again = server.asks("POST", "/v1/runs", &own, "Idempotency-Key: k1\r\n", &write("a").to_string()).is(200);
     assert_eq!(again.json()["run"], run["run"]);
+    // One's key is nobody else's.
+    let theirs = server.asks("POST", "/v1/runs?wait=30", &other, "Idempotency-Key: k1\r\n", &write("c").to_string());
+    assert_ne!(theirs.is(201).json()["run"], run["run"]);
     let differs = server.asks("POST", "/v1/runs", &own, "Idempotency-Key: k1\r\n", &write("b").to_string());
     assert_eq!(differs.is(409).problem(), "run-key-taken");
     assert_eq!(server.get(&format!("/v1/runs/{id}"), &own).is(200).json(), run);
@@ -29,9 +32,9 @@ fn a_run_is_submitted_once_under_its_key_and_is_shown_to_whom_it_belongs() {
     }
     let refused = server.post(&format!("/v1/runs/{id}/undo"), &other, &json!({ "reason": "x" }));
     assert_eq!(refused.is(404).problem(), "not-found");
-    assert_eq!(server.get("/v1/runs", &other).is(200).json()["runs"], json!([]));
+    assert_eq!(server.get("/v1/runs", &other).is(200).json()["runs"].as_array().unwrap().len(), 1);
     let reader = server.token("user:reviewer", &["read-all"]);
-    assert_eq!(server.get("/v1/runs?state=COMPLETED", &reader).is(200).json()["runs"][0]["run"], run["run"]);
+    assert_eq!(server.get("/v1/runs?state=COMPLETED", &reader).is(200).json()["runs"][1]["run"], run["run"]);
     let undo = server.post(&format!("/v1/runs/{id}/undo"), &reader, &json!({ "reason": "x" }));
     assert_eq!(undo.is(403).problem(), "forbidden");
     let undone = server.post(&format!("/v1/runs/{id}/undo"), &own, &json!({ "reason": "not wanted" })).is(200).json();
@@ -85,6 +88,9 @@ fn an_open_run_takes_steps_until_it_is_committed_or_rolled_back() {
         let body = json!({ "name": name, "capability": "io.fs.write_file", "inputs": { "path": format!("/workspace/{name}"), "content": "x" } });
         server.post(&format!("/v1/runs/{run}/steps"), &own, &body)
     };
+    for name in ["", "two\nlines", &"x".repeat(129)] {
+        assert_eq!(server.post("/v1/runs", &own, &json!({ "open": name })).is(409).problem(), "refused");
+    }
     let run = open();
     assert_eq!(add(&run, "a").is(201).json()["steps"][0]["state"], "SUCCEEDED");
     assert_eq!(add(&run, "a").is(409).problem(), "refused");

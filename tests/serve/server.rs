@@ -17,9 +17,19 @@ grants:
     filesystem: [{ host: ./workspace, guest: /workspace, access: read-write }]
 "#;
 
+/// A process that does not outlive its test.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
 pub struct Server {
     pub place: Place,
-    process: Child,
+    process: Process,
     pub at: SocketAddr,
     // What it prints is read by nobody, and must not stop it.
     _stdout: BufReader<ChildStdout>,
@@ -81,7 +91,7 @@ impl Server {
         }
         let listening: Value = serde_json::from_str(&text).unwrap();
         let at = listening["listen"].as_str().unwrap().parse().unwrap();
-        Server { place, process, at, _stdout: stdout, _stderr: stderr }
+        Server { place, process: Process(process), at, _stdout: stdout, _stderr: stderr }
     }
 
     /// The secret of a new token.
@@ -150,14 +160,14 @@ impl Server {
     }
 
     fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([name, &self.process.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill").args([name, &self.process.0.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
     /// Tells it to end.
     pub fn ends(mut self) -> (Place, Answer) {
         self.signal("-TERM");
-        let code = self.process.wait().unwrap().code();
+        let code = self.process.0.wait().unwrap().code();
         let mut stderr = String::new();
         self._stderr.read_to_string(&mut stderr).unwrap();
         (self.place, Answer { code, stdout: String::new(), stderr })
@@ -166,7 +176,7 @@ impl Server {
     /// Kills it.
     pub fn dies(mut self) -> Place {
         self.signal("-KILL");
-        self.process.wait().unwrap();
+        self.process.0.wait().unwrap();
         self.place
     }
 }

@@ -62,8 +62,11 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
             let message = format!("run {run} is {}: what it needs cannot be taken from it", state.shown());
             return Err(CliError::refused("run-not-closed", message).help("wait for its end, or `redress cancel` it"));
         };
-        let undoable = state.shown() == RunState::Completed && closed.plus(state.submitted.undo_window) > now;
         let all = payloads_of(&entries);
+        let mut needed = all.iter().filter(|part| part.serves_undo);
+        let gave_up = needed.any(|part| matches!(journal.payload(&part.payload.digest), Ok(None)));
+        let in_time = closed.plus(state.submitted.undo_window) > now;
+        let undoable = state.shown() == RunState::Completed && in_time && !gave_up;
         let parts: Vec<NamedPayload> = all.iter().filter(|part| part.is_named_by(&arguments.path)).cloned().collect();
         if parts.is_empty() {
             let mut names: Vec<String> = all.iter().map(NamedPayload::path).collect();

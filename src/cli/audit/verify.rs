@@ -31,7 +31,7 @@ pub(in crate::cli) struct Arguments {
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
     /// The key that signs here, or once did, as `redress audit key` prints it: the text, or a PEM file
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     key: Option<String>,
 }
 
@@ -139,7 +139,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
 
 /// A key, from its text or a file.
 fn key_of(given: &str) -> Result<PublicKey, CliError> {
-    if let Some(key) = PublicKey::parse(given) {
+    if let Some(key) = PublicKey::parse(given.trim()).or_else(|| PublicKey::from_pem(given)) {
         return Ok(key);
     }
     let text = std::fs::read_to_string(given).map_err(|error| CliError::unreadable(given, &error))?;

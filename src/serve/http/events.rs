@@ -11,10 +11,9 @@ use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use serde::{Deserialize, Serialize};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Service;
-use super::guard::Caller;
+use super::guard::{Caller, Room, StreamPlace};
 use super::problem::Problem;
 use super::runs::{Asked, Named, run_of};
 use crate::engine::rfc3339;
@@ -67,8 +66,8 @@ pub(super) async fn list(
         let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
         let after = last.unwrap_or(after);
         is_there(&service, &run, after)?;
-        let place = service.room.stream()?;
-        let stream = Sse::new(coming(service, run, after, place));
+        let place = Room::stream(&service, &caller)?;
+        let stream = Sse::new(coming(service, run, after, (caller, place)));
         return Ok(stream.keep_alive(KeepAlive::default()).into_response());
     }
     is_there(&service, &run, after)?;
@@ -91,7 +90,7 @@ fn coming(
     service: Arc<Service>,
     run: RunId,
     after: u64,
-    place: OwnedSemaphorePermit,
+    place: (Caller, StreamPlace),
 ) -> impl Stream<Item = Result<sse::Event, Infallible>> {
     let ending = service.ending.subscribe();
     let begin = (service, run, after, Vec::<Entry>::new().into_iter(), ending, false, place);
@@ -109,7 +108,11 @@ fn coming(
                 if over || *ending.borrow() {
                     return None;
                 }
-                let journal = service.keeper.engine().journal();
+                let engine = service.keeper.engine();
+                if !service.tokens.counts(&place.0.0.id, engine.now()).unwrap_or(false) {
+                    return None;
+                }
+                let journal = engine.journal();
                 // Asked first: what closes the run is read after that.
                 over = journal.run(&run).ok()??.closed.is_some();
                 match journal.entries(&run, after, PAGE) {

@@ -48,10 +48,17 @@ fn busy() -> Problem {
         .with_header(header::RETRY_AFTER, "1")
 }
 
+fn too_many() -> Problem {
+    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "too much is asked at once with this token")
+        .with_header(header::RETRY_AFTER, "1")
+}
+
 impl Room {
-    /// A place for a stream of events, until what is given is dropped.
-    pub fn stream(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        self.streams.clone().try_acquire_owned().map_err(|_| busy())
+    /// A place for a stream of events, until it is dropped.
+    pub fn stream(service: &Arc<Service>, caller: &Caller) -> Result<StreamPlace, Problem> {
+        let permit = service.room.streams.clone().try_acquire_owned().map_err(|_| busy())?;
+        let place = Place::take(service, &caller.0.id).ok_or_else(too_many)?;
+        Ok(StreamPlace { _permit: permit, _place: place })
     }
 }
 
@@ -83,6 +90,12 @@ impl Drop for Place {
             }
         }
     }
+}
+
+/// Holds a place among all streams, and one among what is asked with a token.
+pub(super) struct StreamPlace {
+    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// Whoever asks, by the token that was shown.
@@ -168,10 +181,7 @@ async fn check(service: &Arc<Service>, mut request: Request) -> Result<(Request,
         }
         return Err(problem);
     };
-    let place = Place::take(service, &token.id).ok_or_else(|| {
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "too much is asked at once with this token")
-            .with_header(header::RETRY_AFTER, "1")
-    })?;
+    let place = Place::take(service, &token.id).ok_or_else(too_many)?;
     request.extensions_mut().insert(Caller(token));
     Ok((request, Some(place)))
 }
@@ -194,7 +204,7 @@ fn is_ours(service: &Service, request: &Request) -> Result<(), Problem> {
     let host = named.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
     let host = host.map(str::to_ascii_lowercase).filter(|host| service.hosts.contains(host));
     let Some(host) = host else {
-        return Err(refused("this service is not at that host: see `hosts` of `redress serve --help`"));
+        return Err(refused("this service is not at that host: `redress serve --host NAME` says that it is"));
     };
     match request.headers().get(header::ORIGIN).map(|origin| origin.to_str().unwrap_or_default()) {
         Some(origin) if origin != format!("http://{host}") && origin != format!("https://{host}") => {

@@ -2,7 +2,8 @@
 //!
 //! In this order each request is asked:
 //!
-//! 1. Is there room for it? What is too much at once is answered with 503, of one token with 429; bodies have a bound.
+//! 1. Is there room for it? Connections are bounded, and so is the time that the head of a request may take. What is too much at once is
+//!    answered with 503, of one token with 429; bodies have a bound.
 //! 2. Is it for us? The `Host` must be one that is listened on, and a page of another origin may ask nothing: browsers on the same machine
 //!    send requests for whichever page is open in them.
 //! 3. Who asks? A token, in `Authorization: Bearer`. Without one there is no answer but to whether the service lives and what it offers.
@@ -17,6 +18,7 @@
 mod approvals;
 mod events;
 mod guard;
+mod listen;
 mod meta;
 mod openapi;
 mod problem;
@@ -155,18 +157,14 @@ async fn tools(State(service): State<Arc<Service>>, caller: Caller, mut request:
     Ok(service.agents.handle(request).await.into_response())
 }
 
-/// Answers until `ends`, and then until what was asked is answered.
-pub async fn serve(
-    service: Arc<Service>,
-    listener: TcpListener,
-    ends: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    let ending = service.clone();
+/// Answers until `ends`, and then what was asked by then, for as long as attempts that run are given.
+pub async fn serve(service: Arc<Service>, listener: TcpListener, ends: impl Future<Output = ()>) {
+    let (ending, last) = (service.clone(), service.submit.settle_timeout.as_std());
     let until = async move {
         ends.await;
         ending.ending.send_replace(true);
     };
-    axum::serve(listener, router(service)).with_graceful_shutdown(until).await
+    listen::answer(listener, router(service), until, last).await;
 }
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ fn paths() -> Value {
     let wait = json!({ "type": "integer", "minimum": 0, "maximum": 60 });
     let state = json!({ "type": "string", "enum": states() });
     let seq = json!({ "type": "integer", "minimum": 0, "maximum": 9_007_199_254_740_991_u64 });
-    let key = json!({ "type": "string", "minLength": 1, "maxLength": 256, "pattern": "^[!-~]([ -~]*[!-~])?$" });
+    let key = json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]([ -~]*[!-~])?$" });
     let string = json!({ "type": "string" });
     const OF_RUN: &[&str] = &["400", "404", "410"];
     const CHANGES: &[&str] = &["400", "404", "409", "410", "413", "415", "422"];

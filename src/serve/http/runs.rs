@@ -29,7 +29,7 @@ const PAGE: usize = 100;
 const LOOKED: usize = 2_000;
 /// The longest time that a request waits for a run.
 const LONGEST: u64 = 60;
-const MAX_KEY: usize = 256;
+const MAX_KEY: usize = 128;
 const MAX_REASON: usize = 4 << 10;
 
 /// A submission: a workflow, one call, or an open run.
@@ -176,7 +176,8 @@ pub(super) async fn submit(
 ) -> Result<Response, Problem> {
     caller.must(Scope::Submit, &service, "submit a run").await?;
     let (Query(waits), Json(submission)) = (waits?, body?);
-    let key = run_key(&headers)?;
+    // One's key is nobody else's.
+    let key = run_key(&headers)?.map(|key| format!("{}/{key}", caller.principal()));
     let submit = service.submit_for(caller.principal().clone(), key);
     let engine = service.keeper.engine();
     let workflow = match submission {
@@ -186,14 +187,14 @@ pub(super) async fn submit(
         Submission { workflow: None, capability: Some(capability), open: None, inputs } => {
             Workflow::one_step(&capability, &inputs, engine.registry())?.0
         }
-        Submission { workflow: None, capability: None, open: Some(name), .. } => {
+        Submission { workflow: None, capability: None, open: Some(name), inputs } if inputs.is_empty() => {
             let run = engine.open(&name, &submit).await?;
             let kept = service.keeper.keep(run);
             service.drive(kept.clone(), &waits).await?;
             return created(&service, &caller, kept.id(), StatusCode::CREATED);
         }
         _ => {
-            let detail = "a submission has one of `workflow`, `capability` and `open`";
+            let detail = "a submission has one of `workflow`, `capability` and `open`, the last without `inputs`";
             return Err(Problem::bad_request("bad-submission", detail));
         }
     };
@@ -246,7 +247,7 @@ pub(super) async fn list(
     let state = state.map(|word| RunState::parse(&word).ok_or_else(|| unknown("state"))).transpose()?;
     let mut before = cursor.map(|text| RunId::parse(&text).map_err(|_| unknown("cursor"))).transpose()?;
     let filter = RunFilter { state, ..RunFilter::default() };
-    let all = [Scope::ReadAll, Scope::Operate].into_iter().any(|scope| caller.may(scope));
+    let all = [Scope::ReadAll, Scope::Operate, Scope::Vote].into_iter().any(|scope| caller.may(scope));
     let journal = service.keeper.engine().journal();
     let (mut runs, mut looked) = (Vec::new(), 0);
     loop {
