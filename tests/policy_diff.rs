@@ -175,8 +175,14 @@ fn a_policy() -> impl Strategy<Value = String> {
     })
 }
 
+/// How many pairs of policies are compared; `.ci/long policy` takes ten thousand.
+fn pairs() -> ProptestConfig {
+    let asked = std::env::var("REDRESS_POLICY_PAIRS").ok().and_then(|number| number.parse().ok());
+    ProptestConfig::with_cases(asked.unwrap_or(24))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(pairs())]
 
     #[test]
     fn the_difference_is_that_of_brute_force(old in a_policy(), new in a_policy()) {
