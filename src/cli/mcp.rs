@@ -45,7 +45,7 @@ pub(super) async fn execute(_: &Arguments, context: &Context) -> Result<Exit, Cl
     let keeper = Keeper::new(host.engine.clone());
     let connection = Connection::new(keeper.clone(), settings.submit(principal), context.globals.show_sensitive);
     let told = drive::tell(context, &host, &keeper);
-    let served = serve(&connection, &keeper, &interrupt);
+    let served = serve(context, &connection, &keeper, &interrupt);
     let served = tokio::select! {
         served = served => served,
         never = told => Err(never),
@@ -56,7 +56,12 @@ pub(super) async fn execute(_: &Arguments, context: &Context) -> Result<Exit, Cl
 }
 
 /// Answers until the client closes the connection, or the process is told to end.
-async fn serve(connection: &Connection, keeper: &Keeper, interrupt: &Interrupt) -> Result<(), CliError> {
+async fn serve(
+    context: &Context,
+    connection: &Connection,
+    keeper: &Keeper,
+    interrupt: &Interrupt,
+) -> Result<(), CliError> {
     let io = |error: std::io::Error| CliError::engine("io", format!("standard input cannot be read: {error}"));
     let transport = AsyncRwTransport::new_server(standard_input().map_err(io)?, tokio::io::stdout());
     let begun = tokio::select! {
@@ -65,8 +70,10 @@ async fn serve(connection: &Connection, keeper: &Keeper, interrupt: &Interrupt) 
     };
     let mut running = match begun {
         Ok(running) => running,
-        // Whoever opened it had nothing to say.
-        Err(rmcp::service::ServerInitializeError::ConnectionClosed(_)) => return Ok(()),
+        Err(rmcp::service::ServerInitializeError::ConnectionClosed(_)) => {
+            context.output.note("the connection ended before a client had said who it is");
+            return Ok(());
+        }
         Err(error) => {
             return Err(CliError::usage("protocol", format!("the client does not begin as it should: {error}")));
         }

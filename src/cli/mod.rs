@@ -148,7 +148,7 @@ enum Command {
     /// Serve programs and people elsewhere, over HTTP
     Serve(serve::Arguments),
     /// Secrets with which clients of the service act as somebody
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example: redress token list")]
     Token(token::Verb),
     /// Serve an agent that started this process: capabilities as tools, over the Model Context Protocol
     Mcp(mcp::Arguments),

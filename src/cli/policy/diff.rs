@@ -63,8 +63,10 @@ fn text(compared: &Compared) -> String {
         match &change.grant {
             None => {
                 let _ = writeln!(text, "{way}: {who} {what} at {}", risks.join(", "));
-                let _ = writeln!(text, "  was {}", answers(&change.old));
-                let _ = writeln!(text, "  is  {}", answers(&change.new));
+                let (was, is) = (answers(&change.old), answers(&change.new));
+                // Conditions are equal or not: which of two lets more through is not known.
+                let otherwise = if was == is { ", by another condition, which may let more through" } else { "" };
+                let _ = writeln!(text, "  was {was}\n  is  {is}{otherwise}");
             }
             Some(grant) => {
                 let _ = writeln!(text, "{way}: what is granted to {who} for {what}");
