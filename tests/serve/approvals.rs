@@ -39,23 +39,32 @@ fn a_person_sees_exactly_what_waits_and_votes_for_the_request_that_was_seen() {
     assert_eq!(rejected["state"], "ROLLED_BACK");
 }
 
-#[test]
-fn what_waits_goes_on_when_somebody_else_approves_and_ends_when_its_time_is_over() {
-    let server = Server::with_policy(&POLICY.replace("expires: 4h", "expires: 2s"));
-    let own = server.token("agent:a", &["submit"]);
+/// A run that waits for a person, moving a file.
+fn submitted(server: &Server, own: &str) -> String {
     server.place.write("workspace/a", "x");
     let body = json!({ "capability": "io.fs.move", "inputs": { "from": "/workspace/a", "to": "/workspace/b" } });
-    let submit = || server.post("/v1/runs?wait=30", &own, &body).is(201).json()["run"].as_str().unwrap().to_owned();
-    let run = submit();
-    // Another process, which finds the run in the hands of this one.
+    server.post("/v1/runs?wait=30", own, &body).is(201).json()["run"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn what_waits_goes_on_when_somebody_approves_in_another_process() {
+    let server = Server::new();
+    let own = server.token("agent:a", &["submit"]);
+    let run = submitted(&server, &own);
+    // It finds the run in the hands of this one.
     server.place.redress(&["approve", &run, "call", "--reason", "y", "--as", "user:bob"]).exits(0);
     assert_eq!(server.place.read("workspace/b"), "x");
-    server.place.write("workspace/a", "x");
-    std::fs::remove_file(server.place.path("workspace/b")).unwrap();
-    let run = submit();
+}
+
+#[test]
+fn what_waits_ends_when_its_time_is_over() {
+    let server = Server::with_policy(&POLICY.replace("expires: 4h", "expires: 500ms"));
+    let own = server.token("agent:a", &["submit"]);
+    let run = submitted(&server, &own);
     let events = server.follow(&format!("/v1/runs/{run}/events"), &own, 0, |_| false);
     assert_eq!(events.last().unwrap().1, "RUN_CLOSED");
     assert_eq!(server.get(&format!("/v1/runs/{run}"), &own).is(200).json()["state"], "ROLLED_BACK");
+    assert!(server.place.path("workspace/a").exists());
 }
 
 /// What waits is not lost, and not counted twice, when the service dies.
