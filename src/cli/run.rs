@@ -10,10 +10,9 @@ use super::context::{Context, Host, Opening, Tools};
 use super::drive;
 use super::error::CliError;
 use super::inputs::{InputOptions, read_text};
-use crate::document::{Diagnostic, Diagnostics, Span};
-use crate::engine::{Registry, Submit, Submitted, known_problems};
-use crate::types::{Limits, Principal};
-use crate::workflow::{Step, Workflow};
+use crate::engine::{Submit, Submitted, refuse_known_problems};
+use crate::types::Principal;
+use crate::workflow::Workflow;
 
 /// See [`super::Command::Run`].
 #[derive(Args, Debug)]
@@ -75,31 +74,6 @@ pub(super) fn load(
         context.output.note(warnings.to_string().trim_end());
     }
     Ok(workflow)
-}
-
-/// Refuses a workflow with inputs of which it is known that their capabilities will not take them.
-pub(super) fn refuse_known_problems(workflow: &Workflow, registry: &Registry) -> Result<(), CliError> {
-    let mut diagnostics = Diagnostics::new(workflow.source.clone());
-    for (step, failure) in known_problems(workflow, registry) {
-        let message = format!("step `{}`: {}", step.name, failure.message);
-        diagnostics.push(Diagnostic::error("invalid-input", misfit(step, workflow, registry), message));
-    }
-    if diagnostics.has_errors() { Err(diagnostics.into()) } else { Ok(()) }
-}
-
-/// The place of the value that is wrong in a step's inputs.
-fn misfit(step: &Step, workflow: &Workflow, registry: &Registry) -> Span {
-    let whole = step.inputs.span();
-    let limit = usize::try_from(Limits::default().input).unwrap_or(usize::MAX);
-    let value = match step.inputs.known(&workflow.inputs, limit) {
-        Some(Ok(value)) => value,
-        Some(Err(unresolved)) => return unresolved.span,
-        None => return whole,
-    };
-    let Some(capability) = step.capability() else { return whole };
-    let component = registry.provider(capability.as_str()).map(|installed| &installed.component);
-    let pointer = component.and_then(|component| component.input_misfit(capability, &value));
-    pointer.map_or(whole, |pointer| step.inputs.place(&pointer))
 }
 
 /// On whose behalf: who was named on the command line, the workflow's owner if the settings trust it, or who the settings

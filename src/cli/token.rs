@@ -141,8 +141,9 @@ fn list(context: &Context) -> Result<Exit, CliError> {
     let all = Tokens::of(std::sync::Arc::new(journal)).all()?;
     let shown: Vec<Shown> = all
         .into_iter()
-        .map(|Token { id, principal, scopes, expires }| {
-            let expired = expires.is_some_and(|expires| now >= expires);
+        .map(|token| {
+            let expired = !token.counts(now);
+            let Token { id, principal, scopes, expires } = token;
             Shown { schema: 1, id, principal, scopes, expires: expires.map(rfc3339), expired, secret: None }
         })
         .collect();

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::registry::Registry;
+use crate::document::{Diagnostic, Diagnostics, Span};
 use crate::policy::{self, Foresight, Policy};
 use crate::types::{
     Access, Action, CapabilityId, CapabilityInfo, Catalog, EffectKind, Failure, Grant, Limits, Permission, Principal,
@@ -285,4 +286,29 @@ pub fn known_problems<'w>(workflow: &'w Workflow, registry: &Registry) -> Vec<(&
         Some((step, failure))
     };
     workflow.steps.iter().filter_map(known).collect()
+}
+
+/// Refuses a workflow with inputs of which it is known that their capabilities will not take them.
+pub fn refuse_known_problems(workflow: &Workflow, registry: &Registry) -> Result<(), Diagnostics> {
+    let mut diagnostics = Diagnostics::new(workflow.source.clone());
+    for (step, failure) in known_problems(workflow, registry) {
+        let message = format!("step `{}`: {}", step.name, failure.message);
+        diagnostics.push(Diagnostic::error("invalid-input", misfit(step, workflow, registry), message));
+    }
+    if diagnostics.has_errors() { Err(diagnostics) } else { Ok(()) }
+}
+
+/// The place of the value that is wrong in a step's inputs.
+fn misfit(step: &Step, workflow: &Workflow, registry: &Registry) -> Span {
+    let whole = step.inputs.span();
+    let limit = usize::try_from(Limits::default().input).unwrap_or(usize::MAX);
+    let value = match step.inputs.known(&workflow.inputs, limit) {
+        Some(Ok(value)) => value,
+        Some(Err(unresolved)) => return unresolved.span,
+        None => return whole,
+    };
+    let Some(capability) = step.capability() else { return whole };
+    let component = registry.provider(capability.as_str()).map(|installed| &installed.component);
+    let pointer = component.and_then(|component| component.input_misfit(capability, &value));
+    pointer.map_or(whole, |pointer| step.inputs.place(&pointer))
 }

@@ -162,7 +162,7 @@ fn needed(journal: &dyn Journal, run: &RunId, verb: &Verb) -> Result<Vec<NamedPa
         return Ok(Vec::new());
     }
     let mut parts = payloads_of(&entries_of(journal, run)?);
-    parts.retain(|part| part.serves_undo);
+    parts.retain(|part| part.kind.serves_undo());
     Ok(parts)
 }
 

@@ -118,7 +118,7 @@ impl Engine {
     }
 
     /// Begins an open run: steps are submitted one at a time, until the client commits or rolls back.
-    pub async fn open(&self, name: &str, submit: &Submit) -> Result<Run, EngineError> {
+    pub async fn open(&self, name: &str, submit: &Submit) -> Result<Submitted, EngineError> {
         if !is_run_name(name) {
             let refused =
                 EngineError::Refused { why: "the name of a run is one line of 1 to 128 characters".to_owned() };
@@ -133,10 +133,7 @@ impl Engine {
             deadline: None,
         };
         let started = self.start(start, StoredInputs::default(), submit).await;
-        match self.recorded(started, &format!("open {name}"), submit).await? {
-            Submitted::New(run) => Ok(run),
-            Submitted::Existing(run) => self.take(&run).await,
-        }
+        self.recorded(started, &format!("open {name}"), submit).await
     }
 
     async fn start(&self, start: Start, stored: StoredInputs, submit: &Submit) -> Result<Submitted, EngineError> {

@@ -269,7 +269,8 @@ fn undo_window(conn: &Connection, run: &RunId) -> Option<Duration> {
 /// Whether what its undo needs was erased.
 fn gave_up_undo(conn: &Connection, run: &RunId) -> bool {
     let Ok(entries) = reader::entries(conn, run, 0, usize::MAX) else { return false };
-    let mut needed = entries.iter().flat_map(|entry| entry.event.undo_needs());
+    let named = entries.iter().flat_map(|entry| entry.event.named_payloads());
+    let mut needed = named.filter(|(kind, _)| kind.serves_undo()).map(|(_, payload)| payload);
     needed.any(|payload| matches!(reader::stored_payload(conn, &payload.digest, None), Ok(reader::Stored::Erased)))
 }
 

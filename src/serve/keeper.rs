@@ -53,7 +53,8 @@ pub struct Kept {
     run: Mutex<Option<Arc<Run>>>,
     /// Whoever drives the run holds it.
     turn: tokio::sync::Mutex<()>,
-    rests: Mutex<Option<Resting>>,
+    /// How it rests; none while it is driven.
+    resting: Mutex<Option<Resting>>,
 }
 
 /// How a run rests that is not over.
@@ -80,12 +81,12 @@ impl Kept {
 
     /// Whether there is anything to do, given that somebody appended something if `moved` says so.
     fn is_due(&self, engine: &Engine, now: Timestamp, moved: bool) -> Result<bool, JournalError> {
-        let Some(resting) = *lock(&self.rests) else { return Ok(false) };
+        let Some(resting) = *lock(&self.resting) else { return Ok(false) };
         if resting.due.is_some_and(|due| due <= now) {
             return Ok(true);
         }
         let look = moved || !resting.looked;
-        if let (true, Some(resting)) = (look, lock(&self.rests).as_mut()) {
+        if let (true, Some(resting)) = (look, lock(&self.resting).as_mut()) {
             resting.looked = true;
         }
         Ok(look && engine.journal().head(&self.id)?.is_some_and(|head| head > resting.seq))
@@ -120,8 +121,8 @@ impl Keeper {
     /// Keeps a run that this process owns.
     pub fn keep(&self, run: Run) -> Arc<Kept> {
         let id = run.id().clone();
-        let (turn, rests) = Default::default();
-        let kept = Arc::new(Kept { id: id.clone(), run: Mutex::new(Some(Arc::new(run))), turn, rests });
+        let (turn, resting) = Default::default();
+        let kept = Arc::new(Kept { id: id.clone(), run: Mutex::new(Some(Arc::new(run))), turn, resting });
         lock(&self.inner.kept).insert(id, kept.clone());
         kept
     }
@@ -176,7 +177,7 @@ impl Keeper {
     }
 
     /// Drives a run for which nobody waits.
-    fn go_on(&self, kept: Arc<Kept>) {
+    pub fn go_on(&self, kept: Arc<Kept>) {
         let keeper = self.clone();
         self.spawn(async move {
             if let Err(error) = keeper.turn(&kept, |_| std::future::ready(Ok(()))).await {
@@ -185,8 +186,13 @@ impl Keeper {
         });
     }
 
-    /// Does `before` with the run and drives it until nothing moves, in one turn. It goes on if the answer is not waited for.
-    pub async fn drive<F>(
+    /// Drives a run until nothing moves. It goes on if the answer is not waited for.
+    pub async fn drive(&self, kept: Arc<Kept>) -> Result<Driven, EngineError> {
+        self.drive_after(kept, |_| std::future::ready(Ok(()))).await
+    }
+
+    /// The same, and does `before` with the run in the same turn.
+    pub async fn drive_after<F>(
         &self,
         kept: Arc<Kept>,
         before: impl FnOnce(Arc<Run>) -> F + Send + 'static,
@@ -216,7 +222,7 @@ impl Keeper {
         let (told, step) = oneshot::channel();
         let engine = self.inner.engine.clone();
         let driven = self
-            .drive(kept, move |run| async move {
+            .drive_after(kept, move |run| async move {
                 let state = run.state();
                 let name = name.unwrap_or_else(|| format!("call{}", state.steps.len() + 1));
                 let spec = |step: &Arc<crate::saga::Step>| {
@@ -248,13 +254,13 @@ impl Keeper {
         F: Future<Output = Result<(), EngineError>>,
     {
         let _turn = kept.turn.lock().await;
-        let resting = lock(&kept.rests).take();
+        let resting = lock(&kept.resting).take();
         let driven = self.one_turn(kept, before).await;
         match &driven {
             Ok(Driven::Stopped) => {}
             Ok(_) => self.inner.rests.send_modify(|rests| *rests += 1),
             // A refusal concerns whoever asked; the run is as it was.
-            Err(error) if error.is_refusal() && lock(&kept.run).is_some() => *lock(&kept.rests) = resting,
+            Err(error) if error.is_refusal() && lock(&kept.run).is_some() => *lock(&kept.resting) = resting,
             Err(_) => drop(lock(&self.inner.kept).remove(&kept.id)),
         }
         driven
@@ -279,7 +285,7 @@ impl Keeper {
         match driven {
             Driven::Rest(rest) if rest.is_end() => drop(lock(&self.inner.kept).remove(&kept.id)),
             Driven::Rest(_) | Driven::Idle => {
-                *lock(&kept.rests) = Some(Resting { seq: state.seq, due: due(&state), looked: false });
+                *lock(&kept.resting) = Some(Resting { seq: state.seq, due: due(&state), looked: false });
                 if !open {
                     drop((run, lock(&kept.run).take()));
                 }
@@ -321,7 +327,7 @@ impl Keeper {
 
     /// Waits until every run rests.
     pub async fn all_rest(&self) {
-        while lock(&self.inner.kept).values().any(|kept| lock(&kept.rests).is_none()) {
+        while lock(&self.inner.kept).values().any(|kept| lock(&kept.resting).is_none()) {
             tokio::time::sleep(LOOK).await;
         }
     }

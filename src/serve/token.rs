@@ -27,6 +27,13 @@ pub struct Token {
     pub expires: Option<Timestamp>,
 }
 
+impl Token {
+    /// Whether it counts at this moment, unless it is revoked.
+    pub fn counts(&self, now: Timestamp) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+}
+
 /// A new secret, and its digest.
 pub fn draw() -> Result<(String, Digest), JournalError> {
     let mut bytes = [0; 32];
@@ -61,14 +68,13 @@ impl Tokens {
     /// The token with this secret, if there is one that counts now.
     pub fn find(&self, secret: &str, now: Timestamp) -> Result<Option<Token>, JournalError> {
         let found = self.read()?.by_digest.get(&sha256(secret.as_bytes())).cloned();
-        Ok(found.filter(|token| token.expires.is_none_or(|expires| now < expires)))
+        Ok(found.filter(|token| token.counts(now)))
     }
 
     /// Whether the token of this name counts now.
     pub fn counts(&self, id: &str, now: Timestamp) -> Result<bool, JournalError> {
         let known = self.read()?;
-        let token = known.by_digest.values().find(|token| token.id == id);
-        Ok(token.is_some_and(|token| token.expires.is_none_or(|expires| now < expires)))
+        Ok(known.by_digest.values().any(|token| token.id == id && token.counts(now)))
     }
 
     /// All that were not revoked, by their names.

@@ -86,7 +86,7 @@ fn what_is_wrong_with_a_call_is_told_before_anything_runs() {
     let place = Place::with_policy(POLICY);
     let mut client = Client::new(&place);
     let misfit = client.calls("io-fs-write_file", json!({ "path": 7 })).fails();
-    assert_eq!(misfit["error"]["code"], "bad-request", "{misfit}");
+    assert_eq!(misfit["error"]["code"], "invalid-input", "{misfit}");
     for tool in ["io-fs-delete", "io.fs.write_file", "no-such", ""] {
         let error = client.fails("tools/call", json!({ "name": tool, "arguments": {} }));
         assert!(error["message"].as_str().unwrap().contains("there is no tool"), "{tool}: {error}");

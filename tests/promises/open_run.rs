@@ -1,4 +1,4 @@
-use redress::engine::{Driven, Run, Stop, Submit};
+use redress::engine::{Driven, Run, Stop, Submit, Submitted};
 use redress::saga::RunState;
 use redress::saga::event::Verb;
 use redress::types::Timestamp;
@@ -8,7 +8,10 @@ use serde_json::{Map, Value, json};
 use crate::world::{ALLOW, World, code, is, states, user};
 
 async fn open(world: &World) -> Run {
-    world.engine.open("session", &Submit::by(user("agent:demo"))).await.unwrap()
+    match world.engine.open("session", &Submit::by(user("agent:demo"))).await.unwrap() {
+        Submitted::New(run) => run,
+        Submitted::Existing(run) => panic!("{run} was there before"),
+    }
 }
 
 async fn submit(world: &World, run: &Run, request: Value) {

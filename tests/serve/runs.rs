@@ -92,6 +92,15 @@ fn an_open_run_takes_steps_until_it_is_committed_or_rolled_back() {
         assert_eq!(server.post("/v1/runs", &own, &json!({ "open": name })).is(409).problem(), "refused");
     }
     let run = open();
+    // Whoever opens it once more under its key is told which it is, and takes it from nobody.
+    let key = "Idempotency-Key: session-1\r\n";
+    let keyed = || server.asks("POST", "/v1/runs?wait=10", &own, key, &json!({ "open": "keyed" }).to_string());
+    let first = keyed().is(201).json()["run"].as_str().unwrap().to_owned();
+    add(&first, "k1").is(201);
+    assert_eq!(keyed().is(200).json()["run"], *first);
+    add(&first, "k2").is(201);
+    let owners = server.place.count(&redress::types::RunId::parse(&first).unwrap(), |event| event.kind() == "OWNER");
+    assert_eq!(owners, 1);
     assert_eq!(add(&run, "a").is(201).json()["steps"][0]["state"], "SUCCEEDED");
     assert_eq!(add(&run, "a").is(409).problem(), "refused");
     add(&run, "b").is(201);

@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::select::is_of_one_run;
 use crate::cli::error::CliError;
-use crate::engine::{Called, Mask, NamedPayload, PayloadKind, payloads_of_event, state_of};
+use crate::engine::{Called, Mask, NamedPayload, payloads_of_event, state_of};
 use crate::journal::Journal;
 use crate::policy::{MASKED, Side};
-use crate::saga::event::Event;
+use crate::saga::event::{Event, PayloadKind};
 use crate::types::{Digest, RunId, StepName};
 
 /// A payload of an event.

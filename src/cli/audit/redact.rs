@@ -63,7 +63,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
             return Err(CliError::refused("run-not-closed", message).help("wait for its end, or `redress cancel` it"));
         };
         let all = payloads_of(&entries);
-        let mut needed = all.iter().filter(|part| part.serves_undo);
+        let mut needed = all.iter().filter(|part| part.kind.serves_undo());
         let gave_up = needed.any(|part| matches!(journal.payload(&part.payload.digest), Ok(None)));
         let in_time = closed.plus(state.submitted.undo_window) > now;
         let undoable = state.shown() == RunState::Completed && in_time && !gave_up;
@@ -74,7 +74,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
             let message = format!("run {run} has no `{}`", escape(&arguments.path));
             return Err(CliError::usage("no-such-payload", message).help(format!("it has {}", names.join(", "))));
         }
-        if undoable && !arguments.forgo_undo && parts.iter().any(|part| part.serves_undo) {
+        if undoable && !arguments.forgo_undo && parts.iter().any(|part| part.kind.serves_undo()) {
             let message = format!("run {run} can still be undone, which needs that");
             return Err(CliError::refused("undo-needs-it", message)
                 .help("`--forgo-undo` erases it all the same; the run can then not be undone any more"));

@@ -113,33 +113,75 @@ impl Event {
 
     /// The payloads that it refers to.
     pub fn payloads(&self) -> Vec<PayloadRef> {
-        match self {
-            Event::RunSubmitted(e) => [Some(e.workflow), Some(e.inputs), e.templates].into_iter().flatten().collect(),
-            Event::StepSubmitted(e) => std::iter::once(e.inputs).chain(e.compensation).collect(),
-            Event::Decision(e) => e.input.into_iter().chain(e.compensation.as_ref().and_then(|c| c.input)).collect(),
-            Event::Intent(e) => e.undo.into_iter().collect(),
-            Event::UndoAppended(e) => vec![e.undo],
-            Event::Result(e) => [e.output, e.log, e.compensation].into_iter().flatten().collect(),
-            Event::UndoResult(e) => e.log.into_iter().collect(),
+        self.named_payloads().into_iter().map(|(_, payload)| payload).collect()
+    }
+
+    /// The same, with what each is.
+    pub fn named_payloads(&self) -> Vec<(PayloadKind, PayloadRef)> {
+        use PayloadKind::{Compensation, Input, Inputs, Log, Output, Templates, Undo, Workflow};
+        let named: [(PayloadKind, Option<PayloadRef>); 3] = match self {
+            Event::RunSubmitted(e) => {
+                [(Workflow, Some(e.workflow)), (Inputs, Some(e.inputs)), (Templates, e.templates)]
+            }
+            Event::StepSubmitted(e) => [(Input, Some(e.inputs)), (Compensation, e.compensation), (Log, None)],
+            Event::Decision(e) => {
+                let known = e.compensation.as_ref().and_then(|compensation| compensation.input);
+                [(Input, e.input), (Compensation, known), (Log, None)]
+            }
+            Event::Intent(e) => [(Undo, e.undo), (Log, None), (Log, None)],
+            Event::UndoAppended(e) => [(Undo, Some(e.undo)), (Log, None), (Log, None)],
+            Event::Result(e) => [(Output, e.output), (Log, e.log), (Compensation, e.compensation)],
+            Event::UndoResult(e) => [(Log, e.log), (Log, None), (Log, None)],
             Event::Sealed(_)
             | Event::Owner(_)
             | Event::Vote(_)
             | Event::RollbackStarted(_)
             | Event::UndoIntent(_)
             | Event::Operator(_)
-            | Event::RunClosed(_) => Vec::new(),
+            | Event::RunClosed(_) => return Vec::new(),
+        };
+        named.into_iter().filter_map(|(kind, payload)| Some((kind, payload?))).collect()
+    }
+}
+
+/// What a payload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PayloadKind {
+    /// The workflow's text.
+    Workflow,
+    /// The inputs of a workflow.
+    Inputs,
+    /// The inputs of steps with their templates.
+    Templates,
+    /// The input of a step.
+    Input,
+    /// The output of a step.
+    Output,
+    /// What the undo of a step needs.
+    Undo,
+    /// What a component printed.
+    Log,
+    /// The input of a declared compensation.
+    Compensation,
+}
+
+impl PayloadKind {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PayloadKind::Workflow => "workflow",
+            PayloadKind::Inputs => "inputs",
+            PayloadKind::Templates => "templates",
+            PayloadKind::Input => "input",
+            PayloadKind::Output => "output",
+            PayloadKind::Undo => "undo",
+            PayloadKind::Log => "log",
+            PayloadKind::Compensation => "compensation",
         }
     }
 
-    /// Those of them that an undo of the run needs: all but what components printed.
-    pub fn undo_needs(&self) -> Vec<PayloadRef> {
-        let mut needs = self.payloads();
-        let printed = match self {
-            Event::Result(result) => result.log,
-            Event::UndoResult(result) => result.log,
-            _ => None,
-        };
-        needs.retain(|payload| Some(*payload) != printed);
-        needs
+    /// Whether an undo of the run needs it: all but what components printed.
+    pub fn serves_undo(self) -> bool {
+        self != PayloadKind::Log
     }
 }

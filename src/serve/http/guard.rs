@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Service;
 use super::problem::Problem;
-use crate::journal::{Scope, SystemEvent};
+use crate::journal::{RunRow, Scope, SystemEvent};
 use crate::serve::token::Token;
 use crate::types::Principal;
 
@@ -109,6 +109,12 @@ impl Caller {
 
     pub fn may(&self, scope: Scope) -> bool {
         self.0.scopes.contains(&scope)
+    }
+
+    /// Whether a run is shown: to whom it belongs, and to those who look after the runs of all.
+    pub fn sees(&self, row: &RunRow) -> bool {
+        let all = [Scope::ReadAll, Scope::Operate, Scope::Vote];
+        row.principal == *self.principal() || all.into_iter().any(|scope| self.may(scope))
     }
 
     /// Refuses if the token may not be used for this. That is recorded.

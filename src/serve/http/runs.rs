@@ -1,6 +1,5 @@
 //! Runs: submitted, shown, added to, committed, rolled back.
 
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use serde_json::{Map, Value};
 use super::Service;
 use super::guard::Caller;
 use super::problem::Problem;
-use crate::document::{Diagnostic, Diagnostics, Source};
-use crate::engine::{EngineError, InForce, Mask, RunView, Submitted, entries_of, known_problems, rfc3339, view};
+use crate::document::Source;
+use crate::engine::{EngineError, InForce, Mask, RunView, Submitted, entries_of, refuse_known_problems, rfc3339, view};
 use crate::journal::{RunFilter, RunRow, Scope};
 use crate::saga::RunState;
 use crate::saga::event::{Event, Verb};
@@ -133,8 +132,7 @@ impl Service {
     pub(super) fn row(&self, caller: &Caller, run: &RunId) -> Result<RunRow, Problem> {
         let unknown = || Problem::not_found("there is no run of that id");
         let row = self.keeper.engine().journal().run(run)?.ok_or_else(unknown)?;
-        let all = [Scope::ReadAll, Scope::Operate, Scope::Vote].into_iter().any(|scope| caller.may(scope));
-        if row.principal == *caller.principal() || all { Ok(row) } else { Err(unknown()) }
+        if caller.sees(&row) { Ok(row) } else { Err(unknown()) }
     }
 
     /// Refuses whoever may not change a run: those who did not submit it, unless they operate.
@@ -148,20 +146,15 @@ impl Service {
         caller.must(scope, self, &format!("{request} {run}")).await
     }
 
-    /// Drives a run, and waits for it as long as that is wanted.
-    async fn drive(self: &Arc<Self>, kept: Arc<Kept>, waits: &Waits) -> Result<(), Problem> {
-        let keeper = self.keeper.clone();
-        let driving = tokio::spawn(async move { keeper.drive(kept, |_| ready(Ok(()))).await });
+    /// Drives a run, and waits for it as long as that is wanted: then it goes on.
+    async fn drive(&self, kept: Arc<Kept>, waits: &Waits) -> Result<(), Problem> {
         if waits.wait == 0 {
+            self.keeper.go_on(kept);
             return Ok(());
         }
         let limit = Duration::from_secs(waits.wait.min(LONGEST));
-        match tokio::time::timeout(limit, driving).await {
-            Ok(driven) => {
-                driven.map_err(|error| EngineError::Bug { why: error.to_string() })??;
-                Ok(())
-            }
-            // It goes on.
+        match tokio::time::timeout(limit, self.keeper.drive(kept)).await {
+            Ok(driven) => Ok(driven.map(drop)?),
             Err(_) => Ok(()),
         }
     }
@@ -180,26 +173,26 @@ pub(super) async fn submit(
     let key = run_key(&headers)?.map(|key| format!("{}/{key}", caller.principal()));
     let submit = service.submit_for(caller.principal().clone(), key);
     let engine = service.keeper.engine();
-    let workflow = match submission {
+    let submitted = match submission {
         Submission { workflow: Some(text), capability: None, open: None, inputs } => {
-            Workflow::load(&Source::new("workflow", text), engine.registry(), &inputs)?.0
+            let (workflow, _) = Workflow::load(&Source::new("workflow", text), engine.registry(), &inputs)?;
+            refuse_known_problems(&workflow, engine.registry())?;
+            engine.submit(&workflow, &submit).await?
         }
         Submission { workflow: None, capability: Some(capability), open: None, inputs } => {
-            Workflow::one_step(&capability, &inputs, engine.registry())?.0
+            let (workflow, _) = Workflow::one_step(&capability, &inputs, engine.registry())?;
+            refuse_known_problems(&workflow, engine.registry())?;
+            engine.submit(&workflow, &submit).await?
         }
         Submission { workflow: None, capability: None, open: Some(name), inputs } if inputs.is_empty() => {
-            let run = engine.open(&name, &submit).await?;
-            let kept = service.keeper.keep(run);
-            service.drive(kept.clone(), &waits).await?;
-            return created(&service, &caller, kept.id(), StatusCode::CREATED);
+            engine.open(&name, &submit).await?
         }
         _ => {
             let detail = "a submission has one of `workflow`, `capability` and `open`, the last without `inputs`";
             return Err(Problem::bad_request("bad-submission", detail));
         }
     };
-    refuse_known(&workflow, engine.registry())?;
-    let (run, status) = match engine.submit(&workflow, &submit).await? {
+    let (run, status) = match submitted {
         Submitted::New(run) => {
             let kept = service.keeper.keep(run);
             service.drive(kept.clone(), &waits).await?;
@@ -208,16 +201,6 @@ pub(super) async fn submit(
         Submitted::Existing(run) => (run, StatusCode::OK),
     };
     created(&service, &caller, &run, status)
-}
-
-/// Refuses inputs of which it is known that their capabilities do not take them.
-fn refuse_known(workflow: &Workflow, registry: &crate::engine::Registry) -> Result<(), Problem> {
-    let mut wrong = Diagnostics::new(workflow.source.clone());
-    for (step, failure) in known_problems(workflow, registry) {
-        let message = format!("step `{}`: {}", step.name, failure.message);
-        wrong.push(Diagnostic::error("invalid-input", step.inputs.span(), message));
-    }
-    if wrong.has_errors() { Err(wrong.into()) } else { Ok(()) }
 }
 
 fn created(service: &Service, caller: &Caller, run: &RunId, status: StatusCode) -> Result<Response, Problem> {
@@ -247,7 +230,6 @@ pub(super) async fn list(
     let state = state.map(|word| RunState::parse(&word).ok_or_else(|| unknown("state"))).transpose()?;
     let mut before = cursor.map(|text| RunId::parse(&text).map_err(|_| unknown("cursor"))).transpose()?;
     let filter = RunFilter { state, ..RunFilter::default() };
-    let all = [Scope::ReadAll, Scope::Operate, Scope::Vote].into_iter().any(|scope| caller.may(scope));
     let journal = service.keeper.engine().journal();
     let (mut runs, mut looked) = (Vec::new(), 0);
     loop {
@@ -256,7 +238,7 @@ pub(super) async fn list(
         for row in page.rows {
             before = Some(row.run.clone());
             looked += 1;
-            if all || row.principal == *caller.principal() {
+            if caller.sees(&row) {
                 runs.push(line(row));
             }
             if runs.len() == PAGE {
@@ -302,7 +284,7 @@ pub(super) async fn commit(
 ) -> Result<Response, Problem> {
     let run = run_of(run)?;
     let kept = open(&service, &caller, &run, "commit").await?;
-    service.keeper.drive(kept, |run| async move { run.seal().await }).await?;
+    service.keeper.drive_after(kept, |run| async move { run.seal().await }).await?;
     Ok(Json(service.view(&caller, &run)?).into_response())
 }
 
@@ -351,7 +333,7 @@ async fn change(
 
 impl Service {
     /// Drives a run to which somebody appended. One that another process drives is left to it.
-    pub(super) async fn move_on(self: &Arc<Self>, run: &RunId) -> Result<(), Problem> {
+    pub(super) async fn move_on(&self, run: &RunId) -> Result<(), Problem> {
         match self.keeper.find_or_take(run).await {
             Ok(kept) => self.drive(kept, &Waits { wait: LONGEST }).await,
             Err(EngineError::Owned { .. } | EngineError::WrongState { .. }) => Ok(()),

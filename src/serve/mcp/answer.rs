@@ -11,7 +11,7 @@ use crate::saga::{RunState, StepState};
 use crate::types::Failure;
 
 /// The name of the step of a single call.
-pub(super) const ONLY: &str = "call";
+const ONLY: &str = "call";
 
 /// How a call or a transaction stands.
 #[derive(Debug, Serialize)]
@@ -70,8 +70,10 @@ fn is_false(value: &bool) -> bool {
 }
 
 impl Answer {
-    /// Of a run, or of one step of it.
+    /// Of a run, or of one step of it; of a single call that is the only one.
     pub fn of(view: RunView, step: Option<&str>) -> Answer {
+        let single = matches!(view.steps.as_slice(), [only] if only.name == ONLY);
+        let step = step.or(single.then_some(ONLY));
         let waiting = view.steps.iter().filter(|step| step.state == StepState::Waiting);
         let waiting = waiting.filter_map(waits).collect();
         let lines = |view: &RunView| {

@@ -33,7 +33,7 @@ use serde_json::{Map, Value};
 use super::keeper::{Keeper, Kept};
 use crate::document::escape_json;
 use crate::engine::{
-    self, Driven, EngineError, InForce, Mask, RunView, Submit, Submitted, known_problems, rfc3339, view,
+    Driven, EngineError, InForce, Mask, RunView, Submit, Submitted, refuse_known_problems, rfc3339, view,
 };
 use crate::journal::RunFilter;
 use crate::saga::event::Verb;
@@ -157,14 +157,14 @@ impl Connection {
     ) -> Result<Answer, Trouble> {
         let engine = self.inner.keeper.engine();
         let (workflow, _) = Workflow::one_step(capability.as_str(), given, engine.registry())?;
-        refuse_known(&workflow, engine)?;
+        refuse_known_problems(&workflow, engine.registry())?;
         let run = match engine.submit(&workflow, &self.inner.submit).await? {
             Submitted::New(run) => run,
             Submitted::Existing(run) => return self.status(&run),
         };
         let kept = self.inner.keeper.keep(run);
         let id = kept.id().clone();
-        let driving = self.inner.keeper.drive(kept, |_| std::future::ready(Ok(())));
+        let driving = self.inner.keeper.drive(kept);
         tokio::pin!(driving);
         let driven = tokio::select! {
             driven = &mut driving => driven?,
@@ -178,10 +178,13 @@ impl Connection {
 
     async fn begin(&self, given: &JsonObject) -> Result<Answer, Trouble> {
         let name = text_of(given, "name")?.unwrap_or_else(|| "transaction".to_owned());
-        let run = self.inner.keeper.engine().open(&name, &self.inner.submit).await?;
+        let run = match self.inner.keeper.engine().open(&name, &self.inner.submit).await? {
+            Submitted::New(run) => run,
+            Submitted::Existing(run) => return self.status(&run),
+        };
         let kept = self.inner.keeper.keep(run);
         self.begun().insert(kept.id().clone());
-        let driven = self.inner.keeper.drive(kept.clone(), |_| std::future::ready(Ok(()))).await?;
+        let driven = self.inner.keeper.drive(kept.clone()).await?;
         self.answer(kept.id(), None, driven)
     }
 
@@ -202,7 +205,7 @@ impl Connection {
 
     async fn commit(&self, run: &RunId) -> Result<Answer, Trouble> {
         let kept = self.open(run).await?;
-        let driven = self.inner.keeper.drive(kept, |run| async move { run.seal().await }).await?;
+        let driven = self.inner.keeper.drive_after(kept, |run| async move { run.seal().await }).await?;
         self.begun().remove(run);
         self.answer(run, None, driven)
     }
@@ -210,23 +213,18 @@ impl Connection {
     async fn roll_back(&self, run: &RunId, reason: &str) -> Result<Answer, Trouble> {
         let kept = self.open(run).await?;
         self.inner.keeper.operate(run, Verb::Rollback, self.caller(), reason).await?;
-        let driven = self.inner.keeper.drive(kept, |_| std::future::ready(Ok(()))).await?;
+        let driven = self.inner.keeper.drive(kept).await?;
         self.begun().remove(run);
         self.answer(run, None, driven)
     }
 
     fn status(&self, run: &RunId) -> Result<Answer, Trouble> {
-        let view = self.view(run)?;
-        let step = match view.steps.as_slice() {
-            [only] if only.name == answer::ONLY => Some(only.name.clone()),
-            _ => None,
-        };
-        Ok(Answer::of(view, step.as_deref()))
+        Ok(Answer::of(self.view(run)?, None))
     }
 
     /// An open run of the caller.
     async fn open(&self, run: &RunId) -> Result<Arc<Kept>, Trouble> {
-        self.view(run)?;
+        self.must_own(run)?;
         let kept = self.inner.keeper.find_or_take(run).await?;
         match kept.run().is_some_and(|run| run.state().is_open()) {
             true => Ok(kept),
@@ -237,23 +235,25 @@ impl Connection {
     }
 
     fn answer(&self, run: &RunId, step: Option<&StepName>, driven: Driven) -> Result<Answer, Trouble> {
-        let mut answer = self.status(run)?;
-        if let Some(step) = step {
-            answer = Answer::of(self.view(run)?, Some(step.as_str()));
-        }
+        let mut answer = Answer::of(self.view(run)?, step.map(StepName::as_str));
         answer.interrupted = driven == Driven::Stopped;
         Ok(answer)
     }
 
-    /// A run of the caller. Whose it is not is not told: it is as if it were not there.
+    /// Refuses a run of somebody else. Whose it is is not told: it is as if it were not there.
+    fn must_own(&self, run: &RunId) -> Result<(), Trouble> {
+        let row = self.inner.keeper.engine().journal().run(run).map_err(EngineError::from)?;
+        match row.is_some_and(|row| row.principal == *self.caller()) {
+            true => Ok(()),
+            false => Err(Trouble::of_request(format!("there is no run `{run}` of yours"))),
+        }
+    }
+
+    /// A run of the caller.
     fn view(&self, run: &RunId) -> Result<RunView, Trouble> {
+        self.must_own(run)?;
         let engine = self.inner.keeper.engine();
         let journal = &**engine.journal();
-        let unknown = || Trouble::of_request(format!("there is no run `{run}` of yours"));
-        let row = journal.run(run).map_err(EngineError::from)?.ok_or_else(unknown)?;
-        if row.principal != *self.caller() {
-            return Err(unknown());
-        }
         let mut shown = view(journal, run)?;
         if !self.inner.show_sensitive {
             Mask::new(journal, InForce::Policy(&engine.policy())).run(&mut shown);
@@ -350,14 +350,6 @@ impl ServerHandler for Connection {
 
 fn internal(error: &dyn std::fmt::Display) -> ErrorData {
     ErrorData::internal_error(error.to_string(), None)
-}
-
-/// Refuses inputs of which it is known that the capability does not take them.
-fn refuse_known(workflow: &Workflow, engine: &engine::Engine) -> Result<(), Trouble> {
-    match known_problems(workflow, engine.registry()).into_iter().next() {
-        Some((_, failure)) => Err(Trouble::of_request(failure.message)),
-        None => Ok(()),
-    }
 }
 
 fn text_of(given: &JsonObject, key: &str) -> Result<Option<String>, Trouble> {
