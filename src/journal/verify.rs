@@ -41,7 +41,7 @@ use crate::saga::event::{Entry, Event};
 use crate::types::{Digest, PayloadRef, RunId, Timestamp};
 
 pub use system::Held;
-use system::{Kept, Statements};
+use system::{HeldByPlace, Statements};
 
 /// What was verified, and what was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,13 +112,13 @@ pub(super) fn verify(
          CREATE TEMP TABLE pruned (run TEXT PRIMARY KEY, seq INTEGER, hash BLOB, at INTEGER);",
     )
     .map_err(on_read)?;
-    let kept = Kept::of(held.checkpoints);
+    let (by_place, key) = (HeldByPlace::of(held.checkpoints), held.key);
     let (verified, first) = Default::default();
     let mut verifier = Verifier {
         conn: &tx,
         known,
-        kept,
-        key: held.key,
+        held: by_place,
+        key,
         examiner,
         verified,
         first,
@@ -176,7 +176,7 @@ struct Verifier<'a> {
     /// How many events are known to have been written.
     known: u64,
     /// Statements that are kept elsewhere.
-    kept: Kept<'a>,
+    held: HeldByPlace<'a>,
     /// The key that was given.
     key: Option<PublicKey>,
     examiner: &'a mut dyn Examiner,

@@ -24,20 +24,20 @@ pub struct Held<'a> {
 
 /// The same statements by their places.
 #[derive(Default)]
-pub(super) struct Kept<'a> {
+pub(super) struct HeldByPlace<'a> {
     pub all: &'a [Checkpoint],
     by_number: BTreeMap<u64, Vec<&'a Checkpoint>>,
     by_system: BTreeMap<u64, Vec<&'a Checkpoint>>,
 }
 
-impl<'a> Kept<'a> {
-    pub fn of(all: &'a [Checkpoint]) -> Kept<'a> {
-        let mut kept = Kept { all, ..Kept::default() };
+impl<'a> HeldByPlace<'a> {
+    pub fn of(all: &'a [Checkpoint]) -> HeldByPlace<'a> {
+        let mut held = HeldByPlace { all, ..HeldByPlace::default() };
         for one in all {
-            kept.by_number.entry(one.statement.number).or_default().push(one);
-            kept.by_system.entry(one.statement.system.seq).or_default().push(one);
+            held.by_number.entry(one.statement.number).or_default().push(one);
+            held.by_system.entry(one.statement.system.seq).or_default().push(one);
         }
-        kept
+        held
     }
 }
 
@@ -170,8 +170,8 @@ impl Verifier<'_> {
             return Ok(Some((seq, Flaw::Statement(wrong))));
         }
         (said.last, said.event, said.open, said.closed) = (Some((*number, digest)), uint(id), None, false);
-        let kept = self.kept.by_number.get(number).into_iter().flatten();
-        if kept.into_iter().any(|kept| kept.statement != checkpoint.statement) {
+        let of_it = self.held.by_number.get(number).into_iter().flatten();
+        if of_it.into_iter().any(|held| held.statement != checkpoint.statement) {
             return Ok(Some((seq, Flaw::Held { number: *number, agreed: None })));
         }
         self.verified.checkpoints += 1;
@@ -185,9 +185,9 @@ impl Verifier<'_> {
 
     /// Compares an event of the system chain with what statements say that are kept elsewhere.
     pub(super) fn held_head(&self, walk: &Walk) -> Option<Fault> {
-        let of_it = self.kept.by_system.get(&walk.seq)?;
-        let other = of_it.iter().find(|kept| kept.statement.system.hash != walk.hash)?;
-        let agreed = self.kept.by_system.range(..walk.seq).next_back().map(|(seq, _)| *seq);
+        let of_it = self.held.by_system.get(&walk.seq)?;
+        let other = of_it.iter().find(|held| held.statement.system.hash != walk.hash)?;
+        let agreed = self.held.by_system.range(..walk.seq).next_back().map(|(seq, _)| *seq);
         Some((walk.seq, Flaw::Held { number: other.statement.number, agreed }))
     }
 
@@ -196,7 +196,7 @@ impl Verifier<'_> {
     pub(super) fn judge_held(&mut self, end: &Walk, whole: bool) -> rusqlite::Result<()> {
         let conn = self.conn;
         let mut faults = Vec::new();
-        for held in self.kept.all {
+        for held in self.held.all {
             let Statement { number, key, system, runs, .. } = &held.statement;
             // Its own event is there, too: it was handed over after that was durable.
             if system.seq >= end.seq {
