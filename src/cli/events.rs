@@ -11,7 +11,7 @@ use super::text::remains;
 use super::{Exit, lookup};
 use crate::document::escape;
 use crate::engine::{entries_of, rfc3339};
-use crate::journal::{Checkpoint, HeadAt, SqliteJournal, SystemEntry, SystemEvent};
+use crate::journal::{Checkpoint, HeadAt, Journal as _, SqliteJournal, SystemEntry, SystemEvent};
 use crate::saga::event::{
     Cause, Closed, Decision, Entry, Event, Intent, LostTarget, Mode, Operator, Owner, RunClosed, RunSubmitted,
     StepResult, UndoResult, Verb, Vote,
@@ -122,10 +122,12 @@ fn told_of_system(event: &SystemEvent) -> String {
         SystemEvent::Pruned { runs, before, by, reason } => {
             format!("{} runs closed before {}, by {by}: {}", runs.len(), rfc3339(*before), quoted(reason))
         }
-        SystemEvent::TokenAdded { id, principal, scopes, expires, by, reason, .. } => {
+        SystemEvent::TokenAdded { id, principal, acting_for, scopes, expires, by, reason, .. } => {
+            let whose = acting_for.as_ref().map_or_else(String::new, |other| format!(" for {other}"));
             let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
             let until = expires.map_or_else(|| "for ever".to_owned(), |expires| format!("until {}", rfc3339(expires)));
-            format!("{} acts as {principal} to {}, {until}, by {by}: {}", escape(id), scopes.join(", "), quoted(reason))
+            let may = scopes.join(", ");
+            format!("{} acts as {principal}{whose} to {may}, {until}, by {by}: {}", escape(id), quoted(reason))
         }
         SystemEvent::TokenRevoked { id, by, reason } => format!("{}, by {by}: {}", escape(id), quoted(reason)),
         SystemEvent::Adopted { by, reason, runs } => {

@@ -1,6 +1,6 @@
 //! `redress mcp`: an agent that started this process calls capabilities as tools, over standard input and output.
 //!
-//! Whoever is in force as the principal is who acts. When the client closes the connection, what it left open is rolled back; what
+//! Whoever is in force as the principal is who acts, for whom `--for` says. When the client closes the connection, what it left open is rolled back; what
 //! waits for a person stays, and goes on with whoever approves it. When the process is told to end, every run stays resumable.
 
 use std::io::IsTerminal as _;
@@ -17,8 +17,9 @@ use super::context::{Context, Opening};
 use super::drive::{self, Interrupt};
 use super::error::CliError;
 use crate::engine::Engine;
-use crate::serve::Keeper;
 use crate::serve::mcp::Connection;
+use crate::serve::{Actor, Keeper};
+use crate::types::Principal;
 
 /// The longest message that is taken: an input may have as much.
 const MAX_MESSAGE: usize = 32 << 20;
@@ -29,10 +30,15 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Args, Debug)]
 #[command(after_help = "A client starts it by itself, from settings such as\n\n  \
     { \"mcpServers\": { \"redress\": { \"command\": \"redress\", \"args\": [\"mcp\", \"--as\", \"agent:assistant\"], \"cwd\": \"/srv/acme\" } } }\n\n\
-    Example: redress mcp --as agent:assistant")]
-pub(super) struct Arguments {}
+    Example: redress mcp --as agent:assistant\n\
+    Example: redress mcp --as agent:assistant --for user:alice")]
+pub(super) struct Arguments {
+    /// For whom the agent acts, if for somebody else: the runs are theirs, and the policy decides on both
+    #[arg(long = "for", value_name = "PRINCIPAL", value_parser = super::parse_principal)]
+    acting_for: Option<Principal>,
+}
 
-pub(super) async fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError> {
+pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let settings = context.settings()?;
     settings.check_complete()?;
     let principal = context.principal()?.clone();
@@ -43,7 +49,8 @@ pub(super) async fn execute(_: &Arguments, context: &Context) -> Result<Exit, Cl
     }
     let interrupt = Interrupt::listen(context, "redress recover".to_owned())?;
     let keeper = Keeper::new(host.engine.clone());
-    let connection = Connection::new(keeper.clone(), settings.submit(principal), context.globals.show_sensitive);
+    let actor = Actor { principal: principal.clone(), acting_for: arguments.acting_for.clone() };
+    let connection = Connection::new(keeper.clone(), actor, settings.submit(principal), context.globals.show_sensitive);
     let told = drive::tell(context, &host, &keeper);
     let served = serve(context, &connection, &keeper, &interrupt);
     let served = tokio::select! {

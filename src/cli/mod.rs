@@ -35,6 +35,7 @@ mod lookup;
 mod mcp;
 mod operate;
 mod output;
+mod peers;
 mod plan;
 mod policy;
 mod progress;

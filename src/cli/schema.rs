@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 use super::Exit;
 use super::context::Context;
 use super::error::CliError;
+use super::peers::PEER_KEYS;
 use super::settings::{CHECKPOINT_KEYS, KEYS, RETENTION_KEYS, SECRET_KEYS, WEBHOOK_KEYS};
-use crate::document::schema::{count, described, document, flag, mapping, text, texts, time};
+use crate::document::schema::{count, described, document, flag, items, mapping, text, texts, time, word};
+use crate::journal::Scope;
 
 /// See [`super::Command::Schema`].
 #[derive(Args, Debug)]
@@ -89,6 +91,15 @@ fn of_settings(key: &str) -> Value {
             "Where `redress serve` listens; 127.0.0.1:7433 if left out.",
             json!({ "type": "string", "pattern": r"^([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$" }),
         ),
+        "socket" => text("A socket of this machine at which `redress serve` listens."),
+        "peers" => items(
+            "Users of this machine who need no token at the socket.",
+            &mapping(&PEER_KEYS, &PEER_KEYS, |key| match key {
+                "uid" => count("The number of the user.", 0),
+                "principal" => text("Who they act as, such as `user:alice`."),
+                _ => items("What they may.", &word("What one may.", &Scope::ALL.map(Scope::as_str))),
+            }),
+        ),
         "extra_ca" => text("Certificates of authorities that TLS trusts besides the usual ones, in PEM."),
         "max_parallel" => described(
             "How many steps of a run go on at the same time; 8 if left out.",
@@ -99,8 +110,9 @@ fn of_settings(key: &str) -> Value {
         "trust_owner" => flag("Whether the owner that a workflow names is the principal."),
         "webhook" => described(
             "Where people are told that something waits for them.",
-            mapping(&WEBHOOK_KEYS, &WEBHOOK_KEYS, |key| match key {
+            mapping(&WEBHOOK_KEYS, &["url", "secret"], |key| match key {
                 "url" => text("Where messages are sent, by https."),
+                "console" => text("Where people reach the console, for links in messages."),
                 _ => {
                     let mut secret = mapping(&SECRET_KEYS, &[], |key| match key {
                         "env" => text("The variable that holds it."),

@@ -5,20 +5,22 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 
 use super::Exit;
-use super::context::{Context, Opening};
+use super::context::{Context, Opening, shown_path};
 use super::drive::{self, Interrupt};
 use super::error::CliError;
 use crate::document::escape;
 use crate::engine::{Engine, EngineError};
 use crate::serve::Keeper;
-use crate::serve::http::{self, Service};
+use crate::serve::http::{self, About, Doors, Service};
 use crate::types::{Principal, RunId};
 
 /// Where it listens unless something else is said: only who is on the machine can reach it.
@@ -35,12 +37,17 @@ const AT_ONCE: usize = 32;
 #[command(
     after_help = "Who may ask for anything has a token: `redress token add`. What there is to ask is at /openapi.json.\n\
     It speaks plain HTTP: to be reached from elsewhere it belongs behind a proxy that speaks TLS, whose name `--host` gives.\n\n\
-    Example: redress serve --listen 127.0.0.1:7433"
+    Example: redress serve --listen 127.0.0.1:7433\n\
+    Example: redress serve --socket /run/redress.sock"
 )]
 pub(super) struct Arguments {
     /// The address and port; `listen:` of the settings, or 127.0.0.1:7433 if nothing is said
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
+    /// A socket of this machine to listen at, where users whom `peers:` of the settings names need no token; without `--listen` nothing
+    /// else is listened at
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
     /// A further name under which it is reached, as clients write it in `Host`; may be given again
     #[arg(long, value_name = "NAME[:PORT]")]
     host: Vec<String>,
@@ -49,37 +56,52 @@ pub(super) struct Arguments {
 #[derive(Serialize)]
 struct Listening {
     schema: u32,
-    listen: String,
+    /// The address and port, if it listens at one.
+    listen: Option<String>,
+    /// The socket, if it listens at one.
+    socket: Option<String>,
 }
 
 pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let settings = context.settings()?;
     settings.policy()?;
-    settings.journal()?;
+    let journal = settings.journal()?.to_owned();
+    let socket = arguments.socket.as_ref().or(settings.socket.as_ref());
     let listen = match arguments.listen.or(settings.listen) {
-        Some(listen) => listen,
-        None => LISTEN.parse().map_err(|_| CliError::engine("listen", format!("`{LISTEN}` is no address")))?,
+        Some(listen) => Some(listen),
+        None if socket.is_some() => None,
+        None => Some(LISTEN.parse().map_err(|_| CliError::engine("listen", format!("`{LISTEN}` is no address")))?),
     };
     let host = context.host(context.tools(Opening::Create)?)?;
-    let listener = TcpListener::bind(listen).await.map_err(|error| {
-        CliError::engine("listen", format!("nobody can listen at {listen}: {error}"))
-            .help("name another port with `--listen ADDR`")
-    })?;
-    let listen = listener.local_addr().map_err(|error| CliError::engine("listen", error.to_string()))?;
+    let network = match listen {
+        Some(listen) => Some(on_network(listen).await?),
+        None => None,
+    };
+    let listen = network.as_ref().and_then(|listener| listener.local_addr().ok());
+    let socket = socket.map(|path| at_socket(path)).transpose()?;
     let interrupt = Interrupt::listen(context, "redress serve".to_owned())?;
     let keeper = Keeper::new(host.engine.clone());
     // Each run has the principal of the token that it is submitted with.
     let nobody = Principal::parse("system:serve").map_err(|error| CliError::engine("principal", error.to_string()))?;
-    let service = Service::new(keeper.clone(), settings.submit(nobody), hosts(listen, &arguments.host));
-    context
-        .output
-        .result(&Listening { schema: 1, listen: listen.to_string() }, || format!("listening at http://{listen}"))?;
+    let about = About { hosts: hosts(listen, &arguments.host), peers: settings.peers.clone(), journal };
+    let service = Service::new(keeper.clone(), settings.submit(nobody), about);
+    let (socket, _socket) = socket.unzip();
+    let listening = Listening {
+        schema: 1,
+        listen: listen.map(|listen| listen.to_string()),
+        socket: _socket.as_ref().map(|Removed(path)| shown_path(path)),
+    };
+    context.output.result(&listening, || {
+        let network = listening.listen.as_ref().map(|listen| format!("http://{listen}"));
+        let all: Vec<String> = network.into_iter().chain(listening.socket.clone()).collect();
+        format!("listening at {}", all.join(" and "))
+    })?;
     let ends = {
         let interrupt = interrupt.clone();
         async move { interrupt.wait().await }
     };
     let served = tokio::select! {
-        () = http::serve(service, listener, ends) => Ok(()),
+        () = http::serve(service, Doors { network, socket }, ends) => Ok(()),
         never = drive::tell(context, &host, &keeper) => Err(never),
         () = recover(&host.engine, &keeper) => Ok(()),
     };
@@ -88,12 +110,48 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
     served.map(|()| Exit::Done)
 }
 
+async fn on_network(listen: SocketAddr) -> Result<TcpListener, CliError> {
+    TcpListener::bind(listen).await.map_err(|error| {
+        CliError::engine("listen", format!("nobody can listen at {listen}: {error}"))
+            .help("name another port with `--listen ADDR`")
+    })
+}
+
+/// A file at which somebody listens; removed when this is dropped.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        drop(std::fs::remove_file(&self.0));
+    }
+}
+
+/// Listens at `path`, which every user may connect to: who is let in is decided by who that is. A file that a process left there
+/// that died is replaced.
+fn at_socket(path: &Path) -> Result<(UnixListener, Removed), CliError> {
+    let failed = |error: &std::io::Error| {
+        CliError::engine("listen", format!("nobody can listen at `{}`: {error}", path.display()))
+            .help("name another file with `--socket PATH`")
+    };
+    let is_socket = path.symlink_metadata().is_ok_and(|about| about.file_type().is_socket());
+    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+        std::fs::remove_file(path).map_err(|error| failed(&error))?;
+    }
+    let listener = UnixListener::bind(path).map_err(|error| failed(&error))?;
+    let removed = Removed(path.to_owned());
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(|error| failed(&error))?;
+    Ok((listener, removed))
+}
+
 /// Every value of `Host` under which it is reached.
-fn hosts(listen: SocketAddr, more: &[String]) -> BTreeSet<String> {
-    let port = listen.port();
-    let mut hosts: BTreeSet<String> =
-        ["127.0.0.1", "localhost", "[::1]"].iter().map(|name| format!("{name}:{port}")).collect();
-    hosts.insert(listen.to_string());
+fn hosts(listen: Option<SocketAddr>, more: &[String]) -> BTreeSet<String> {
+    // Whoever comes through the socket names no port.
+    let mut hosts = BTreeSet::from(["localhost".to_owned()]);
+    if let Some(listen) = listen {
+        let port = listen.port();
+        hosts.extend(["127.0.0.1", "localhost", "[::1]"].iter().map(|name| format!("{name}:{port}")));
+        hosts.insert(listen.to_string());
+    }
     hosts.extend(more.iter().map(|name| name.to_ascii_lowercase()));
     hosts
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use super::Globals;
 use super::context::shown_path;
 use super::error::CliError;
+use super::peers::read_peers;
 use crate::document::{
     Diagnostic, Diagnostics, MapReader, Node, Source, boolean, duration, integer, parse, positive_duration, string,
     strings,
@@ -22,6 +23,7 @@ use crate::engine::{SECRET_PREFIX, Submit, Webhook, names_of};
 use crate::install::Store;
 use crate::journal::{Checkpoints, HandOver, Retention, SqliteJournal};
 use crate::policy::read_secret_source;
+use crate::serve::token::Peers;
 use crate::types::{Duration, Principal};
 
 /// The name of the settings file.
@@ -40,12 +42,14 @@ pub(super) const KEYS: &[&str] = &[
     "idle_timeout",
     "trust_owner",
     "listen",
+    "socket",
+    "peers",
     "webhook",
     "checkpoints",
     "retention",
     "policy_shadow",
 ];
-pub(super) const WEBHOOK_KEYS: [&str; 2] = ["url", "secret"];
+pub(super) const WEBHOOK_KEYS: [&str; 3] = ["url", "secret", "console"];
 pub(super) const SECRET_KEYS: [&str; 2] = ["env", "file"];
 
 pub(super) const CHECKPOINT_KEYS: [&str; 4] = ["every_events", "every", "file", "command"];
@@ -79,6 +83,10 @@ pub(super) struct Settings {
     pub max_parallel: Option<u32>,
     /// Where `serve` listens.
     pub listen: Option<SocketAddr>,
+    /// The socket at which `serve` listens.
+    pub socket: Option<PathBuf>,
+    /// Users of this machine who need no token there.
+    pub peers: Peers,
     /// How long running attempts may go on once nothing new starts.
     pub settle_timeout: Option<Duration>,
     /// How long an open run may be idle.
@@ -315,7 +323,7 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         Some(folder.join(text))
     };
     let (policy, policy_shadow) = (path("policy"), path("policy_shadow"));
-    let (journal, extra_ca) = (path("journal"), path("extra_ca"));
+    let (journal, extra_ca, socket) = (path("journal"), path("extra_ca"), path("socket"));
     let components = map.optional("components").and_then(|node| strings(node, "`components`", diagnostics));
     let principal = map.optional("principal").and_then(|node| {
         let text = string(node, "`principal`", diagnostics)?;
@@ -338,6 +346,7 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         }
         parsed.ok()
     });
+    let peers = map.optional("peers").map(|node| read_peers(node, diagnostics)).unwrap_or_default();
     let settle_timeout =
         map.optional("settle_timeout").and_then(|node| duration(node, "`settle_timeout`", diagnostics));
     let idle_timeout =
@@ -362,6 +371,8 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         extra_ca,
         max_parallel,
         listen,
+        socket,
+        peers,
         settle_timeout,
         idle_timeout,
         trust_owner: trust_owner.unwrap_or(false),
@@ -418,11 +429,21 @@ fn read_webhook(node: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Op
         read_secret_source(&map, &folder.to_string_lossy(), diagnostics)
     });
     let ((url, node), secret) = (url?, secret?);
+    let console = map.optional("console").and_then(|node| Some((string(node, "`console`", diagnostics)?, node.span)));
     let webhook = Webhook::new(url, secret);
-    webhook
+    let webhook = webhook
         .map_err(|why| {
             let wrong = Diagnostic::error("bad-url", node.span, format!("`url` {why}"));
             diagnostics.push(wrong.help("write `https://hooks.example.com/redress`"));
+        })
+        .ok()?;
+    let Some((console, span)) = console else { return Some(webhook) };
+    let linked = webhook.with_console(console);
+    linked
+        .map_err(|why| {
+            let wrong = Diagnostic::error("bad-url", span, format!("`console` {why}"));
+            diagnostics
+                .push(wrong.help("write where people reach this service, such as `https://redress.example.com`"));
         })
         .ok()
 }

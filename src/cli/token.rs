@@ -13,6 +13,7 @@ use super::output::quoted;
 use crate::document::escape;
 use crate::engine::rfc3339;
 use crate::journal::{Journal as _, Scope, SystemEvent};
+use crate::serve::Actor;
 use crate::serve::token::{Token, Tokens, draw};
 use crate::types::{Duration, Principal};
 
@@ -30,11 +31,15 @@ pub(super) enum Verb {
 /// See [`Verb::Add`].
 #[derive(Args, Debug)]
 #[command(after_help = "The secret is kept nowhere: if it is lost, make another one.\n\n\
-    Example: redress token add agent:assistant --may submit --expires 90d --reason 'the assistant of the office'")]
+    Example: redress token add agent:assistant --may submit --expires 90d --reason 'the assistant of the office'\n\
+    Example: redress token add agent:assistant --for user:alice --may submit --reason 'it books for her'")]
 pub(super) struct Add {
     /// Who acts with it, such as `agent:assistant`
     #[arg(value_name = "PRINCIPAL", value_parser = super::parse_principal)]
     acts_as: Principal,
+    /// For whom, if an agent acts for somebody: the runs are theirs, and the policy decides on both
+    #[arg(long = "for", value_name = "PRINCIPAL", value_parser = super::parse_principal)]
+    acting_for: Option<Principal>,
     /// What it may be used for: `submit`, `read-all`, `vote`, `operate`; may be given again
     #[arg(long, value_name = "SCOPE", value_parser = parse_scope, required = true)]
     may: Vec<Scope>,
@@ -69,6 +74,8 @@ struct Shown {
     schema: u32,
     id: String,
     principal: Principal,
+    /// For whom it acts, if for somebody else.
+    acting_for: Option<Principal>,
     scopes: BTreeSet<Scope>,
     expires: Option<String>,
     /// Whether its time is over.
@@ -99,6 +106,17 @@ pub(super) async fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliE
 
 async fn add(arguments: &Add, context: &Context) -> Result<Exit, CliError> {
     let by = context.principal()?.clone();
+    if let Some(other) = &arguments.acting_for {
+        // Whoever votes or operates answers for that alone.
+        if arguments.may.iter().any(|scope| *scope != Scope::Submit) {
+            let message = format!("who acts for {other} may only `submit`");
+            return Err(CliError::usage("bad-scope", message).help("make another token, without `--for`, for the rest"));
+        }
+        if *other == arguments.acts_as {
+            return Err(CliError::usage("bad-principal", format!("{other} needs nobody to act for {other}"))
+                .help("leave `--for` out"));
+        }
+    }
     let journal = context.journal(Opening::Existing)?;
     let (secret, digest) = draw()?;
     let now = context.now();
@@ -110,6 +128,7 @@ async fn add(arguments: &Add, context: &Context) -> Result<Exit, CliError> {
         id: id.clone(),
         digest,
         principal: principal.clone(),
+        acting_for: arguments.acting_for.clone(),
         scopes: scopes.clone(),
         expires: Some(expires),
         by,
@@ -120,6 +139,7 @@ async fn add(arguments: &Add, context: &Context) -> Result<Exit, CliError> {
         schema: 1,
         id,
         principal,
+        acting_for: arguments.acting_for.clone(),
         scopes,
         expires: Some(rfc3339(expires)),
         expired: false,
@@ -143,17 +163,18 @@ fn list(context: &Context) -> Result<Exit, CliError> {
         .into_iter()
         .map(|token| {
             let expired = !token.counts(now);
-            let Token { id, principal, scopes, expires } = token;
-            Shown { schema: 1, id, principal, scopes, expires: expires.map(rfc3339), expired, secret: None }
+            let Token { id, actor: Actor { principal, acting_for }, scopes, expires } = token;
+            Shown { schema: 1, id, principal, acting_for, scopes, expires: expires.map(rfc3339), expired, secret: None }
         })
         .collect();
     context.output.list(&shown, "there is no token", || {
         let mut text = String::new();
-        for Shown { id, principal, scopes, expires, expired, .. } in &shown {
+        for Shown { id, principal, acting_for, scopes, expires, expired, .. } in &shown {
+            let whose = acting_for.as_ref().map_or_else(String::new, |other| format!(" for {other}"));
             let scopes: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
             let over = if *expired { ", EXPIRED" } else { "" };
             let until = expires.as_deref().unwrap_or("for ever");
-            let _ = writeln!(text, "{}  {principal}  {}  until {until}{over}", escape(id), scopes.join(", "));
+            let _ = writeln!(text, "{}  {principal}{whose}  {}  until {until}{over}", escape(id), scopes.join(", "));
         }
         text
     })?;

@@ -136,7 +136,8 @@ impl Live {
         self.engine.observer.seen(&core.state, &entry);
         let input = |step| core.inputs.get(&step).map(|input| parse(input.as_bytes()));
         let told = self.engine.webhook.as_ref();
-        let message = told.and_then(|_| outbox::caused_by(&core.state, &entry.event, at, input));
+        let message =
+            told.and_then(|webhook| outbox::caused_by(&core.state, &entry.event, at, webhook.console(), input));
         let append = Append::by_owner(self.epoch, durability, vec![(at, entry.event)])
             .with_payloads(payloads)
             .with_messages(message.into_iter().collect())

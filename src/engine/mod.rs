@@ -13,9 +13,11 @@
 mod attempt;
 mod auditor;
 mod binary;
+mod change;
 mod clock;
 mod decide;
 mod error;
+mod explain;
 mod history;
 mod live;
 mod mask;
@@ -43,11 +45,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use auditor::Auditor;
+pub use auditor::{Auditor, Found, Report, Signer, audit};
 pub use binary::{binary_digest, prepare_binary_digest};
+pub use change::{Change, Line, LineKind, Present, change_of};
 pub use clock::{Clock, SimClock, SystemClock};
 pub(crate) use decide::human;
 pub use error::EngineError;
+pub use explain::{Explained, Supposed, explained};
 pub use history::{entries_of, state_of};
 pub use mask::{Called, InForce, Mask};
 pub use named::{NamedPayload, payloads_of, payloads_of_event};

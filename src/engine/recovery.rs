@@ -260,11 +260,9 @@ impl Engine {
     /// What people are to be told because the owner before died in the last attempt to undo a step: its `OWNER` event, which
     /// `taken` has, is what ended that attempt.
     fn stuck_by_taking(&self, taken: &State, undoing: &[StepIndex]) -> Vec<Message> {
-        if self.inner.webhook.is_none() {
-            return Vec::new();
-        }
+        let Some(webhook) = &self.inner.webhook else { return Vec::new() };
         let steps = undoing.iter().filter_map(|index| taken.step(*index));
-        steps.filter_map(|step| outbox::run_stuck(taken, step, taken.at)).collect()
+        steps.filter_map(|step| outbox::run_stuck(taken, step, taken.at, webhook.console())).collect()
     }
 
     fn stored(&self, state: &State) -> Result<StoredInputs, EngineError> {

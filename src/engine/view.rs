@@ -10,7 +10,7 @@ use super::live::parse;
 use crate::journal::Journal;
 use crate::saga::event::{Cause, Decision, Event, Evidence, ReadRecord, Residue, UndoOutcome, Vote};
 use crate::saga::{RunState, State, Status, Step, StepIndex, StepState};
-use crate::types::{Action, Digest, Effect, Failure, Grant, Principal, Risk, RunId, Timestamp};
+use crate::types::{Action, Digest, Effect, Failure, Grant, Principal, Risk, RunId, StepName, Timestamp};
 
 /// A run.
 #[derive(Clone, Debug, Serialize)]
@@ -68,6 +68,8 @@ pub struct StepView {
     pub capability: Option<String>,
     /// The component.
     pub component: Option<Digest>,
+    /// The steps that must have succeeded before.
+    pub depends_on: Vec<StepName>,
     /// The agent that acts in it for the run's principal, if one does.
     pub agent: Option<Principal>,
     /// What the capability asks for, as its component says; none if that is not kept.
@@ -362,6 +364,7 @@ fn step_view(journal: &dyn Journal, state: &State, index: StepIndex, step: &Step
         name: step.spec.name.to_string(),
         capability: step.spec.capability.as_ref().map(ToString::to_string),
         component: step.spec.component,
+        depends_on: step.spec.depends_on.clone(),
         agent: step.spec.agent.clone(),
         asks: None,
         state: shown,

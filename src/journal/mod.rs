@@ -162,6 +162,12 @@ pub trait Journal: Send + Sync {
         each: &mut dyn FnMut(SystemEntry),
     ) -> Result<u64, JournalError>;
 
+    /// Up to `limit` entries of the system chain after the event `after`, in order.
+    fn system_entries(&self, after: u64, limit: usize) -> Result<Vec<SystemEntry>, JournalError>;
+
+    /// The last event of the system chain; none if there is none.
+    fn system_head(&self) -> Result<Option<Head>, JournalError>;
+
     /// How many runs are in each state.
     fn count_runs(&self) -> Result<Vec<(RunState, u64)>, JournalError>;
 

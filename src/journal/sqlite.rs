@@ -183,11 +183,6 @@ impl SqliteJournal {
         self.writer.as_ref().map_or(0, |writer| writer.commits.load(Ordering::Relaxed))
     }
 
-    /// Up to `limit` entries of the system chain after `after_seq`, in order.
-    pub fn system_entries(&self, after_seq: u64, limit: usize) -> Result<Vec<SystemEntry>, JournalError> {
-        self.read(|conn| reader::system_entries(conn, after_seq, limit))
-    }
-
     /// Up to `limit` events of a chain after `after_seq`, in order, as they are stored, each checked against the hash before it.
     pub fn stored_entries(
         &self,
@@ -196,11 +191,6 @@ impl SqliteJournal {
         limit: usize,
     ) -> Result<Vec<StoredEntry>, JournalError> {
         self.read(|conn| reader::stored_entries(conn, chain, after_seq, limit))
-    }
-
-    /// The last event of the system chain; none if there is none.
-    pub fn system_head(&self) -> Result<Option<Head>, JournalError> {
-        self.read(reader::system_head)
     }
 
     /// Checks every chain, every payload, the table of runs and what the system chain recorded, as of one moment. See
@@ -388,6 +378,14 @@ impl Journal for SqliteJournal {
         each: &mut dyn FnMut(SystemEntry),
     ) -> Result<u64, JournalError> {
         self.read(|conn| reader::each_of_system(conn, after, kinds, each))
+    }
+
+    fn system_entries(&self, after: u64, limit: usize) -> Result<Vec<SystemEntry>, JournalError> {
+        self.read(|conn| reader::system_entries(conn, after, limit))
+    }
+
+    fn system_head(&self) -> Result<Option<Head>, JournalError> {
+        self.read(reader::system_head)
     }
 
     fn count_runs(&self) -> Result<Vec<(crate::saga::RunState, u64)>, JournalError> {

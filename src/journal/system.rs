@@ -103,6 +103,9 @@ pub enum SystemEvent {
         digest: Digest,
         /// Who it acts as.
         principal: Principal,
+        /// For whom, if for somebody else.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        acting_for: Option<Principal>,
         /// What it may be used for.
         scopes: BTreeSet<Scope>,
         /// Until when; for ever if nothing is said.

@@ -25,7 +25,7 @@
 //! | `http`, `net`, `tls`, `secret` | the HTTP gate: what is sent, over which connection, with which secrets |
 //! | `undo` | the two interfaces that a component imports from us |
 //! | `limits`, `stdio` | what bounds a call |
-//! | `observe` | states of targets on disk |
+//! | `observe`, `look` | states of targets on disk, and what stands in a file |
 
 mod attempt;
 mod cache;
@@ -41,6 +41,7 @@ mod fs_effects;
 mod grant;
 mod http;
 mod limits;
+mod look;
 mod names;
 mod net;
 mod observe;
@@ -62,6 +63,7 @@ pub use cancel::Cancel;
 pub use component::{Component, LoadError, Provenance};
 pub use describe::is_reserved;
 pub use engine::{Sandbox, SandboxConfig, SandboxError};
+pub use look::{Looked, look};
 pub use net::{Connection, Net, NetError, Resolver, Stream, SystemResolver};
 pub use observe::{observe, observe_like, sync_paths};
 pub use private::PrivateFolder;

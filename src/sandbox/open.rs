@@ -98,6 +98,14 @@ fn opened(dir: &File, flags: PathFlags, path: &str, open: OpenFlags, mode: OpenM
     })
 }
 
+/// Opens the regular file at `path` beneath `dir` to be read; none if something else is there. A link may lead on beneath `dir`.
+pub(super) fn file_beneath(dir: &File, path: &str) -> io::Result<Option<File>> {
+    match opened(dir, PathFlags::SYMLINK_FOLLOW, path, OpenFlags::empty(), OpenMode::READ)? {
+        Opened::File(file) => Ok(Some(file)),
+        Opened::Directory(_) | Opened::Neither => Ok(None),
+    }
+}
+
 /// Opens the directory that is called `host` on the host; an error if something else is called so.
 pub(super) fn directory(host: &str) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -57,6 +57,18 @@ pub struct Kept {
     resting: Mutex<Option<Resting>>,
 }
 
+/// A call that is added to an open run.
+pub struct AddedCall {
+    /// The name of its step; made up if none is given.
+    pub name: Option<String>,
+    /// What is called.
+    pub capability: String,
+    /// With what, exactly.
+    pub inputs: Map<String, Value>,
+    /// Who acts in it for whom the run is, if somebody does.
+    pub agent: Option<Principal>,
+}
+
 /// How a run rests that is not over.
 #[derive(Clone, Copy)]
 struct Resting {
@@ -211,14 +223,9 @@ impl Keeper {
         answered.await.map_err(gone)?
     }
 
-    /// Adds a call to an open run, with exactly these inputs, and drives it: the name of the step, which is made up if none is given.
-    pub async fn call(
-        &self,
-        kept: Arc<Kept>,
-        name: Option<String>,
-        capability: String,
-        inputs: Map<String, Value>,
-    ) -> Result<(StepName, Driven), EngineError> {
+    /// Adds a call to an open run, and drives it: the name of the step.
+    pub async fn call(&self, kept: Arc<Kept>, call: AddedCall) -> Result<(StepName, Driven), EngineError> {
+        let AddedCall { name, capability, inputs, agent } = call;
         let (told, step) = oneshot::channel();
         let engine = self.inner.engine.clone();
         let driven = self
@@ -231,7 +238,10 @@ impl Keeper {
                 let steps: Vec<_> = state.steps.iter().map(spec).collect();
                 let earlier = Earlier { inputs: &Map::new(), steps: &steps };
                 let step = Step::call(&name, &capability, &inputs, earlier, engine.registry());
-                let (step, _) = step.map_err(|wrong| EngineError::Refused { why: wrong.to_string() })?;
+                let (mut step, _) = step.map_err(|wrong| EngineError::Refused { why: wrong.to_string() })?;
+                if let Some(agent) = &agent {
+                    step.let_act(agent).map_err(|error| EngineError::Refused { why: error.to_string() })?;
+                }
                 run.submit_step(&step).await?;
                 // Whoever asked may have gone.
                 drop(told.send(step.name));

@@ -14,16 +14,42 @@ mod keeper;
 pub mod mcp;
 pub mod token;
 
-pub use keeper::{Keeper, Kept};
+pub use keeper::{AddedCall, Keeper, Kept};
 
 use crate::policy::{Foresight, Policy, Request, foresee};
 use crate::types::{Action, CapabilityInfo, Principal};
 
+/// Who acts, and for whom if for somebody else. Both are decided, and both are recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// Who acts.
+    pub principal: Principal,
+    /// For whom.
+    pub acting_for: Option<Principal>,
+}
+
+impl Actor {
+    /// Somebody who acts for nobody else.
+    pub fn alone(principal: Principal) -> Actor {
+        Actor { principal, acting_for: None }
+    }
+
+    /// On whose behalf the runs are.
+    pub fn behalf(&self) -> &Principal {
+        self.acting_for.as_ref().unwrap_or(&self.principal)
+    }
+
+    /// The agent that acts in every step, if it acts for somebody else.
+    pub fn agent(&self) -> Option<&Principal> {
+        self.acting_for.as_ref().map(|_| &self.principal)
+    }
+}
+
 /// Whether some input of a capability is not denied to somebody.
-fn may_ask(policy: &Policy, caller: &Principal, info: &CapabilityInfo) -> bool {
+fn may_ask(policy: &Policy, actor: &Actor, info: &CapabilityInfo) -> bool {
     let request = Request {
-        principal: caller.clone(),
-        acting_for: None,
+        principal: actor.principal.clone(),
+        acting_for: actor.acting_for.clone(),
         capability: info.id.clone(),
         declared_risk: info.risk,
         step_risk: None,

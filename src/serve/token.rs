@@ -4,9 +4,10 @@
 //! as what was done. The secret is shown once and kept nowhere; its digest is. It has 256 random bits, so that nothing is gained by
 //! guessing, nor by knowing the digest.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Actor;
 use crate::journal::{Journal, JournalError, Scope, SystemEvent};
 use crate::types::{Digest, Principal, Timestamp, sha256};
 
@@ -19,8 +20,8 @@ const KINDS: [&str; 2] = ["TOKEN_ADDED", "TOKEN_REVOKED"];
 pub struct Token {
     /// Its name.
     pub id: String,
-    /// Who it acts as.
-    pub principal: Principal,
+    /// Who acts with it, and for whom.
+    pub actor: Actor,
     /// What it may be used for.
     pub scopes: BTreeSet<Scope>,
     /// Until when; for ever if nothing is said.
@@ -32,6 +33,16 @@ impl Token {
     pub fn counts(&self, now: Timestamp) -> bool {
         self.expires.is_none_or(|expires| now < expires)
     }
+}
+
+/// Users of this machine who need no secret at the socket of the service: what the system says of who is at its other end is enough. Each
+/// by its number, with what it acts as and may.
+pub type Peers = BTreeMap<u32, (Principal, BTreeSet<Scope>)>;
+
+/// Who a user of this machine acts as, if it is one of `peers`.
+pub fn of_peer(peers: &Peers, uid: u32) -> Option<Token> {
+    let (principal, scopes) = peers.get(&uid)?.clone();
+    Some(Token { id: format!("uid:{uid}"), actor: Actor::alone(principal), scopes, expires: None })
 }
 
 /// A new secret, and its digest.
@@ -92,8 +103,9 @@ impl Tokens {
         }
         let Known { seq, by_digest, .. } = &mut *known;
         *seq = self.journal.each_of_system(*seq, &KINDS, &mut |entry| match entry.event {
-            SystemEvent::TokenAdded { id, digest, principal, scopes, expires, .. } => {
-                by_digest.insert(digest, Token { id, principal, scopes, expires });
+            SystemEvent::TokenAdded { id, digest, principal, acting_for, scopes, expires, .. } => {
+                let actor = Actor { principal, acting_for };
+                by_digest.insert(digest, Token { id, actor, scopes, expires });
             }
             SystemEvent::TokenRevoked { id, .. } => by_digest.retain(|_, token| token.id != id),
             _ => {}

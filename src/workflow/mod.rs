@@ -123,7 +123,34 @@ pub struct NamedCompensation {
     pub span: Span,
 }
 
+impl Workflow {
+    /// Lets an agent act in every step for whom the run is, as [`Step::let_act`] does.
+    pub fn let_act(&mut self, agent: &Principal) -> Result<(), ActsForOthers> {
+        self.steps.iter_mut().try_for_each(|step| step.let_act(agent))
+    }
+}
+
+/// A step names an agent that is not the one that acts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the step `{step}` is for `{named}` to act in, and `{agent}` acts")]
+pub struct ActsForOthers {
+    /// The step.
+    pub step: StepName,
+    /// The agent that it names.
+    pub named: Principal,
+    /// The one that acts.
+    pub agent: Principal,
+}
+
 impl Step {
+    /// Lets an agent act here for whom the run is. Refused if the step names another one: that one was not asked.
+    pub fn let_act(&mut self, agent: &Principal) -> Result<(), ActsForOthers> {
+        match self.agent.get_or_insert_with(|| agent.clone()) {
+            named if named == agent => Ok(()),
+            named => Err(ActsForOthers { step: self.name.clone(), named: named.clone(), agent: agent.clone() }),
+        }
+    }
+
     /// The capability that it executes; none for an approval.
     pub fn capability(&self) -> Option<&CapabilityId> {
         match &self.kind {

@@ -98,6 +98,14 @@ impl Journal for Meanwhile {
         self.journal.each_of_system(after, kinds, each)
     }
 
+    fn system_entries(&self, after: u64, limit: usize) -> Result<Vec<SystemEntry>, JournalError> {
+        self.journal.system_entries(after, limit)
+    }
+
+    fn system_head(&self) -> Result<Option<redress::journal::Head>, JournalError> {
+        self.journal.system_head()
+    }
+
     fn count_runs(&self) -> Result<Vec<(redress::saga::RunState, u64)>, JournalError> {
         self.journal.count_runs()
     }

@@ -7,6 +7,8 @@ mod common;
 
 mod agents;
 mod approvals;
+mod console;
+mod delegation;
 mod door;
 mod runs;
 mod server;

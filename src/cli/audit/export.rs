@@ -19,7 +19,7 @@ use crate::cli::error::CliError;
 use crate::cli::lookup::damage_note;
 use crate::document::{escape, escape_json};
 use crate::engine::rfc3339;
-use crate::journal::{Chain, Head, JournalError, SqliteJournal, StoredEntry, VERSION};
+use crate::journal::{Chain, Head, Journal as _, JournalError, SqliteJournal, StoredEntry, VERSION};
 use crate::saga::event::Event;
 use crate::types::{Digest, Principal, RunId};
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::{Context, Exit};
 use crate::cli::error::CliError;
 use crate::engine::rfc3339;
-use crate::journal::{PublicKey, SystemEvent};
+use crate::journal::{Journal as _, PublicKey, SystemEvent};
 
 /// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]

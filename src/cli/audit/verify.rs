@@ -4,18 +4,14 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde::Serialize;
 
 use super::{Context, Exit};
 use crate::cli::context::shown_path;
 use crate::cli::error::CliError;
 use crate::cli::output::quoted;
 use crate::document::escape;
-use crate::engine::Auditor;
-use crate::journal::{
-    Checkpoint, Finding, Flaw, Head, Held, JournalError, NotACheckpoint, Options, PublicKey, SYSTEM, SqliteJournal,
-    Verified,
-};
+use crate::engine::{Found, Report, Signer, audit};
+use crate::journal::{Checkpoint, Head, NotACheckpoint, PublicKey, SqliteJournal};
 
 /// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
@@ -35,53 +31,6 @@ pub(in crate::cli) struct Arguments {
     key: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Report {
-    schema: u32,
-    journal: String,
-    whole: bool,
-    chains: u64,
-    events: u64,
-    payloads: u64,
-    /// Payloads that were redacted or have expired.
-    erased: u64,
-    /// Runs that were pruned.
-    pruned: u64,
-    /// Decisions that come out the same.
-    decisions: u64,
-    /// Decisions whose input was erased.
-    not_redecidable: u64,
-    /// Decisions whose policy this version cannot load.
-    policy_unknown: u64,
-    /// Checkpoints in the journal.
-    checkpoints: u64,
-    /// Events that no checkpoint speaks of yet.
-    since_checkpoint: u64,
-    /// Checkpoints of `--checkpoint` that the journal extends.
-    extends: u64,
-    /// Whether a key was given that signed here.
-    key_given: bool,
-    keys: Vec<Key>,
-    head: Option<Head>,
-    findings: Vec<Found>,
-}
-
-/// A key that signed checkpoints.
-#[derive(Debug, Serialize)]
-struct Key {
-    key: PublicKey,
-    /// Whether the key before vouches for it; false for the first.
-    vouched: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct Found {
-    chain: String,
-    /// None for the chain as a whole.
-    seq: Option<u64>,
-    message: String,
-}
-
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let mut held = Vec::new();
     for file in &arguments.checkpoint {
@@ -89,50 +38,15 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     }
     let key = arguments.key.as_deref().map(key_of).transpose()?;
     let path = context.existing_journal()?;
-    let (mut decisions, mut not_redecidable, mut policy_unknown) = (0, 0, 0);
-    let opened = SqliteJournal::open_read_only(path, Options::default());
-    let verified = opened.and_then(|journal| {
-        let mut auditor = Auditor::new(&journal);
-        let verified = journal.verify_with(Held { checkpoints: &held, key }, &mut auditor)?;
-        Auditor { decisions, not_redecidable, policy_unknown, .. } = auditor;
-        Ok(verified)
-    });
-    let verified = match verified {
-        // A database that does not pass its own check is a finding, too.
-        Err(JournalError::Damaged { what, .. }) => {
-            let finding = Finding { chain: "database".to_owned(), seq: 0, what: Flaw::Database(what) };
-            Verified { findings: vec![finding], ..Verified::default() }
-        }
-        verified => verified?,
-    };
+    let report = audit(path, shown_path(path), &held, key)?;
     let signs = SqliteJournal::key_beside(path).ok().flatten();
-    if let (Some(key), Some((last, _))) = (signs, verified.keys.last())
+    if let (Some(key), Some(Signer { key: last, .. })) = (signs, report.keys.last())
         && key != *last
     {
         context
             .output
             .note(&format!("the key beside the journal is {key}, and the last one that signed in it is {last}"));
     }
-    let report = Report {
-        schema: 1,
-        journal: shown_path(path),
-        whole: verified.findings.is_empty(),
-        chains: verified.chains,
-        events: verified.events,
-        payloads: verified.payloads,
-        erased: verified.erased,
-        pruned: verified.pruned,
-        decisions,
-        not_redecidable,
-        policy_unknown,
-        checkpoints: verified.checkpoints,
-        since_checkpoint: verified.since_checkpoint,
-        extends: verified.extends,
-        key_given: key.is_some() && !verified.findings.iter().any(|finding| finding.chain == SYSTEM),
-        keys: verified.keys.into_iter().map(|(key, vouched)| Key { key, vouched }).collect(),
-        head: verified.head.map(|(seq, hash)| Head { seq, hash }),
-        findings: verified.findings.iter().map(found).collect(),
-    };
     context.output.result(&report, || text(&report, held.len()))?;
     Ok(if report.whole { Exit::Done } else { Exit::Stuck })
 }
@@ -175,11 +89,6 @@ fn checkpoints_of(file: &Path, context: &Context) -> Result<Vec<Checkpoint>, Cli
     Ok(found)
 }
 
-fn found(finding: &Finding) -> Found {
-    let seq = (finding.seq > 0).then_some(finding.seq);
-    Found { chain: finding.chain.clone(), seq, message: finding.what.to_string() }
-}
-
 fn text(report: &Report, given: usize) -> String {
     let mut text = String::new();
     for Found { chain, seq, message } in &report.findings {
@@ -208,7 +117,7 @@ fn text(report: &Report, given: usize) -> String {
     if let Some(Head { seq, hash }) = &report.head {
         let _ = writeln!(text, "system chain: event {seq}, {hash}");
     }
-    for Key { key, .. } in report.keys.iter().skip(1).filter(|key| !key.vouched) {
+    for Signer { key, .. } in report.keys.iter().skip(1).filter(|key| !key.vouched) {
         let _ = writeln!(text, "note: the key before does not vouch for {key}");
     }
     let Report { checkpoints, since_checkpoint, extends, key_given, .. } = report;

@@ -9,8 +9,11 @@
 //!    decision whose input was erased cannot be decided again, and is counted.
 //! 3. Does the table of runs say of the run what its events say?
 
+mod report;
 #[cfg(test)]
 mod tests;
+
+pub use report::{Found, Report, Signer, audit};
 
 use std::collections::{HashMap, VecDeque};
 

@@ -42,20 +42,27 @@ pub(in crate::engine) fn caused_by(
     state: &State,
     event: &Event,
     at: Timestamp,
+    console: Option<&str>,
     input: impl FnOnce(StepIndex) -> Option<Value>,
 ) -> Option<Message> {
     match event {
         Event::Decision(decision) => {
             let index = state.index(decision.step.as_str())?;
             let (_, step) = state.awaiting_approval().find(|(waiting, _)| *waiting == index)?;
-            approval_required(state, step, at, input(index))
+            approval_required(state, step, at, console, input(index))
         }
-        Event::UndoResult(result) => run_stuck(state, state.step(state.index(result.step.as_str())?)?, at),
+        Event::UndoResult(result) => run_stuck(state, state.step(state.index(result.step.as_str())?)?, at, console),
         _ => None,
     }
 }
 
-fn approval_required(state: &State, step: &Step, at: Timestamp, input: Option<Value>) -> Option<Message> {
+fn approval_required(
+    state: &State,
+    step: &Step,
+    at: Timestamp,
+    console: Option<&str>,
+    input: Option<Value>,
+) -> Option<Message> {
     let (decision, request) = (step.decision.as_ref()?, step.request()?);
     let (requester, acting_for) = parties(&state.submitted.principal, step);
     let rule = decision.rule.as_ref().map(|rule| json!({ "index": rule.index, "line": rule.line, "name": rule.name }));
@@ -75,6 +82,7 @@ fn approval_required(state: &State, step: &Step, at: Timestamp, input: Option<Va
         "also": request.also,
         "quorum": request.quorum,
         "expires": rfc3339(request.expires),
+        "console": console.map(|console| format!("{console}/console#/approvals/{run}/{name}")),
         "approve": vote_command(true, run, name, &request.id, &voter),
         "reject": vote_command(false, run, name, &request.id, &voter),
     });
@@ -82,7 +90,12 @@ fn approval_required(state: &State, step: &Step, at: Timestamp, input: Option<Va
 }
 
 /// The undo of a step waits for an operator, if it does.
-pub(in crate::engine) fn run_stuck(state: &State, step: &Step, at: Timestamp) -> Option<Message> {
+pub(in crate::engine) fn run_stuck(
+    state: &State,
+    step: &Step,
+    at: Timestamp,
+    console: Option<&str>,
+) -> Option<Message> {
     let Status::UndoFailed(failure) = &step.status else { return None };
     let (run, name) = (state.run(), &step.spec.name);
     let repair = |how: &str| format!("redress repair {run} {name} {how} --reason REASON");
@@ -90,6 +103,7 @@ pub(in crate::engine) fn run_stuck(state: &State, step: &Step, at: Timestamp) ->
         "component": step.spec.component,
         "failure": code::documented(&failure.code),
         "attempts": step.undo.attempts,
+        "console": console.map(|console| format!("{console}/console#/runs/{run}")),
         "show": format!("redress show {run} --effects"),
         "retry": repair("retry"),
         "resolve_undone": repair("resolve --undone"),
@@ -108,7 +122,10 @@ fn message(kind: MessageKind, state: &State, step: &Step, at: Timestamp, data: V
         "capability": step.spec.capability,
     });
     if let (Value::Object(all), Value::Object(data)) = (&mut all, data) {
-        all.extend(data.into_iter().filter(|(key, value)| key != "acting_for" || !value.is_null()));
+        all.extend(
+            data.into_iter()
+                .filter(|(key, value)| !["acting_for", "console"].contains(&key.as_str()) || !value.is_null()),
+        );
     }
     let body = body(kind.as_str(), at, all);
     Message { id: message_id(), kind, step: step.spec.name.clone(), at, body: body.into() }

@@ -39,6 +39,8 @@ const SECRET: std::ops::RangeInclusive<usize> = 24..=64;
 pub struct Webhook {
     url: String,
     secret: SecretSource,
+    /// Where people reach the console, without a slash at its end.
+    console: Option<String>,
 }
 
 impl fmt::Debug for Webhook {
@@ -73,7 +75,21 @@ impl Webhook {
         if parts.scheme != "https" && !local {
             return Err("is not `https`, and not a loopback address either");
         }
-        Ok(Webhook { url: url.to_owned(), secret })
+        Ok(Webhook { url: url.to_owned(), secret, console: None })
+    }
+
+    /// The same, with links to the console at `url`; the error says what is wrong with it.
+    pub fn with_console(self, url: &str) -> Result<Webhook, &'static str> {
+        UrlParts::parse(url)?;
+        if url.contains(['?', '#']) {
+            return Err("has a query or a fragment");
+        }
+        Ok(Webhook { console: Some(url.trim_end_matches('/').to_owned()), ..self })
+    }
+
+    /// Where people reach the console, if that is said.
+    pub(in crate::engine) fn console(&self) -> Option<&str> {
+        self.console.as_deref()
     }
 
     /// Scheme, host and port: what may be shown of the URL.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -11,8 +11,10 @@ use serde::Deserialize;
 use super::Service;
 use super::guard::Caller;
 use super::problem::Problem;
-use super::runs::{Body, Named, reason_of};
-use crate::engine::{EngineError, InForce, Mask, VoteRequest, state_of, vote as put_vote, waiting_in};
+use super::runs::{Asked, Body, Named, reason_of};
+use crate::engine::{
+    EngineError, InForce, Mask, VoteRequest, Waiting, change_of, state_of, vote as put_vote, waiting_in,
+};
 use crate::journal::{RunFilter, Scope};
 use crate::saga::RunState;
 use crate::types::{RunId, StepName};
@@ -29,32 +31,90 @@ pub(super) struct Ballot {
     reason: String,
 }
 
-pub(super) async fn list(State(service): State<Arc<Service>>, caller: Caller) -> Result<Response, Problem> {
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Of {
+    /// Only of this run.
+    run: Option<String>,
+}
+
+/// What waits for a person, the first to expire first.
+pub(super) async fn list(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    of: Asked<Of>,
+) -> Result<Response, Problem> {
+    let Query(Of { run }) = of?;
     caller.must(Scope::Vote, &service, "see what waits for approval").await?;
+    let run =
+        run.map(|text| RunId::parse(&text).map_err(|_| Problem::bad_request("bad-query", "`run` is the id of a run")));
+    let run = run.transpose()?;
+    let waiting = service.read(move |service| all_waiting(&service, run.as_ref())).await?;
+    Ok(Json(waiting).into_response())
+}
+
+fn all_waiting(service: &Service, only: Option<&RunId>) -> Result<Vec<Waiting>, EngineError> {
     let engine = service.keeper.engine();
     let (journal, policy, now) = (&**engine.journal(), engine.policy(), engine.now());
     let mut mask = Mask::new(journal, InForce::Policy(&policy));
     let mut waiting = Vec::new();
-    for state in [RunState::Paused, RunState::Running] {
-        let filter = RunFilter { state: Some(state), ..RunFilter::default() };
-        let mut before: Option<RunId> = None;
-        loop {
-            let page = journal.runs(&filter, before.as_ref(), PAGE)?;
-            for row in &page.rows {
-                match state_of(journal, &row.run) {
-                    Ok(state) => waiting.extend(waiting_in(journal, &state, now, Some(&mut mask))?),
-                    // One run that cannot be read does not hide the requests of the others.
-                    Err(error) => tracing::warn!(run = %row.run, "{}", crate::document::escape(&error.to_string())),
+    let mut add = |run: &RunId| match state_of(journal, run) {
+        Ok(state) => waiting_in(journal, &state, now, Some(&mut mask)).map(|found| waiting.extend(found)),
+        // One run that cannot be read does not hide the requests of the others.
+        Err(error) => {
+            tracing::warn!(run = %run, "{}", crate::document::escape(&error.to_string()));
+            Ok(())
+        }
+    };
+    if let Some(run) = only {
+        if journal.run(run)?.is_some() {
+            add(run)?;
+        }
+    } else {
+        for state in [RunState::Paused, RunState::Running] {
+            let filter = RunFilter { state: Some(state), ..RunFilter::default() };
+            let mut before: Option<RunId> = None;
+            loop {
+                let page = journal.runs(&filter, before.as_ref(), PAGE)?;
+                page.rows.iter().try_for_each(|row| add(&row.run))?;
+                before = page.rows.last().map(|row| row.run.clone());
+                if page.rows.len() < PAGE {
+                    break;
                 }
-            }
-            before = page.rows.last().map(|row| row.run.clone());
-            if page.rows.len() < PAGE {
-                break;
             }
         }
     }
     waiting.sort_by(|a, b| (&a.expires, &a.run).cmp(&(&b.expires, &b.run)));
-    Ok(Json(waiting).into_response())
+    Ok(waiting)
+}
+
+/// The step of a run that a path names.
+fn step_of(place: Named<(String, String)>) -> Result<(RunId, StepName), Problem> {
+    let Path((run, step)) = place?;
+    let unknown = || Problem::not_found("there is no such step of a run");
+    Ok((RunId::parse(&run).map_err(|_| unknown())?, StepName::parse(&step).map_err(|_| unknown())?))
+}
+
+/// What a step that waits would change in a file; `null` if the host cannot tell.
+pub(super) async fn change(
+    State(service): State<Arc<Service>>,
+    caller: Caller,
+    place: Named<(String, String)>,
+) -> Result<Response, Problem> {
+    let (run, step) = step_of(place)?;
+    caller.must(Scope::Vote, &service, &format!("see what {run} {step} would change")).await?;
+    service.row(&caller, &run)?;
+    let change = service
+        .read(move |service| {
+            let engine = service.keeper.engine();
+            let (journal, policy) = (&**engine.journal(), engine.policy());
+            let state = state_of(journal, &run)?;
+            let mut waiting = state.awaiting_approval().map(|(_, waiting)| waiting);
+            let Some(waiting) = waiting.find(|waiting| waiting.spec.name == step) else { return Ok(None) };
+            change_of(journal, waiting, Some(&mut Mask::new(journal, InForce::Policy(&policy))))
+        })
+        .await?;
+    Ok(Json(change).into_response())
 }
 
 pub(super) async fn vote(
@@ -63,17 +123,14 @@ pub(super) async fn vote(
     place: Named<(String, String)>,
     body: Body<Ballot>,
 ) -> Result<Response, Problem> {
-    let (Path((run, step)), Json(Ballot { request, approve, reason })) = (place?, body?);
-    let unknown = || Problem::not_found("there is no such step of a run");
-    let (run, step) = (RunId::parse(&run).map_err(|_| unknown())?, StepName::parse(&step).map_err(|_| unknown())?);
+    let (run, step) = step_of(place)?;
+    let Json(Ballot { request, approve, reason }) = body?;
     caller.must(Scope::Vote, &service, &format!("vote on {run} {step}")).await?;
     let reason = reason_of(&reason)?.to_owned();
     service.row(&caller, &run)?;
     let vote = VoteRequest { step, request: Some(request), by: caller.principal().clone(), approve, reason };
     let (engine, id) = (service.keeper.engine().clone(), run.clone());
-    let voted =
-        tokio::task::spawn_blocking(move || put_vote(&**engine.journal(), &id, &vote, engine.now()).map(drop)).await;
-    voted.map_err(|error| EngineError::Bug { why: error.to_string() })??;
+    service.read(move |_| put_vote(&**engine.journal(), &id, &vote, engine.now()).map(drop)).await?;
     service.move_on(&run).await?;
     Ok((StatusCode::OK, Json(service.view(&caller, &run)?)).into_response())
 }

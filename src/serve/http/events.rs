@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(150);
 pub(super) struct After {
     /// The last event that is known already.
     #[serde(default)]
-    after: u64,
+    pub(super) after: u64,
 }
 
 #[derive(Serialize)]
@@ -108,11 +108,10 @@ fn coming(
                 if over || *ending.borrow() {
                     return None;
                 }
-                let engine = service.keeper.engine();
-                if !service.tokens.counts(&place.0.0.id, engine.now()).unwrap_or(false) {
+                if !place.0.counts(&service) {
                     return None;
                 }
-                let journal = engine.journal();
+                let journal = service.keeper.engine().journal();
                 // Asked first: what closes the run is read after that.
                 over = journal.run(&run).ok()??.closed.is_some();
                 match journal.entries(&run, after, PAGE) {

@@ -9,12 +9,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-use super::Service;
 use super::problem::Problem;
+use super::{Service, console};
 use crate::journal::{RunRow, Scope, SystemEvent};
-use crate::serve::token::Token;
+use crate::serve::token::{Token, of_peer};
 use crate::types::Principal;
 
 /// How many requests are answered at the same time, and how many of one token.
@@ -25,13 +25,20 @@ const STREAMS: usize = 256;
 /// How often a request without a token that counts is recorded at most: anybody can make one.
 const STRANGERS: Duration = Duration::from_secs(10);
 
-/// Paths that are answered without a token.
-const OPEN: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
+/// How many requests go on at the same time that read all of the journal.
+const LONG: usize = 2;
+
+/// Paths that are answered without a token: nothing of theirs is anybody's.
+fn is_open(path: &str) -> bool {
+    ["/", "/healthz", "/readyz", "/openapi.json"].contains(&path)
+        || console::FILES.iter().any(|(open, _)| *open == path)
+}
 
 /// How much goes on.
 pub(super) struct Room {
     all: Semaphore,
     streams: Arc<Semaphore>,
+    long: Semaphore,
     of_token: Mutex<HashMap<String, usize>>,
     strangers: Mutex<Option<Instant>>,
 }
@@ -39,7 +46,8 @@ pub(super) struct Room {
 impl Default for Room {
     fn default() -> Room {
         let (of_token, strangers) = Default::default();
-        Room { all: Semaphore::new(AT_ONCE), streams: Arc::new(Semaphore::new(STREAMS)), of_token, strangers }
+        let (all, streams, long) = (Semaphore::new(AT_ONCE), Arc::new(Semaphore::new(STREAMS)), Semaphore::new(LONG));
+        Room { all, streams, long, of_token, strangers }
     }
 }
 
@@ -54,10 +62,15 @@ fn too_many() -> Problem {
 }
 
 impl Room {
+    /// A place among the requests that read all of the journal.
+    pub fn long(&self) -> Result<SemaphorePermit<'_>, Problem> {
+        self.long.try_acquire().map_err(|_| busy())
+    }
+
     /// A place for a stream of events, until it is dropped.
     pub fn stream(service: &Arc<Service>, caller: &Caller) -> Result<StreamPlace, Problem> {
         let permit = service.room.streams.clone().try_acquire_owned().map_err(|_| busy())?;
-        let place = Place::take(service, &caller.0.id).ok_or_else(too_many)?;
+        let place = Place::take(service, &caller.token.id).ok_or_else(too_many)?;
         Ok(StreamPlace { _permit: permit, _place: place })
     }
 }
@@ -98,23 +111,43 @@ pub(super) struct StreamPlace {
     _place: Place,
 }
 
-/// Whoever asks, by the token that was shown.
+/// The user of this machine who is at the other end of a connection, as the system says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub u32);
+
+/// Whoever asks.
 #[derive(Clone, Debug)]
-pub(super) struct Caller(pub Token);
+pub(super) struct Caller {
+    /// The token that was shown, or what stands for one.
+    pub token: Token,
+    /// Whether it is known by who is at the other end of the socket, without a secret.
+    is_peer: bool,
+}
 
 impl Caller {
+    /// Who acts.
     pub fn principal(&self) -> &Principal {
-        &self.0.principal
+        &self.token.actor.principal
+    }
+
+    /// On whose behalf the runs are.
+    pub fn behalf(&self) -> &Principal {
+        self.token.actor.behalf()
     }
 
     pub fn may(&self, scope: Scope) -> bool {
-        self.0.scopes.contains(&scope)
+        self.token.scopes.contains(&scope)
+    }
+
+    /// Whether it still counts.
+    pub fn counts(&self, service: &Service) -> bool {
+        self.is_peer || service.tokens.counts(&self.token.id, service.keeper.engine().now()).unwrap_or(false)
     }
 
     /// Whether a run is shown: to whom it belongs, and to those who look after the runs of all.
     pub fn sees(&self, row: &RunRow) -> bool {
         let all = [Scope::ReadAll, Scope::Operate, Scope::Vote];
-        row.principal == *self.principal() || all.into_iter().any(|scope| self.may(scope))
+        row.principal == *self.behalf() || all.into_iter().any(|scope| self.may(scope))
     }
 
     /// Refuses if the token may not be used for this. That is recorded.
@@ -122,7 +155,7 @@ impl Caller {
         if self.may(scope) {
             return Ok(());
         }
-        let detail = format!("the token `{}` may not be used to `{}`", self.0.id, scope.as_str());
+        let detail = format!("the token `{}` may not be used to `{}`", self.token.id, scope.as_str());
         let problem = Problem::new(StatusCode::FORBIDDEN, "forbidden", detail);
         record(service, Some(self.principal().clone()), request, &problem).await;
         Err(problem)
@@ -171,15 +204,15 @@ fn with_headers(mut answer: Response) -> Response {
 
 async fn check(service: &Arc<Service>, mut request: Request) -> Result<(Request, Option<Place>), Problem> {
     is_ours(service, &request)?;
-    if OPEN.contains(&request.uri().path()) {
+    if is_open(request.uri().path()) {
         return Ok((request, None));
     }
-    let secret = bearer(request.headers());
-    let found = match secret {
-        Some(secret) => service.tokens.find(secret, service.keeper.engine().now())?,
-        None => None,
+    let found = match (bearer(request.headers()), request.extensions().get::<Peer>()) {
+        (Some(secret), _) => service.tokens.find(secret, service.keeper.engine().now())?.map(|token| (token, false)),
+        (None, Some(Peer(uid))) => of_peer(&service.about.peers, *uid).map(|token| (token, true)),
+        (None, None) => None,
     };
-    let Some(token) = found else {
+    let Some((token, is_peer)) = found else {
         let problem = no_token();
         if service.room.is_first_stranger() {
             // What the path names may be a secret of somebody.
@@ -188,7 +221,7 @@ async fn check(service: &Arc<Service>, mut request: Request) -> Result<(Request,
         return Err(problem);
     };
     let place = Place::take(service, &token.id).ok_or_else(too_many)?;
-    request.extensions_mut().insert(Caller(token));
+    request.extensions_mut().insert(Caller { token, is_peer });
     Ok((request, Some(place)))
 }
 
@@ -208,7 +241,7 @@ fn is_ours(service: &Service, request: &Request) -> Result<(), Problem> {
     let refused = |detail: &str| Problem::new(StatusCode::FORBIDDEN, "foreign", detail);
     let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let host = named.or_else(|| request.uri().authority().map(|authority| authority.as_str()));
-    let host = host.map(str::to_ascii_lowercase).filter(|host| service.hosts.contains(host));
+    let host = host.map(str::to_ascii_lowercase).filter(|host| service.about.hosts.contains(host));
     let Some(host) = host else {
         return Err(refused("this service is not at that host: `redress serve --host NAME` says that it is"));
     };

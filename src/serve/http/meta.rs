@@ -1,5 +1,6 @@
 //! What the service says of itself.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,37 +10,16 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::guard::Caller;
 use super::problem::Problem;
 use super::{Service, openapi as described};
+use crate::engine::rfc3339;
 use crate::journal::Scope;
 use crate::saga::RunState;
-use crate::serve::may_ask;
-use crate::types::{CapabilityId, CapabilityInfo, Catalog as _, Digest};
-
-#[derive(Serialize)]
-struct Shown {
-    id: CapabilityId,
-    component: Digest,
-    title: String,
-    summary: String,
-    risk: &'static str,
-    effect: &'static str,
-    idempotent: bool,
-    input: Value,
-    output: Value,
-}
-
-impl Shown {
-    fn of(info: &CapabilityInfo) -> Shown {
-        let CapabilityInfo { id, component, title, summary, risk, effect, idempotent, input, output, .. } =
-            info.clone();
-        let (risk, effect) = (risk.as_str(), effect.as_str());
-        Shown { id, component, title, summary, risk, effect, idempotent, input, output }
-    }
-}
+use crate::serve::Actor;
+use crate::serve::token::Token;
+use crate::types::Principal;
 
 /// Whether it lives.
 pub(super) async fn health() -> &'static str {
@@ -50,7 +30,8 @@ pub(super) async fn health() -> &'static str {
 pub(super) async fn ready(State(service): State<Arc<Service>>) -> Result<&'static str, Problem> {
     let journal = service.keeper.engine().journal();
     let able = journal.version().and_then(|_| journal.free_space_ok());
-    able.map_err(|_| {
+    able.map_err(|error| {
+        tracing::warn!("not ready: {}", crate::document::escape(&error.to_string()));
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "the journal takes no runs; the log says why")
     })?;
     Ok("ready\n")
@@ -60,14 +41,22 @@ pub(super) async fn openapi() -> Response {
     Json(described::document()).into_response()
 }
 
-/// Capabilities that the caller may at least ask for.
-pub(super) async fn capabilities(State(service): State<Arc<Service>>, caller: Caller) -> Response {
-    let engine = service.keeper.engine();
-    let (registry, policy) = (engine.registry(), engine.policy());
-    let ids = registry.ids();
-    let infos = ids.iter().filter_map(|id| registry.capability(id.as_str()));
-    let shown: Vec<Shown> = infos.filter(|info| may_ask(&policy, caller.principal(), info)).map(Shown::of).collect();
-    Json(shown).into_response()
+/// Who asks, as the token says.
+#[derive(Serialize)]
+struct Who {
+    schema: u32,
+    token: String,
+    principal: Principal,
+    /// For whom, if for somebody else.
+    acting_for: Option<Principal>,
+    scopes: BTreeSet<Scope>,
+    /// Until when the token counts, if it ends.
+    expires: Option<String>,
+}
+
+pub(super) async fn whoami(caller: Caller) -> Response {
+    let Token { id, actor: Actor { principal, acting_for }, scopes, expires } = caller.token;
+    Json(Who { schema: 1, token: id, principal, acting_for, scopes, expires: expires.map(rfc3339) }).into_response()
 }
 
 /// Numbers for Prometheus.

@@ -6,7 +6,8 @@
 //!    answered with 503, of one token with 429; bodies have a bound.
 //! 2. Is it for us? The `Host` must be one that is listened on, and a page of another origin may ask nothing: browsers on the same machine
 //!    send requests for whichever page is open in them.
-//! 3. Who asks? A token, in `Authorization: Bearer`. Without one there is no answer but to whether the service lives and what it offers.
+//! 3. Who asks? A token, in `Authorization: Bearer`; at the socket also a user of this machine whom the settings name. Without one there is no answer but to whether the service lives and what it offers,
+//!    and the files of the console, which hold nothing of the service's.
 //! 4. May that token be used for this? If not, the system chain records who asked for what.
 //! 5. Whatever a run does is decided by the policy, as everywhere.
 //!
@@ -16,16 +17,21 @@
 //! answered is answered, and every run can be resumed.
 
 mod approvals;
+mod audit;
+mod capabilities;
+mod console;
 mod events;
 mod guard;
 mod listen;
 mod meta;
 mod openapi;
+mod policy;
 mod problem;
 mod runs;
 
 use std::collections::BTreeSet;
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,18 +41,18 @@ use axum::routing::{MethodRouter, any, get, post};
 use axum::{Router, middleware};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::guard::Caller;
 use self::problem::Problem;
 use super::keeper::Keeper;
 use super::mcp::{Acting, Connection};
-use super::token::Tokens;
-use crate::engine::Submit;
+use super::token::{Peers, Tokens};
+use crate::engine::{EngineError, Submit};
 use crate::journal::Scope;
 use crate::types::Principal;
 
+pub use listen::Doors;
 pub use openapi::document;
 
 /// The longest body that is taken: a workflow may have 16 MiB.
@@ -58,13 +64,22 @@ pub struct Service {
     tokens: Tokens,
     /// The bounds of runs; who they are for is the token's.
     submit: Submit,
-    /// The values of `Host` that are ours.
-    hosts: BTreeSet<String>,
+    about: About,
     room: guard::Room,
     answers: Answers,
     agents: Agents,
     /// Set once the process is to end.
     ending: watch::Sender<bool>,
+}
+
+/// What is said of a service where it is started.
+pub struct About {
+    /// The values of `Host` that are ours, each with its port.
+    pub hosts: BTreeSet<String>,
+    /// Who needs no token at the socket.
+    pub peers: Peers,
+    /// The file of the journal.
+    pub journal: PathBuf,
 }
 
 /// How many requests were answered with what.
@@ -87,12 +102,31 @@ impl Answers {
 }
 
 impl Service {
-    /// What `keeper` drives, for those who ask at one of `hosts`, each with its port.
-    pub fn new(keeper: Keeper, submit: Submit, hosts: BTreeSet<String>) -> Arc<Service> {
+    /// What `keeper` drives, with these bounds of runs.
+    pub fn new(keeper: Keeper, submit: Submit, about: About) -> Arc<Service> {
         let tokens = Tokens::of(keeper.engine().journal().clone());
         let (room, answers) = Default::default();
         let (agents, ending) = (agents(&keeper, &submit), watch::Sender::new(false));
-        Arc::new(Service { keeper, tokens, submit, hosts, room, answers, agents, ending })
+        Arc::new(Service { keeper, tokens, submit, about, room, answers, agents, ending })
+    }
+
+    /// Reads, or appends, where that keeps nobody else waiting.
+    async fn read<T: Send + 'static>(
+        self: &Arc<Service>,
+        work: impl FnOnce(Arc<Service>) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let service = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(service)).await;
+        Ok(done.map_err(|error| EngineError::Bug { why: error.to_string() }).flatten()?)
+    }
+
+    /// The same for what takes as long as all of the journal: few of these go on at the same time.
+    async fn read_all<T: Send + 'static>(
+        self: &Arc<Service>,
+        work: impl FnOnce(Arc<Service>) -> Result<T, EngineError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let _place = self.room.long()?;
+        self.read(work).await
     }
 
     fn submit_for(&self, principal: Principal, run_key: Option<String>) -> Submit {
@@ -110,7 +144,14 @@ fn routes() -> Vec<(&'static str, Handled)> {
         ("/readyz", get(meta::ready)),
         ("/openapi.json", get(meta::openapi)),
         ("/metrics", get(meta::metrics)),
-        ("/v1/capabilities", get(meta::capabilities)),
+        ("/v1/whoami", get(meta::whoami)),
+        ("/v1/capabilities", get(capabilities::list)),
+        ("/v1/capabilities/{capability}/review", get(capabilities::review)),
+        ("/v1/policy", get(policy::show)),
+        ("/v1/policy/explain", post(policy::explain)),
+        ("/v1/audit", get(audit::status)),
+        ("/v1/audit/verify", post(audit::verify)),
+        ("/v1/system/events", get(audit::events)),
         ("/v1/runs", get(runs::list).post(runs::submit)),
         ("/v1/runs/{run}", get(runs::show)),
         ("/v1/runs/{run}/steps", post(runs::add_step)),
@@ -120,6 +161,7 @@ fn routes() -> Vec<(&'static str, Handled)> {
         ("/v1/runs/{run}/undo", post(runs::undo)),
         ("/v1/runs/{run}/events", get(events::list)),
         ("/v1/runs/{run}/logs", get(runs::logs)),
+        ("/v1/runs/{run}/steps/{step}/change", get(approvals::change)),
         ("/v1/runs/{run}/steps/{step}/votes", post(approvals::vote)),
         ("/v1/approvals", get(approvals::list)),
     ]
@@ -130,7 +172,11 @@ fn router(service: Arc<Service>) -> Router {
     for (path, handled) in routes() {
         router = router.route(path, handled.fallback(problem::wrong_method));
     }
+    for (path, file) in console::FILES {
+        router = router.route(path, get(move || console::answer(file)));
+    }
     router
+        .route("/", get(console::go_there))
         .route("/mcp", any(tools))
         .fallback(problem::no_such_path)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -153,18 +199,18 @@ fn agents(keeper: &Keeper, submit: &Submit) -> Agents {
 /// Answers an agent with a token.
 async fn tools(State(service): State<Arc<Service>>, caller: Caller, mut request: Request) -> Result<Response, Problem> {
     caller.must(Scope::Submit, &service, "use a tool").await?;
-    request.extensions_mut().insert(Acting(caller.principal().clone()));
+    request.extensions_mut().insert(Acting(caller.token.actor.clone()));
     Ok(service.agents.handle(request).await.into_response())
 }
 
 /// Answers until `ends`, and then what was asked by then, for as long as attempts that run are given.
-pub async fn serve(service: Arc<Service>, listener: TcpListener, ends: impl Future<Output = ()>) {
+pub async fn serve(service: Arc<Service>, doors: Doors, ends: impl Future<Output = ()>) {
     let (ending, last) = (service.clone(), service.submit.settle_timeout.as_std());
     let until = async move {
         ends.await;
         ending.ending.send_replace(true);
     };
-    listen::answer(listener, router(service), until, last).await;
+    listen::answer(doors, router(service), until, last).await;
 }
 
 #[cfg(test)]

@@ -120,6 +120,7 @@ fn paths() -> Value {
     let run = || content("application/json", &schema("Run"));
     let coming = json!({ "schema": { "type": "string" } });
     let pages = with(content("application/json", &schema("Events")), "text/event-stream", coming);
+    let json = |name: &str| content("application/json", &schema(name));
     let list = |name: &str| content("application/json", &json!({ "type": "array", "items": schema(name) }));
     let wait = json!({ "type": "integer", "minimum": 0, "maximum": 60 });
     let state = json!({ "type": "string", "enum": states() });
@@ -137,8 +138,29 @@ fn paths() -> Value {
                 .without_token().value(),
         },
         "/metrics": { "get": Operation::new("metrics", "Numbers for Prometheus", text).value() },
+        "/v1/whoami": {
+            "get": Operation::new("whoami", "Who asks, as the token says", json("Who")).value(),
+        },
         "/v1/capabilities": {
-            "get": Operation::new("capabilities", "What the caller may ask for", list("Capability")).value(),
+            "get": Operation::new("capabilities", "What the caller may ask for, or all", list("Capability"))
+                .with("all", "query", &json!({ "type": "boolean" })).problems(&["400"]).value(),
+        },
+        "/v1/capabilities/{capability}/review": {
+            "get": Operation::new("review", "What a capability asked for, was granted and used", json("Review"))
+                .with("capability", "path", &string).with("since", "query", &string).problems(&["400", "404"]).value(),
+        },
+        "/v1/policy": { "get": Operation::new("policy", "The policy in force", json("Policy")).value() },
+        "/v1/policy/explain": {
+            "post": Operation::new("explain", "Why the policy would answer as it does", json("Explanation"))
+                .takes("Supposed").problems(&["400", "413", "415", "422"]).value(),
+        },
+        "/v1/audit": { "get": Operation::new("audit", "How many runs there are, and where the record ends", json("Audit")).value() },
+        "/v1/audit/verify": {
+            "post": Operation::new("verify", "Whether the record is as it was written", json("Report")).value(),
+        },
+        "/v1/system/events": {
+            "get": Operation::new("systemEvents", "What belongs to no run: refusals, tokens, policies", json("Events"))
+                .with("after", "query", &seq).problems(&["400"]).value(),
         },
         "/v1/runs": {
             "get": Operation::new("listRuns", "Runs, newest first", content("application/json", &schema("Runs")))
@@ -167,11 +189,18 @@ fn paths() -> Value {
         "/v1/runs/{run}/logs": {
             "get": Operation::new("logs", "What components printed", list("Log")).of_run().problems(OF_RUN).value(),
         },
+        "/v1/runs/{run}/steps/{step}/change": {
+            "get": Operation::new("change", "What a step that waits would change in a file; null if nobody can tell", json("Change"))
+                .of_run().with("step", "path", &string).problems(OF_RUN).value(),
+        },
         "/v1/runs/{run}/steps/{step}/votes": {
             "post": Operation::new("vote", "Approve or reject what a step waits for", run()).of_run()
                 .with("step", "path", &string).takes("Vote").problems(CHANGES).value(),
         },
-        "/v1/approvals": { "get": Operation::new("approvals", "What waits for a person", list("Waiting")).value() },
+        "/v1/approvals": {
+            "get": Operation::new("approvals", "What waits for a person", list("Waiting"))
+                .with("run", "query", &string).problems(&["400"]).value(),
+        },
     })
 }
 
@@ -213,7 +242,7 @@ fn schemas() -> Value {
             "steps": list(&schema("ShownStep")), "residue": list(&any),
         })),
         "ShownStep": object(&["name", "state", "attempts", "effects", "undos"], &json!({
-            "name": text, "capability": maybe, "state": text, "checked": { "type": "boolean" }, "attempts": number,
+            "name": text, "capability": maybe, "depends_on": list(&text), "state": text, "checked": { "type": "boolean" }, "attempts": number,
             "decision": { "type": ["object", "null"] }, "approval": { "type": ["object", "null"] },
             "error": { "type": ["object", "null"] }, "effects": list(&any), "undos": list(&any),
         })),
@@ -232,8 +261,40 @@ fn schemas() -> Value {
             "run": text, "step": text, "workflow": text, "request": text, "approvers": list(&text), "expires": text,
             "requesters": list(&text), "input": {}, "masked": { "type": "boolean" }, "risk": text, "undo": text,
         })),
-        "Capability": object(&["id", "component", "title", "summary", "risk", "effect", "idempotent", "input", "output"], &json!({
-            "id": text, "component": text, "title": text, "summary": text, "risk": text, "effect": text,
+        "Who": object(&["schema", "token", "principal", "acting_for", "scopes", "expires"], &json!({
+            "schema": number, "token": text, "principal": text, "acting_for": maybe, "scopes": list(&text), "expires": maybe,
+        })),
+        "Review": object(&["schema", "more", "unreadable", "policy", "runs", "capabilities", "suggested"], &json!({
+            "schema": number, "more": { "type": "boolean" }, "unreadable": number, "policy": text, "runs": number,
+            "capabilities": list(&any), "suggested": list(&any),
+        })),
+        "Policy": object(&["schema", "policy", "name", "text", "shadow"], &json!({
+            "schema": number, "policy": text, "name": text, "text": text, "shadow": maybe,
+        })),
+        "Supposed": closed(object(&["principal", "capability"], &json!({
+            "principal": text, "acting_for": maybe, "capability": text, "risk": maybe, "inputs": { "type": ["object", "null"] },
+        }))),
+        "Explanation": object(&["schema", "installed", "principals", "declared_risk", "decision", "help", "grant"], &json!({
+            "schema": number, "installed": { "type": "boolean" }, "principals": list(&any), "declared_risk": text,
+            "decision": any, "help": text, "grant": { "type": ["object", "null"] },
+        })),
+        "Audit": object(&["schema", "head", "runs"], &json!({
+            "schema": number, "head": { "type": ["object", "null"] },
+            "runs": list(&object(&["state", "count"], &json!({ "state": state, "count": number }))),
+        })),
+        "Report": object(&["schema", "journal", "whole", "chains", "events", "findings"], &json!({
+            "schema": number, "journal": text, "whole": { "type": "boolean" }, "chains": number, "events": number,
+            "payloads": number, "decisions": number, "checkpoints": number, "findings": list(&any),
+        })),
+        "Change": { "oneOf": [{ "type": "null" }, object(&["schema", "target", "now", "lines", "why"], &json!({
+            "schema": number, "target": text, "now": { "enum": ["absent", "file", "other"] }, "why": maybe,
+            "lines": list(&object(&["kind", "now", "then", "text"], &json!({
+                "kind": { "enum": ["stays", "added", "removed", "left_out"] },
+                "now": { "type": ["integer", "null"] }, "then": { "type": ["integer", "null"] }, "text": text,
+            }))),
+        }))] },
+        "Capability": object(&["id", "component", "title", "summary", "risk", "effect", "idempotent", "asks", "input", "output"], &json!({
+            "id": text, "component": text, "title": text, "summary": text, "risk": text, "effect": text, "asks": list(&text),
             "idempotent": { "type": "boolean" }, "input": {}, "output": {},
         })),
     })

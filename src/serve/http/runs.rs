@@ -19,9 +19,9 @@ use crate::engine::{EngineError, InForce, Mask, RunView, Submitted, entries_of, 
 use crate::journal::{RunFilter, RunRow, Scope};
 use crate::saga::RunState;
 use crate::saga::event::{Event, Verb};
-use crate::serve::keeper::Kept;
+use crate::serve::{Actor, AddedCall, Kept};
 use crate::types::{Principal, RunId, StepName};
-use crate::workflow::Workflow;
+use crate::workflow::{ActsForOthers, Workflow};
 
 /// How many runs a page has at most, and how many rows are looked through for it.
 const PAGE: usize = 100;
@@ -138,11 +138,8 @@ impl Service {
     /// Refuses whoever may not change a run: those who did not submit it, unless they operate.
     async fn must_own(&self, caller: &Caller, run: &RunId, request: &str) -> Result<(), Problem> {
         let row = self.row(caller, run)?;
-        let scope = if row.principal == *caller.principal() && caller.may(Scope::Submit) {
-            Scope::Submit
-        } else {
-            Scope::Operate
-        };
+        let scope =
+            if row.principal == *caller.behalf() && caller.may(Scope::Submit) { Scope::Submit } else { Scope::Operate };
         caller.must(scope, self, &format!("{request} {run}")).await
     }
 
@@ -170,17 +167,24 @@ pub(super) async fn submit(
     caller.must(Scope::Submit, &service, "submit a run").await?;
     let (Query(waits), Json(submission)) = (waits?, body?);
     // One's key is nobody else's.
-    let key = run_key(&headers)?.map(|key| format!("{}/{key}", caller.principal()));
-    let submit = service.submit_for(caller.principal().clone(), key);
+    let actor = &caller.token.actor;
+    let whose = match actor.agent() {
+        Some(agent) => format!("{agent}+{}", actor.behalf()),
+        None => actor.behalf().to_string(),
+    };
+    let key = run_key(&headers)?.map(|key| format!("{whose}/{key}"));
+    let submit = service.submit_for(actor.behalf().clone(), key);
     let engine = service.keeper.engine();
     let submitted = match submission {
         Submission { workflow: Some(text), capability: None, open: None, inputs } => {
-            let (workflow, _) = Workflow::load(&Source::new("workflow", text), engine.registry(), &inputs)?;
+            let (mut workflow, _) = Workflow::load(&Source::new("workflow", text), engine.registry(), &inputs)?;
+            act(&mut workflow, actor)?;
             refuse_known_problems(&workflow, engine.registry())?;
             engine.submit(&workflow, &submit).await?
         }
         Submission { workflow: None, capability: Some(capability), open: None, inputs } => {
-            let (workflow, _) = Workflow::one_step(&capability, &inputs, engine.registry())?;
+            let (mut workflow, _) = Workflow::one_step(&capability, &inputs, engine.registry())?;
+            act(&mut workflow, actor)?;
             refuse_known_problems(&workflow, engine.registry())?;
             engine.submit(&workflow, &submit).await?
         }
@@ -201,6 +205,13 @@ pub(super) async fn submit(
         Submitted::Existing(run) => (run, StatusCode::OK),
     };
     created(&service, &caller, &run, status)
+}
+
+/// Lets the agent act in it that submits it for somebody else.
+fn act(workflow: &mut Workflow, actor: &Actor) -> Result<(), Problem> {
+    let Some(agent) = actor.agent() else { return Ok(()) };
+    let refused = |error: ActsForOthers| Problem::new(StatusCode::FORBIDDEN, "acts-for-others", error.to_string());
+    workflow.let_act(agent).map_err(refused)
 }
 
 fn created(service: &Service, caller: &Caller, run: &RunId, status: StatusCode) -> Result<Response, Problem> {
@@ -273,7 +284,8 @@ pub(super) async fn add_step(
 ) -> Result<Response, Problem> {
     let (run, Json(StepBody { name, capability, inputs })) = (run_of(run)?, body?);
     let kept = open(&service, &caller, &run, "add a step to").await?;
-    service.keeper.call(kept, Some(name), capability, inputs).await?;
+    let call = AddedCall { name: Some(name), capability, inputs, agent: caller.token.actor.agent().cloned() };
+    service.keeper.call(kept, call).await?;
     Ok((StatusCode::CREATED, Json(service.view(&caller, &run)?)).into_response())
 }
 

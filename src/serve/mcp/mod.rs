@@ -30,7 +30,8 @@ use rmcp::service::RequestContext;
 use rmcp::{ErrorData, RoleServer};
 use serde_json::{Map, Value};
 
-use super::keeper::{Keeper, Kept};
+use super::Actor;
+use super::keeper::{AddedCall, Keeper, Kept};
 use crate::document::escape_json;
 use crate::engine::{
     Driven, EngineError, InForce, Mask, RunView, Submit, Submitted, refuse_known_problems, rfc3339, view,
@@ -58,7 +59,7 @@ const INSTRUCTIONS: &str = "Each tool call is decided by a policy, runs in a san
 
 /// On whose behalf a request over HTTP is. Whoever has let it in puts it there.
 #[derive(Clone, Debug)]
-pub struct Acting(pub Principal);
+pub struct Acting(pub Actor);
 
 /// One connection of an agent.
 #[derive(Clone)]
@@ -68,7 +69,8 @@ pub struct Connection {
 
 struct Inner {
     keeper: Keeper,
-    /// On whose behalf, and with which bounds.
+    actor: Actor,
+    /// The bounds of runs; they are on behalf of whom `actor` says.
     submit: Submit,
     /// Whether each request says on whose behalf it is.
     per_request: bool,
@@ -78,18 +80,21 @@ struct Inner {
 }
 
 impl Connection {
-    /// For who `submit` names. Values that are sensitive are masked unless they are asked for.
-    pub fn new(keeper: Keeper, submit: Submit, show_sensitive: bool) -> Connection {
-        Connection::made(keeper, submit, false, show_sensitive)
+    /// For one actor. Values that are sensitive are masked unless they are asked for.
+    pub fn new(keeper: Keeper, actor: Actor, submit: Submit, show_sensitive: bool) -> Connection {
+        Connection::made(keeper, actor, submit, false, show_sensitive)
     }
 
     /// For whom each request is let in as: see [`Acting`].
     pub fn of_requests(keeper: Keeper, submit: Submit) -> Connection {
-        Connection::made(keeper, submit, true, false)
+        let nobody = Actor::alone(submit.principal.clone());
+        Connection::made(keeper, nobody, submit, true, false)
     }
 
-    fn made(keeper: Keeper, submit: Submit, per_request: bool, show_sensitive: bool) -> Connection {
-        Connection { inner: Arc::new(Inner { keeper, submit, per_request, show_sensitive, begun: Mutex::default() }) }
+    fn made(keeper: Keeper, actor: Actor, submit: Submit, per_request: bool, show_sensitive: bool) -> Connection {
+        let submit = Submit { principal: actor.behalf().clone(), ..submit };
+        let begun = Mutex::default();
+        Connection { inner: Arc::new(Inner { keeper, actor, submit, per_request, show_sensitive, begun }) }
     }
 
     /// The same, for who a request is.
@@ -98,15 +103,16 @@ impl Connection {
             return Ok(self.clone());
         }
         let parts = context.extensions.get::<http::request::Parts>();
-        let Some(Acting(principal)) = parts.and_then(|parts| parts.extensions.get::<Acting>()) else {
+        let Some(Acting(actor)) = parts.and_then(|parts| parts.extensions.get::<Acting>()) else {
             return Err(ErrorData::invalid_request("nobody asks", None));
         };
-        let submit = Submit { principal: principal.clone(), ..self.inner.submit.clone() };
-        Ok(Connection::made(self.inner.keeper.clone(), submit, false, false))
+        let Inner { keeper, submit, .. } = &*self.inner;
+        Ok(Connection::made(keeper.clone(), actor.clone(), submit.clone(), false, false))
     }
 
-    fn caller(&self) -> &Principal {
-        &self.inner.submit.principal
+    /// Whose runs it sees.
+    fn behalf(&self) -> &Principal {
+        self.inner.actor.behalf()
     }
 
     fn begun(&self) -> std::sync::MutexGuard<'_, BTreeSet<RunId>> {
@@ -116,7 +122,7 @@ impl Connection {
     /// The tools of the caller, as the policy stands.
     pub fn tools(&self) -> Vec<Tool> {
         let engine = self.inner.keeper.engine();
-        tools::all(engine.registry(), &engine.policy(), self.caller())
+        tools::all(engine.registry(), &engine.policy(), &self.inner.actor)
     }
 
     /// Ends it: what it left open is rolled back.
@@ -156,7 +162,10 @@ impl Connection {
         context: &RequestContext<RoleServer>,
     ) -> Result<Answer, Trouble> {
         let engine = self.inner.keeper.engine();
-        let (workflow, _) = Workflow::one_step(capability.as_str(), given, engine.registry())?;
+        let (mut workflow, _) = Workflow::one_step(capability.as_str(), given, engine.registry())?;
+        if let Some(agent) = self.inner.actor.agent() {
+            workflow.let_act(agent).map_err(|error| Trouble::of_request(error.to_string()))?;
+        }
         refuse_known_problems(&workflow, engine.registry())?;
         let run = match engine.submit(&workflow, &self.inner.submit).await? {
             Submitted::New(run) => run,
@@ -169,7 +178,7 @@ impl Connection {
         let driven = tokio::select! {
             driven = &mut driving => driven?,
             () = context.ct.cancelled() => {
-                self.inner.keeper.operate(&id, Verb::Cancel, self.caller(), "its client cancelled the call").await?;
+                self.inner.keeper.operate(&id, Verb::Cancel, &self.inner.actor.principal, "its client cancelled the call").await?;
                 driving.await?
             }
         };
@@ -199,7 +208,9 @@ impl Connection {
             Some(_) => return Err(Trouble::of_request("`arguments` is an object: what the tool takes")),
         };
         let name = text_of(given, "step")?;
-        let (step, driven) = self.inner.keeper.call(kept.clone(), name, capability.as_str().to_owned(), inputs).await?;
+        let (capability, agent) = (capability.as_str().to_owned(), self.inner.actor.agent().cloned());
+        let call = AddedCall { name, capability, inputs, agent };
+        let (step, driven) = self.inner.keeper.call(kept.clone(), call).await?;
         self.answer(kept.id(), Some(&step), driven)
     }
 
@@ -212,7 +223,7 @@ impl Connection {
 
     async fn roll_back(&self, run: &RunId, reason: &str) -> Result<Answer, Trouble> {
         let kept = self.open(run).await?;
-        self.inner.keeper.operate(run, Verb::Rollback, self.caller(), reason).await?;
+        self.inner.keeper.operate(run, Verb::Rollback, &self.inner.actor.principal, reason).await?;
         let driven = self.inner.keeper.drive(kept).await?;
         self.begun().remove(run);
         self.answer(run, None, driven)
@@ -243,7 +254,7 @@ impl Connection {
     /// Refuses a run of somebody else. Whose it is is not told: it is as if it were not there.
     fn must_own(&self, run: &RunId) -> Result<(), Trouble> {
         let row = self.inner.keeper.engine().journal().run(run).map_err(EngineError::from)?;
-        match row.is_some_and(|row| row.principal == *self.caller()) {
+        match row.is_some_and(|row| row.principal == *self.behalf()) {
             true => Ok(()),
             false => Err(Trouble::of_request(format!("there is no run `{run}` of yours"))),
         }
@@ -266,7 +277,7 @@ impl Connection {
         let engine = self.inner.keeper.engine();
         let id = tools::capability(tool);
         let info = id.as_ref().and_then(|id| engine.registry().capability(id.as_str()));
-        let may = info.is_some_and(|info| crate::serve::may_ask(&engine.policy(), self.caller(), info));
+        let may = info.is_some_and(|info| crate::serve::may_ask(&engine.policy(), &self.inner.actor, info));
         match (id, may) {
             (Some(id), true) => Ok(id),
             _ => Err(Trouble::unknown_tool(tool)),
@@ -277,7 +288,7 @@ impl Connection {
         let engine = self.inner.keeper.engine();
         let page = engine.journal().runs(&RunFilter::default(), before, PAGE)?;
         let more = (page.rows.len() == PAGE).then(|| page.rows.last().map(|row| row.run.to_string())).flatten();
-        let own = page.rows.iter().filter(|row| row.principal == *self.caller());
+        let own = page.rows.iter().filter(|row| row.principal == *self.behalf());
         let resource = |row: &crate::journal::RunRow| {
             let name = format!("{} {} {}", rfc3339(row.submitted), row.state, tools::plain(&row.workflow));
             Resource::new(format!("{SCHEME}{}", row.run), name).with_mime_type("application/json")

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use super::answer;
 use crate::engine::Registry;
 use crate::policy::Policy;
-use crate::serve::may_ask;
-use crate::types::{CapabilityId, CapabilityInfo, Catalog as _, EffectKind, Permission, Principal, Risk};
+use crate::serve::{Actor, may_ask};
+use crate::types::{CapabilityId, CapabilityInfo, Catalog as _, EffectKind, Permission, Risk};
 
 /// How many characters of what a component says of itself an agent is shown.
 const TEXT: usize = 200;
@@ -95,10 +95,10 @@ impl Transaction {
 }
 
 /// The tools of a caller: what may be asked for, sorted, and what groups calls.
-pub(super) fn all(registry: &Registry, policy: &Policy, caller: &Principal) -> Vec<Tool> {
+pub(super) fn all(registry: &Registry, policy: &Policy, actor: &Actor) -> Vec<Tool> {
     let ids = registry.ids();
     let infos = ids.iter().filter_map(|id| registry.capability(id.as_str()));
-    let asked = infos.filter(|info| may_ask(policy, caller, info));
+    let asked = infos.filter(|info| may_ask(policy, actor, info));
     asked.map(of_capability).chain(Transaction::ALL.map(Transaction::tool)).collect()
 }
 

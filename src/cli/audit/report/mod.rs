@@ -314,8 +314,9 @@ impl Tail {
                 let what = format!("old runs removed by {by}: “{reason}”; how many: {}", runs.len());
                 self.came.push(Came { at, what, digest: None });
             }
-            SystemEvent::TokenAdded { id, principal, by, reason, .. } => {
-                let what = format!("token {id}, which acts as {principal}, by {by}: “{reason}”");
+            SystemEvent::TokenAdded { id, principal, acting_for, by, reason, .. } => {
+                let whose = acting_for.as_ref().map_or_else(String::new, |other| format!(" for {other}"));
+                let what = format!("token {id}, which acts as {principal}{whose}, by {by}: “{reason}”");
                 self.came.push(Came { at, what, digest: None });
             }
             SystemEvent::TokenRevoked { id, by, reason } => {

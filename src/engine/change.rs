@@ -1,0 +1,217 @@
+//! What a call that waits for a person would change in a file, line by line, as far as the host can tell without making it.
+//!
+//! Only the standard library's own calls are foretold: `io.` is a name that no other component may use, so what these do is known. The
+//! file is read as the call itself could reach it, under the grant that was decided. Between this look and the call somebody else may
+//! change the file; the input can say `if_sha256` against that.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use serde_json::Value;
+use similar::{ChangeTag, TextDiff};
+
+use super::EngineError;
+use super::mask::{Called, Mask};
+use crate::journal::Journal;
+use crate::policy::Side;
+use crate::saga::Step;
+use crate::sandbox::{Looked, look};
+
+/// How many bytes of a file are looked at.
+const MOST: u64 = 256 << 10;
+/// How many lines are shown, and how many of them around each change.
+const LINES: usize = 2_000;
+const AROUND: usize = 3;
+/// How long it is looked for the shortest way to say it.
+const SHORTEST: std::time::Duration = std::time::Duration::from_millis(300);
+
+/// What would be changed.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The number of this schema.
+    pub schema: u32,
+    /// The file, as the component sees it.
+    pub target: String,
+    /// What stands there now.
+    pub now: Present,
+    /// What would be otherwise, and some lines around it; empty if `why` says why it is not shown.
+    pub lines: Vec<Line>,
+    /// Why there are no lines, or not all of them.
+    pub why: Option<&'static str>,
+}
+
+/// What stands at a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Present {
+    /// Nothing.
+    Absent,
+    /// A file.
+    File,
+    /// Something else, or something that the call could not reach.
+    Other,
+}
+
+/// One line.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// Whether it stays.
+    pub kind: LineKind,
+    /// Its number now, from 1, if it is there.
+    pub now: Option<usize>,
+    /// Its number afterwards.
+    pub then: Option<usize>,
+    /// Its text, without its end.
+    pub text: String,
+}
+
+/// Whether a line stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LineKind {
+    /// It is there before and after.
+    Stays,
+    /// It would be new.
+    Added,
+    /// It would be gone.
+    Removed,
+    /// Lines that stay are left out here.
+    LeftOut,
+}
+
+/// What would become of a file.
+enum Then {
+    Written(Vec<u8>),
+    Appended(Vec<u8>),
+    Deleted,
+}
+
+/// What the call of a step that waits would change, if the host can tell.
+pub fn change_of(
+    journal: &dyn Journal,
+    step: &Step,
+    mask: Option<&mut Mask<'_>>,
+) -> Result<Option<Change>, EngineError> {
+    let Some((capability, decision)) = step.spec.capability.as_ref().zip(step.decision.as_ref()) else {
+        return Ok(None);
+    };
+    let bytes = match &decision.input {
+        Some(input) => journal.payload(&input.digest)?,
+        None => None,
+    };
+    let Some(mut input) = bytes.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else { return Ok(None) };
+    let Some(then) = then(capability.as_str(), &input) else { return Ok(None) };
+    let Some(target) = input.get("path").and_then(Value::as_str).map(str::to_owned) else { return Ok(None) };
+    let shown = |now, lines, why| Ok(Some(Change { schema: 1, target: target.clone(), now, lines, why }));
+    if mask.is_some_and(|mask| mask.value(&Called::by(step), Side::Inputs, &mut input)) {
+        return shown(Present::Other, Vec::new(), Some("values of the input are masked"));
+    }
+    let before = match look(&decision.grant, &target, MOST) {
+        Ok(Looked::File(bytes)) => Some(bytes),
+        Ok(Looked::Absent) => None,
+        Ok(Looked::Longer) => return shown(Present::File, Vec::new(), Some("the file has more than 256 KiB")),
+        Ok(Looked::NoFile) => return shown(Present::Other, Vec::new(), Some("what stands there is no file")),
+        Ok(Looked::NotGranted) => return shown(Present::Other, Vec::new(), Some("no directory of the grant holds it")),
+        Err(_) => return shown(Present::Other, Vec::new(), Some("it cannot be read under the grant")),
+    };
+    let now = if before.is_some() { Present::File } else { Present::Absent };
+    let before = before.unwrap_or_default();
+    let after = match then {
+        Then::Written(bytes) => bytes,
+        Then::Appended(bytes) => [before.clone(), bytes].concat(),
+        Then::Deleted => Vec::new(),
+    };
+    if after.len() as u64 > 2 * MOST {
+        return shown(now, Vec::new(), Some("it would have more than 256 KiB"));
+    }
+    match (std::str::from_utf8(&before), std::str::from_utf8(&after)) {
+        (Ok(before), Ok(after)) => {
+            let (lines, all) = lines(before, after);
+            shown(now, lines, (!all).then_some("more than 2000 lines change"))
+        }
+        _ => shown(now, Vec::new(), Some("it is not text")),
+    }
+}
+
+fn then(capability: &str, input: &Value) -> Option<Then> {
+    let text = |name: &str| input.get(name).and_then(Value::as_str);
+    let content = || match (text("content"), text("content_base64")) {
+        (Some(text), _) => Some(text.as_bytes().to_vec()),
+        (None, Some(text)) => STANDARD.decode(text).ok(),
+        (None, None) => None,
+    };
+    match capability {
+        "io.fs.write_file" => content().map(Then::Written),
+        "io.fs.append_file" => content().map(Then::Appended),
+        "io.fs.delete" => Some(Then::Deleted),
+        _ => None,
+    }
+}
+
+/// The lines that change, each with some around it, and whether these are all.
+fn lines(before: &str, after: &str) -> (Vec<Line>, bool) {
+    let diff = TextDiff::configure().timeout(SHORTEST).diff_lines(before, after);
+    let mut lines = Vec::new();
+    let mut next = 0;
+    for group in diff.grouped_ops(AROUND) {
+        for op in group {
+            for change in diff.iter_changes(&op) {
+                if lines.len() >= LINES {
+                    return (lines, false);
+                }
+                let (now, then) = (change.old_index(), change.new_index());
+                let kind = match change.tag() {
+                    ChangeTag::Equal => LineKind::Stays,
+                    ChangeTag::Insert => LineKind::Added,
+                    ChangeTag::Delete => LineKind::Removed,
+                };
+                if now.is_some_and(|now| now > next) {
+                    lines.push(Line { kind: LineKind::LeftOut, now: None, then: None, text: String::new() });
+                }
+                next = now.map_or(next, |now| now + 1);
+                let text = change.value().trim_end_matches(['\n', '\r']).to_owned();
+                lines.push(Line { kind, now: now.map(|at| at + 1), then: then.map(|at| at + 1), text });
+            }
+        }
+    }
+    (lines, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(before: &str, after: &str) -> String {
+        let sign = |line: &Line| match line.kind {
+            LineKind::Stays => ' ',
+            LineKind::Added => '+',
+            LineKind::Removed => '-',
+            LineKind::LeftOut => '~',
+        };
+        lines(before, after).0.iter().map(|line| format!("{}{}\n", sign(line), line.text)).collect()
+    }
+
+    #[test]
+    fn what_changes_is_shown_with_some_lines_around_it() {
+        assert_eq!(shown("a\nb\n", "a\nc\n"), " a\n-b\n+c\n");
+        assert_eq!(shown("", "new\n"), "+new\n");
+        assert_eq!(shown("old\n", ""), "-old\n");
+        assert_eq!(shown("same\n", "same\n"), "");
+        let many = |at: usize, with: &str| {
+            let line = |n: usize| if n == at { format!("{with}\n") } else { format!("{n}\n") };
+            (0..30).map(line).collect::<String>()
+        };
+        assert_eq!(shown(&many(20, "x"), &many(20, "y")), "~\n 17\n 18\n 19\n-x\n+y\n 21\n 22\n 23\n");
+        let (lines, all) = lines("", &"x\n".repeat(5_000));
+        assert_eq!((lines.len(), all), (LINES, false));
+    }
+
+    #[test]
+    fn only_what_the_standard_library_does_is_foretold() {
+        let input = serde_json::json!({ "path": "/a", "content_base64": "aGk=" });
+        assert!(matches!(then("io.fs.write_file", &input), Some(Then::Written(bytes)) if bytes == b"hi"));
+        assert!(matches!(then("io.fs.delete", &input), Some(Then::Deleted)));
+        assert!(then("acme.fs.write_file", &input).is_none());
+        assert!(then("io.fs.write_file", &serde_json::json!({ "path": "/a" })).is_none());
+    }
+}

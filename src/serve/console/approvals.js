@@ -1,0 +1,82 @@
+// What waits for a person, and the page on which one decides. A vote names the request that is shown: if another one takes its place
+// meanwhile, the vote does not count for that.
+
+import { get, post } from './api.js';
+import { el, facts, quoted, reasoned, table, tell, time, until, value } from './page.js';
+import { badge, change, code, grant, link, rule, runLink } from './shown.js';
+
+const place = ({ run, step }) => `#/approvals/${run}/${encodeURIComponent(step)}`;
+
+export function list({ every, title }) {
+    title('Approvals');
+    const shown = el('div', {}, el('p', {}, 'Loading…'));
+    let last;
+    every(2000, async (signal) => {
+        const waiting = await get('/v1/approvals', signal);
+        const now = JSON.stringify(waiting);
+        if (now === last) return;
+        last = now;
+        const rows = waiting.map((one) => [
+            link(place(one), [quoted(one.step), ' of ', quoted(one.workflow)]),
+            one.capability ? code(one.capability) : 'a person',
+            badge(one.risk), one.requesters.join(' for '), `${one.approvals} of ${one.quorum}`, [time(one.expires), ` (${until(one.expires)})`],
+        ]);
+        shown.replaceChildren(rows.length === 0
+            ? el('p', { class: 'empty' }, 'Nothing waits for a person.')
+            : table('Waiting for a person', ['Step', 'Capability', 'Risk', 'Who asks', 'Approvals', 'Until'], rows));
+    });
+    return shown;
+}
+
+export async function one({ title, every, who }, run, step) {
+    title('Approval');
+    const find = async () => (await get(`/v1/approvals?run=${run}`)).find((waiting) => waiting.step === step);
+    const waiting = await find();
+    const gone = () => el('p', { class: 'empty' }, 'This step does not wait for a person (any more). ', runLink(run));
+    if (!waiting) return gone();
+    const changes = await get(`/v1/runs/${run}/steps/${encodeURIComponent(step)}/change`).catch(() => null);
+    const notice = el('div', { role: 'status' });
+    const vote = async (reason, what) => {
+        const body = { request: waiting.request, approve: what === 'approve', reason };
+        const after = await post(`/v1/runs/${run}/steps/${encodeURIComponent(step)}/votes`, body);
+        tell(`${what === 'approve' ? 'Approved' : 'Rejected'}. The run is ${after.state}.`);
+        location.hash = `#/runs/${run}`;
+    };
+    const own = waiting.requesters.includes(who.principal);
+    const form = own
+        ? el('p', { class: 'notice' }, 'You asked for this, so somebody else decides.')
+        : reasoned('Your decision', [['Approve', 'good', 'approve'], ['Reject', 'bad', 'reject']], vote);
+    every(3000, async () => {
+        const now = await find();
+        if (now?.request === waiting.request && !now.expired) return;
+        form.remove();
+        notice.replaceChildren(el('p', { class: 'notice' }, now && !now.expired
+            ? ['The request was replaced by another one. ', link(place(waiting), 'Look at that')]
+            : ['It does not wait any more. ', runLink(run)]));
+        if (now) form.parentElement?.append(notice);
+    });
+    const also = (waiting.also ?? []).map((names) => `and one of ${names.join(', ')}`);
+    return [
+        el('h2', {}, quoted(waiting.step), ' of ', quoted(waiting.workflow)),
+        facts([
+            ['Asks', waiting.requesters.join(', for ')],
+            ['To do', waiting.capability ? code(waiting.capability) : 'nothing: the run waits here'],
+            ['Risk', [badge(waiting.risk), waiting.escalated && ' (which is why a person is asked)']],
+            ['Rule', rule(waiting)],
+            ['Undo', waiting.undo],
+            ['May decide', [waiting.approvers.join(', '), ...also].join(' ')],
+            ['Approvals', `${waiting.approvals} of ${waiting.quorum}`],
+            ['Until', [time(waiting.expires), ` (${until(waiting.expires)})`]],
+            ['Run', runLink(waiting.run)],
+            ['Opens', grant(waiting.grant)],
+            ['Component', waiting.component && el('code', { class: 'digest' }, waiting.component)],
+            ['Policy', el('code', { class: 'digest' }, waiting.policy)],
+            ['Request', el('code', { class: 'digest' }, waiting.request)],
+        ]),
+        el('h3', {}, 'Exact input'),
+        waiting.masked && el('p', {}, 'Values that the policy or the component calls sensitive are masked.'),
+        waiting.input == null ? el('p', {}, 'It was erased.') : value(waiting.input),
+        changes && change(changes),
+        form, notice,
+    ];
+}
