@@ -176,6 +176,8 @@ fn a_golden_journal_that_is_written_to_still_says_what_it_said() {
         for of_now in ["state", "error", "targets"] {
             step.as_object_mut().unwrap().remove(of_now).unwrap();
         }
+        // What a later version tells besides.
+        step.as_object_mut().unwrap().remove("depends_on");
         step
     };
     assert_eq!(step(&after), step(&before));

@@ -105,6 +105,26 @@ fn a_run_that_pauses_tells_at_once_and_its_exit_code_is_its_own() {
 }
 
 #[test]
+fn a_message_leads_to_the_page_of_the_console_on_which_it_is_answered() {
+    let receiver = Receiver::answering(&[]);
+    let place = place(&receiver.url());
+    let settings = place.read("redress.yaml");
+    for (console, wrong) in
+        [("https://redress.example.com/", None), ("https://redress.example.com/?a", Some(())), ("x", Some(()))]
+    {
+        place.write("redress.yaml", format!("{settings}  console: \"{console}\"\n"));
+        if wrong.is_some() {
+            let said = redress(&place, &["run", "workflow.yaml"]).exits(2);
+            assert!(said.stderr.contains("`console`"), "{said:#?}");
+            continue;
+        }
+        let run = redress(&place, &["run", "workflow.yaml", "--json"]).exits(4).run();
+        let link = receiver.received()[0].json()["data"]["console"].clone();
+        assert_eq!(link, format!("https://redress.example.com/console#/approvals/{run}/b"));
+    }
+}
+
+#[test]
 fn a_receiver_that_is_not_there_changes_nothing_but_a_line() {
     let place = place(&nobody());
     let run = redress(&place, &["run", "workflow.yaml"]).exits(4);

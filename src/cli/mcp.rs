@@ -48,7 +48,7 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
         context.output.note("waiting for messages of the Model Context Protocol on standard input; end it with Ctrl-D");
     }
     let interrupt = Interrupt::listen(context, "redress recover".to_owned())?;
-    let keeper = Keeper::new(host.engine.clone());
+    let keeper = Keeper::new(host.engine.clone(), settings.max_runs());
     let actor = Actor { principal: principal.clone(), acting_for: arguments.acting_for.clone() };
     let connection = Connection::new(keeper.clone(), actor, settings.submit(principal), context.globals.show_sensitive);
     let told = drive::tell(context, &host, &keeper);

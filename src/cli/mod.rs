@@ -320,8 +320,12 @@ fn usage(error: &clap::Error, json: bool) -> Result<Exit, CliError> {
 }
 
 fn start_log(verbose: bool) -> Result<(), CliError> {
-    // A request that fails is told by whoever sent it: what is beneath would only say it twice, in other words.
-    let default = if verbose { "warn,wasmtime_wasi_http=error,redress=info" } else { "warn,wasmtime_wasi_http=error" };
+    // A request that fails is told by whoever sent it: what is beneath would only say it twice, in other words. What a client of ours
+    // sends that is refused is its own affair, and must not fill the log.
+    let default = match verbose {
+        true => "warn,wasmtime_wasi_http=error,rmcp=error,redress=info",
+        false => "warn,wasmtime_wasi_http=error,rmcp=error",
+    };
     let wanted = std::env::var("REDRESS_LOG").ok().filter(|filter| !filter.is_empty());
     let filter = EnvFilter::try_new(wanted.as_deref().unwrap_or(default))
         .map_err(|error| CliError::usage("bad-filter", format!("the variable REDRESS_LOG: {error}")))?;

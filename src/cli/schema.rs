@@ -105,6 +105,10 @@ fn of_settings(key: &str) -> Value {
             "How many steps of a run go on at the same time; 8 if left out.",
             json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX }),
         ),
+        "max_runs" => described(
+            "How many runs a service has in memory, driven or open, before it begins no more; 1024 if left out.",
+            json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX }),
+        ),
         "settle_timeout" => time("How long running attempts may go on once nothing new starts; 10s if left out."),
         "idle_timeout" => time("How long an open run may be idle; 10m if left out."),
         "trust_owner" => flag("Whether the owner that a workflow names is the principal."),

@@ -80,7 +80,7 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
     let listen = network.as_ref().and_then(|listener| listener.local_addr().ok());
     let socket = socket.map(|path| at_socket(path)).transpose()?;
     let interrupt = Interrupt::listen(context, "redress serve".to_owned())?;
-    let keeper = Keeper::new(host.engine.clone());
+    let keeper = Keeper::new(host.engine.clone(), settings.max_runs());
     // Each run has the principal of the token that it is submitted with.
     let nobody = Principal::parse("system:serve").map_err(|error| CliError::engine("principal", error.to_string()))?;
     let about = About { hosts: hosts(listen, &arguments.host), peers: settings.peers.clone(), journal };

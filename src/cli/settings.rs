@@ -38,6 +38,7 @@ pub(super) const KEYS: &[&str] = &[
     "components",
     "extra_ca",
     "max_parallel",
+    "max_runs",
     "settle_timeout",
     "idle_timeout",
     "trust_owner",
@@ -81,6 +82,8 @@ pub(super) struct Settings {
     pub extra_ca: Option<PathBuf>,
     /// How many steps of a run go on at the same time.
     pub max_parallel: Option<u32>,
+    /// How many runs a service has in memory before it begins no more.
+    pub max_runs: Option<u32>,
     /// Where `serve` listens.
     pub listen: Option<SocketAddr>,
     /// The socket at which `serve` listens.
@@ -174,6 +177,11 @@ impl Settings {
             self.missing(&["a webhook"])
                 .help("write `webhook: { url: \"https://...\", secret: { env: NAME } }` into the settings")
         })
+    }
+
+    /// How many runs a service has in memory, driven or open, before it begins no more.
+    pub(super) fn max_runs(&self) -> usize {
+        self.max_runs.and_then(|most| usize::try_from(most).ok()).unwrap_or(1_024)
     }
 
     /// A submission on behalf of `principal`, with the bounds that are set.
@@ -284,9 +292,9 @@ fn refuse_own_files(settings: &Settings) -> Result<(), CliError> {
     ))
 }
 
-/// Whoever wrote the settings decides what may be done: only this user may.
+/// Whoever wrote the settings decides what may be done: only this user may, and root, who may do anything.
 fn refuse_strangers(name: &str, owner: u32, user: u32) -> Result<(), CliError> {
-    if owner == user {
+    if owner == user || owner == 0 {
         return Ok(());
     }
     let message = format!("the settings `{name}` belong to another user ({owner}, not {user})");
@@ -330,14 +338,18 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         let parsed = Principal::parse(text);
         parsed.map_err(|e| diagnostics.push(Diagnostic::error("wrong-value", node.span, e.to_string()))).ok()
     });
-    let max_parallel = map.optional("max_parallel").and_then(|node| {
-        let number = u32::try_from(integer(node, "`max_parallel`", diagnostics)?).ok().filter(|number| *number > 0);
-        if number.is_none() {
-            let message = "`max_parallel` must be at least 1, and at most 4294967295";
-            diagnostics.push(Diagnostic::error("wrong-value", node.span, message));
-        }
-        number
-    });
+    let mut at_least_one = |key: &str| {
+        map.optional(key).and_then(|node| {
+            let number = integer(node, &format!("`{key}`"), diagnostics)?;
+            let number = u32::try_from(number).ok().filter(|number| *number > 0);
+            if number.is_none() {
+                let message = format!("`{key}` must be at least 1, and at most 4294967295");
+                diagnostics.push(Diagnostic::error("wrong-value", node.span, message));
+            }
+            number
+        })
+    };
+    let (max_parallel, max_runs) = (at_least_one("max_parallel"), at_least_one("max_runs"));
     let listen = map.optional("listen").and_then(|node| {
         let parsed = string(node, "`listen`", diagnostics)?.parse();
         if parsed.is_err() {
@@ -370,6 +382,7 @@ fn read_map(root: &Node, folder: &Path, diagnostics: &mut Diagnostics) -> Option
         components: components.unwrap_or_default().into_iter().map(|(text, _)| folder.join(text)).collect(),
         extra_ca,
         max_parallel,
+        max_runs,
         listen,
         socket,
         peers,
@@ -555,10 +568,12 @@ mod tests {
 
     #[test]
     fn settings_of_another_user_are_refused() {
-        assert!(refuse_strangers("redress.yaml", 1000, 1000).is_ok());
-        let error = refuse_strangers("redress.yaml", 0, 1000).unwrap_err();
+        for (owner, user) in [(1000, 1000), (0, 1000)] {
+            assert!(refuse_strangers("redress.yaml", owner, user).is_ok());
+        }
+        let error = refuse_strangers("redress.yaml", 1001, 1000).unwrap_err();
         assert_eq!(error.exit(), super::super::Exit::Usage);
-        assert!(error.text().contains("another user (0, not 1000)"));
+        assert!(error.text().contains("another user (1001, not 1000)"));
     }
 
     #[test]

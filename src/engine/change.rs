@@ -6,6 +6,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
@@ -26,7 +27,7 @@ const AROUND: usize = 3;
 const SHORTEST: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// What would be changed.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Change {
     /// The number of this schema.
     pub schema: u32,
@@ -41,7 +42,7 @@ pub struct Change {
 }
 
 /// What stands at a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Present {
     /// Nothing.
@@ -53,7 +54,7 @@ pub enum Present {
 }
 
 /// One line.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Line {
     /// Whether it stays.
     pub kind: LineKind,
@@ -66,7 +67,7 @@ pub struct Line {
 }
 
 /// Whether a line stays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LineKind {
     /// It is there before and after.

@@ -1,5 +1,6 @@
 //! Why the policy would answer as it does, for a capability that may be installed or not.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -24,7 +25,8 @@ pub struct Supposed {
 }
 
 /// What would be answered, and why.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Explanation")]
 pub struct Explained {
     /// The number of this schema.
     pub schema: u32,
@@ -32,6 +34,7 @@ pub struct Explained {
     pub installed: bool,
     /// The answer, rule by rule.
     #[serde(flatten)]
+    #[schemars(with = "Map<String, Value>")]
     pub explanation: Explanation,
     /// What the sandbox would open; none if no component provides the capability.
     pub grant: Option<Grant>,

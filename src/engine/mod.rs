@@ -16,6 +16,7 @@ mod binary;
 mod change;
 mod clock;
 mod decide;
+mod described;
 mod error;
 mod explain;
 mod history;

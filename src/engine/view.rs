@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,7 +14,8 @@ use crate::saga::{RunState, State, Status, Step, StepIndex, StepState};
 use crate::types::{Action, Digest, Effect, Failure, Grant, Principal, Risk, RunId, StepName, Timestamp};
 
 /// A run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Run")]
 pub struct RunView {
     /// The number of this schema.
     pub schema: u32,
@@ -40,7 +42,8 @@ pub struct RunView {
 }
 
 /// A host.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Host")]
 pub struct HostView {
     /// Its version.
     pub version: String,
@@ -49,7 +52,7 @@ pub struct HostView {
 }
 
 /// Why a run turned back.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Reason {
     /// The cause.
     pub code: &'static str,
@@ -60,7 +63,8 @@ pub struct Reason {
 }
 
 /// A step.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RunStep")]
 pub struct StepView {
     /// Its name.
     pub name: String,
@@ -103,7 +107,7 @@ pub struct StepView {
 }
 
 /// What one attempt did, or several.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Done {
     /// Every effect, in order.
     pub effects: Vec<Effect>,
@@ -116,7 +120,8 @@ pub struct Done {
 }
 
 /// An attempt to undo a step.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Undo")]
 pub struct UndoView {
     /// Which one, from 1; 0 if it was refused before one began.
     pub attempt: u32,
@@ -150,7 +155,8 @@ impl Done {
 }
 
 /// A decision.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "StepDecision")]
 pub struct DecisionView {
     /// The final answer.
     pub action: Action,
@@ -171,7 +177,8 @@ pub struct DecisionView {
 }
 
 /// A request for approval and its votes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Approval")]
 pub struct ApprovalView {
     /// Its id.
     pub id: String,
@@ -186,7 +193,8 @@ pub struct ApprovalView {
 }
 
 /// A vote.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Vote")]
 pub struct VoteView {
     /// Who.
     pub by: String,
@@ -197,7 +205,8 @@ pub struct VoteView {
 }
 
 /// A vote that counts no more.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "VoidVote")]
 pub struct VoidVoteView {
     /// The request that it was given for.
     pub request: String,
@@ -209,7 +218,8 @@ pub struct VoidVoteView {
 }
 
 /// A target.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Target")]
 pub struct TargetView {
     /// The path as the component sees it.
     pub target: String,

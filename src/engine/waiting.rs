@@ -1,5 +1,6 @@
 //! What waits for a person, with everything that is needed to decide on it.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -14,7 +15,7 @@ use crate::saga::{State, Step};
 use crate::types::{CapabilityId, Digest, Grant, Principal, RunId, StepName, Timestamp};
 
 /// One request that waits.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Waiting {
     /// The number of this schema.
     pub schema: u32,

@@ -71,6 +71,7 @@ pub use outbox::{Answer, Ended, Message, MessageKind, MessageRow, Messages, Then
 pub use owner::{Guard, OwnerIdentity, OwnerLock, try_lock_dead};
 pub use payload::Payload;
 pub use pending::Pending;
+pub use place::free_space;
 pub use sqlite::{Options, SqliteJournal};
 pub use system::{Erasure, HeadAt, Scope, SystemEntry, SystemEvent};
 pub use verify::{Examiner, Held, NoExaminer, Verified};

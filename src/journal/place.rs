@@ -83,10 +83,15 @@ fn network_kind(magic: u64) -> Option<&'static str> {
     NETWORK.iter().find(|(number, _)| *number == magic & 0xffff_ffff).map(|(_, kind)| *kind)
 }
 
+/// How many bytes are free for this user where `folder` is.
+pub fn free_space(folder: &Path) -> Result<u64, JournalError> {
+    let found = rustix::fs::statvfs(folder).map_err(|error| on_file("look at", folder)(error.into()))?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 /// Refuses if less than `reserve` bytes are free.
 pub(super) fn check_space(folder: &Path, reserve: u64) -> Result<(), JournalError> {
-    let found = rustix::fs::statvfs(folder).map_err(|error| on_file("look at", folder)(error.into()))?;
-    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let free = free_space(folder)?;
     if free >= reserve { Ok(()) } else { Err(JournalError::LowSpace { path: folder.to_owned(), free, reserve }) }
 }
 

@@ -6,11 +6,14 @@
 //!
 //! Whoever drives a run holds its turn, so that a client that adds a step to an open run and waits for it sees the whole of that.
 //!
+//! A run that the host cannot drive, since a disk is full or a component is missing, is told of in the log and tried again, later each time.
+//!
 //! When the process is to end, nothing new starts, and what runs is given its time; every run can be resumed by whoever takes it
 //! over.
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +31,8 @@ use crate::workflow::{Earlier, Step};
 
 /// How often it is looked whether anybody appended anything.
 const LOOK: Duration = Duration::from_millis(150);
+/// How long after a failure of the host a run is tried again; twice as long each time, up to the second.
+const AGAIN: (u64, u64) = (10_000, 3_600_000);
 
 /// See the page of this module. Cheap to clone.
 #[derive(Clone)]
@@ -44,17 +49,34 @@ struct Inner {
     taking: tokio::sync::Mutex<()>,
     /// How often a run came to rest.
     rests: watch::Sender<u64>,
+    /// How many runs are in memory, and before how many more are begun.
+    in_memory: Arc<AtomicUsize>,
+    most: usize,
+}
+
+/// A run in memory, which is counted until this is dropped.
+struct Held {
+    run: Arc<Run>,
+    count: Arc<AtomicUsize>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A run that this process keeps.
 pub struct Kept {
     id: RunId,
     /// The run; none while it rests and is sealed, when it is taken once more.
-    run: Mutex<Option<Arc<Run>>>,
+    run: Mutex<Option<Held>>,
     /// Whoever drives the run holds it.
     turn: tokio::sync::Mutex<()>,
     /// How it rests; none while it is driven.
     resting: Mutex<Option<Resting>>,
+    /// How long it waits after the next failure of the host, in milliseconds.
+    again: AtomicU64,
 }
 
 /// A call that is added to an open run.
@@ -88,7 +110,7 @@ impl Kept {
 
     /// The run, if it is in memory: that of an open one always is.
     pub fn run(&self) -> Option<Arc<Run>> {
-        lock(&self.run).clone()
+        lock(&self.run).as_ref().map(|held| held.run.clone())
     }
 
     /// Whether there is anything to do, given that somebody appended something if `moved` says so.
@@ -110,10 +132,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Keeper {
-    /// Keeps runs of `engine`, from now on until [`Keeper::stop`]. Call it within a runtime.
-    pub fn new(engine: Engine) -> Keeper {
-        let (stop, kept, tasks, taking) = Default::default();
-        let inner = Inner { engine, stop, kept, tasks, taking, rests: watch::Sender::new(0) };
+    /// Keeps runs of `engine`, from now on until [`Keeper::stop`]; no more are begun while `most` are in memory. Call it within a
+    /// runtime.
+    pub fn new(engine: Engine, most: usize) -> Keeper {
+        let (stop, kept, tasks, taking, in_memory) = Default::default();
+        let inner = Inner { engine, stop, kept, tasks, taking, rests: watch::Sender::new(0), in_memory, most };
         let keeper = Keeper { inner: Arc::new(inner) };
         let looking = keeper.clone();
         keeper.spawn(async move { looking.look().await });
@@ -134,9 +157,21 @@ impl Keeper {
     pub fn keep(&self, run: Run) -> Arc<Kept> {
         let id = run.id().clone();
         let (turn, resting) = Default::default();
-        let kept = Arc::new(Kept { id: id.clone(), run: Mutex::new(Some(Arc::new(run))), turn, resting });
+        let run = Mutex::new(Some(self.hold(run)));
+        let kept = Arc::new(Kept { id: id.clone(), run, turn, resting, again: AtomicU64::new(AGAIN.0) });
         lock(&self.inner.kept).insert(id, kept.clone());
         kept
+    }
+
+    fn hold(&self, run: Run) -> Held {
+        let count = self.inner.in_memory.clone();
+        count.fetch_add(1, Ordering::Relaxed);
+        Held { run: Arc::new(run), count }
+    }
+
+    /// Whether one more run may be begun here. Those that wait for a person are not in memory, and take no room.
+    pub fn has_room(&self) -> bool {
+        self.inner.in_memory.load(Ordering::Relaxed) < self.inner.most
     }
 
     /// How many runs it keeps.
@@ -268,24 +303,40 @@ impl Keeper {
         let driven = self.one_turn(kept, before).await;
         match &driven {
             Ok(Driven::Stopped) => {}
-            Ok(_) => self.inner.rests.send_modify(|rests| *rests += 1),
+            Ok(_) => {
+                kept.again.store(AGAIN.0, Ordering::Relaxed);
+                self.inner.rests.send_modify(|rests| *rests += 1);
+            }
             // A refusal concerns whoever asked; the run is as it was.
             Err(error) if error.is_refusal() && lock(&kept.run).is_some() => *lock(&kept.resting) = resting,
-            Err(_) => drop(lock(&self.inner.kept).remove(&kept.id)),
+            // Another process has it.
+            Err(EngineError::Owned { .. } | EngineError::WrongState { .. }) => {
+                drop(lock(&self.inner.kept).remove(&kept.id));
+            }
+            Err(_) => self.try_again(kept),
         }
         driven
+    }
+
+    /// Lets a run rest that the host could not drive, until it is tried again. What it did is on record, and so it is taken anew.
+    fn try_again(&self, kept: &Kept) {
+        drop(lock(&kept.run).take());
+        let wait = kept.again.load(Ordering::Relaxed);
+        kept.again.store((wait * 2).min(AGAIN.1), Ordering::Relaxed);
+        let due = self.inner.engine.now().plus(crate::types::Duration(wait));
+        // What others append meanwhile does not make it go sooner.
+        *lock(&kept.resting) = Some(Resting { seq: u64::MAX, due: Some(due), looked: true });
     }
 
     async fn one_turn<F>(&self, kept: &Kept, before: impl FnOnce(Arc<Run>) -> F) -> Result<Driven, EngineError>
     where
         F: Future<Output = Result<(), EngineError>>,
     {
-        let known = lock(&kept.run).clone();
-        let run = match known {
+        let run = match kept.run() {
             Some(run) => run,
             None => {
-                let run = Arc::new(self.inner.engine.take(&kept.id).await?);
-                lock(&kept.run).insert(run).clone()
+                let held = self.hold(self.inner.engine.take(&kept.id).await?);
+                lock(&kept.run).insert(held).run.clone()
             }
         };
         before(run.clone()).await?;

@@ -114,6 +114,34 @@ fn an_open_run_takes_steps_until_it_is_committed_or_rolled_back() {
     assert!(!server.place.path("workspace/d").exists() && server.place.path("workspace/b").exists());
 }
 
+/// What is begun is bounded: whoever submits more is told to come again, and loses nothing.
+#[test]
+fn while_there_are_as_many_runs_as_there_may_be_no_more_are_begun() {
+    let place = crate::common::Place::with_policy(crate::server::POLICY);
+    place.write("redress.yaml", "policy: policy.yaml\nprincipal: agent:demo\nmax_runs: 2\n");
+    let server = Server::at(place);
+    let own = server.token("agent:a", &["submit"]);
+    let open = || server.post("/v1/runs?wait=10", &own, &json!({ "open": "session" }));
+    let first = open().is(201).json()["run"].as_str().unwrap().to_owned();
+    open().is(201);
+    let busy = open().is(503);
+    assert!(busy.head.contains("retry-after: 1"), "{busy:#?}");
+    assert_eq!(busy.problem(), "busy");
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "transaction_begin", "arguments": {} } });
+    let accept = "Accept: application/json, text/event-stream\r\n";
+    let said = server.asks("POST", "/mcp", &own, accept, &call.to_string()).is(200).json();
+    assert_eq!(said["result"]["structuredContent"]["error"]["code"], "busy");
+    server.asks("POST", &format!("/v1/runs/{first}/commit"), &own, "", "").is(200);
+    server.post("/v1/runs?wait=30", &own, &write("a")).is(201);
+    // What waits for a person takes no room.
+    for name in ["b", "c", "d"] {
+        server.place.write(format!("workspace/{name}"), "x");
+        let inputs = json!({ "from": format!("/workspace/{name}"), "to": "/workspace/z" });
+        let body = json!({ "capability": "io.fs.move", "inputs": inputs });
+        assert_eq!(server.post("/v1/runs?wait=30", &own, &body).is(201).json()["state"], "PAUSED");
+    }
+}
+
 /// Whatever goes on when it dies goes on when it is there again.
 #[test]
 fn a_service_that_is_killed_and_started_again_brings_every_run_to_rest() {

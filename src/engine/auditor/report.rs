@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Auditor;
@@ -10,7 +11,7 @@ use crate::journal::{
 };
 
 /// What was verified, and what was found.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Report {
     /// The number of this schema.
     pub schema: u32,
@@ -51,7 +52,7 @@ pub struct Report {
 }
 
 /// A key that signed checkpoints.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Signer {
     /// The key.
     pub key: PublicKey,
@@ -60,7 +61,7 @@ pub struct Signer {
 }
 
 /// The first bad place of a chain.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Found {
     /// The chain.
     pub chain: String,

@@ -6,12 +6,13 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Service;
 use super::guard::Caller;
 use super::problem::Problem;
-use super::runs::{Asked, Body, Named, reason_of};
+use super::runs::{Asked, Body, MAX_REASON, Named, reason_of};
 use crate::engine::{
     EngineError, InForce, Mask, VoteRequest, Waiting, change_of, state_of, vote as put_vote, waiting_in,
 };
@@ -22,16 +23,19 @@ use crate::types::{RunId, StepName};
 /// How many runs are read at a time.
 const PAGE: usize = 500;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ballot {
     /// The request that was seen.
     request: String,
+    /// Yes or no.
     approve: bool,
+    /// Why; it is recorded.
+    #[schemars(length(min = 1, max = MAX_REASON))]
     reason: String,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Of {
     /// Only of this run.

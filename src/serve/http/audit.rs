@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Service;
@@ -18,8 +19,9 @@ use crate::saga::RunState;
 
 const PAGE: usize = 500;
 
-#[derive(Serialize)]
-struct Status {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditStatus")]
+pub(super) struct Status {
     schema: u32,
     /// The last event of the system chain.
     head: Option<Head>,
@@ -27,20 +29,23 @@ struct Status {
     runs: Vec<Counted>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RunsInState")]
 struct Counted {
     state: RunState,
     count: u64,
 }
 
-#[derive(Serialize)]
-struct Page {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SystemEvents")]
+pub(super) struct Page {
     events: Vec<Shown>,
     /// What shows the next page, if there is one now.
     after: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SystemEventShown")]
 struct Shown {
     seq: u64,
     at: String,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -24,8 +25,9 @@ const SINCE: Duration = Duration::from_secs(30 * 86_400);
 const REVIEWED: usize = 5_000;
 const PAGE: usize = 500;
 
-#[derive(Serialize)]
-struct Shown {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Capability")]
+pub(super) struct Shown {
     id: CapabilityId,
     component: Digest,
     title: String,
@@ -50,7 +52,7 @@ impl Shown {
     }
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Which {
     /// All that there are, and not only those that the caller may ask for.
@@ -76,21 +78,23 @@ pub(super) async fn list(
     Ok(Json(shown.collect::<Vec<Shown>>()).into_response())
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Since {
     /// How far back, such as `7d`.
     since: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Reviewed {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Review")]
+pub(super) struct Reviewed {
     schema: u32,
     /// Whether there were older runs that were not looked at for there being so many.
     more: bool,
     /// How many runs could not be read.
     unreadable: u64,
     #[serde(flatten)]
+    #[schemars(with = "serde_json::Map<String, Value>")]
     review: Review,
 }
 

@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Service;
@@ -24,22 +25,25 @@ const PAGE: usize = 500;
 /// How often it is looked whether anything came.
 const LOOK: Duration = Duration::from_millis(150);
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct After {
     /// The last event that is known already.
     #[serde(default)]
+    #[schemars(range(max = 9_007_199_254_740_991_u64))]
     pub(super) after: u64,
 }
 
-#[derive(Serialize)]
-struct Page {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Events")]
+pub(super) struct Page {
     events: Vec<Shown>,
     /// What shows the next page, if there is one now.
     after: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EventShown")]
 struct Shown {
     seq: u64,
     at: String,

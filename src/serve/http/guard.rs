@@ -22,7 +22,7 @@ const AT_ONCE: usize = 512;
 const OF_ONE: usize = 128;
 /// How many streams of events are open at the same time.
 const STREAMS: usize = 256;
-/// How often a request without a token that counts is recorded at most: anybody can make one.
+/// How often it is recorded at most that somebody asked who cannot be known: anybody can.
 const STRANGERS: Duration = Duration::from_secs(10);
 
 /// How many requests go on at the same time that read all of the journal.
@@ -40,7 +40,8 @@ pub(super) struct Room {
     streams: Arc<Semaphore>,
     long: Semaphore,
     of_token: Mutex<HashMap<String, usize>>,
-    strangers: Mutex<Option<Instant>>,
+    /// When something was last recorded of those whom nobody knows, by what it was.
+    strangers: Mutex<HashMap<String, Instant>>,
 }
 
 impl Default for Room {
@@ -51,7 +52,7 @@ impl Default for Room {
     }
 }
 
-fn busy() -> Problem {
+pub(super) fn busy() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "too much is asked at once")
         .with_header(header::RETRY_AFTER, "1")
 }
@@ -175,6 +176,11 @@ fn no_token() -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).with_header(header::WWW_AUTHENTICATE, "Bearer")
 }
 
+fn expired(token: &Token) -> Problem {
+    let detail = format!("the token `{}` has expired: `redress token add` makes another one", token.id);
+    Problem::new(StatusCode::UNAUTHORIZED, "token-expired", detail).with_header(header::WWW_AUTHENTICATE, "Bearer")
+}
+
 /// Lets a request in, or says why not.
 pub(super) async fn admit(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
     let answer = match check(&service, request).await {
@@ -184,7 +190,7 @@ pub(super) async fn admit(State(service): State<Arc<Service>>, request: Request,
         },
         Err(problem) => problem.into_response(),
     };
-    service.answers.count(answer.status());
+    service.answers.count(&answer);
     with_headers(answer)
 }
 
@@ -203,36 +209,51 @@ fn with_headers(mut answer: Response) -> Response {
 }
 
 async fn check(service: &Arc<Service>, mut request: Request) -> Result<(Request, Option<Place>), Problem> {
-    is_ours(service, &request)?;
+    if let Err(problem) = is_ours(service, &request) {
+        record_stranger(service, None, "an answer for another place", &problem).await;
+        return Err(problem);
+    }
     if is_open(request.uri().path()) {
         return Ok((request, None));
     }
     let found = match (bearer(request.headers()), request.extensions().get::<Peer>()) {
-        (Some(secret), _) => service.tokens.find(secret, service.keeper.engine().now())?.map(|token| (token, false)),
+        (Some(secret), _) => service.tokens.find(secret)?.map(|token| (token, false)),
         (None, Some(Peer(uid))) => of_peer(&service.about.peers, *uid).map(|token| (token, true)),
         (None, None) => None,
     };
     let Some((token, is_peer)) = found else {
         let problem = no_token();
-        if service.room.is_first_stranger() {
-            // What the path names may be a secret of somebody.
-            record(service, None, "an answer without a token", &problem).await;
-        }
+        // What the path names may be a secret of somebody.
+        record_stranger(service, None, "an answer without a token", &problem).await;
         return Err(problem);
     };
+    if !token.counts(service.keeper.engine().now()) {
+        let problem = expired(&token);
+        record_stranger(service, Some(&token), "an answer with an expired token", &problem).await;
+        return Err(problem);
+    }
     let place = Place::take(service, &token.id).ok_or_else(too_many)?;
     request.extensions_mut().insert(Caller { token, is_peer });
     Ok((request, Some(place)))
 }
 
 impl Room {
-    fn is_first_stranger(&self) -> bool {
-        let mut last = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = last.is_none_or(|last| last.elapsed() >= STRANGERS);
-        if first {
-            *last = Some(Instant::now());
-        }
+    /// Whether nothing of the kind was recorded lately. Of kinds there are few: one for each token, and some.
+    fn is_first(&self, kind: String) -> bool {
+        let mut all = self.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, last| last.elapsed() < STRANGERS);
+        let first = !all.contains_key(&kind);
+        all.entry(kind).or_insert_with(Instant::now);
         first
+    }
+}
+
+/// Records the refusal of a request that anybody could make, unless that was done lately.
+async fn record_stranger(service: &Service, by: Option<&Token>, request: &str, problem: &Problem) {
+    let kind = format!("{} {}", problem.code(), by.map_or("", |token| &token.id));
+    if service.room.is_first(kind) {
+        let by = by.map(|token| token.actor.principal.clone());
+        record(service, by, request, problem).await;
     }
 }
 

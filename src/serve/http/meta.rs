@@ -2,20 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::guard::Caller;
 use super::problem::Problem;
 use super::{Service, openapi as described};
 use crate::engine::rfc3339;
-use crate::journal::Scope;
+use crate::journal::{Messages, Scope, free_space};
 use crate::saga::RunState;
 use crate::serve::Actor;
 use crate::serve::token::Token;
@@ -26,10 +27,14 @@ pub(super) async fn health() -> &'static str {
     "ok\n"
 }
 
-/// Whether runs can be submitted: the journal can be read, and there is room for it.
+/// Whether runs can be submitted: the journal can be read and written, and there is room for it.
 pub(super) async fn ready(State(service): State<Arc<Service>>) -> Result<&'static str, Problem> {
     let journal = service.keeper.engine().journal();
     let able = journal.version().and_then(|_| journal.free_space_ok());
+    let able = match able {
+        Ok(()) => journal.flush().await,
+        failed => failed,
+    };
     able.map_err(|error| {
         tracing::warn!("not ready: {}", crate::document::escape(&error.to_string()));
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", "the journal takes no runs; the log says why")
@@ -42,8 +47,8 @@ pub(super) async fn openapi() -> Response {
 }
 
 /// Who asks, as the token says.
-#[derive(Serialize)]
-struct Who {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Who {
     schema: u32,
     token: String,
     principal: Principal,
@@ -62,7 +67,8 @@ pub(super) async fn whoami(caller: Caller) -> Response {
 /// Numbers for Prometheus.
 pub(super) async fn metrics(State(service): State<Arc<Service>>, caller: Caller) -> Result<Response, Problem> {
     caller.must(Scope::ReadAll, &service, "see the metrics").await?;
-    let counted = service.keeper.engine().journal().count_runs()?;
+    let engine = service.keeper.engine();
+    let counted = engine.journal().count_runs()?;
     let mut text = String::new();
     let mut family = |name: &str, kind: &str, help: &str, values: Vec<(String, u64)>| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -79,5 +85,19 @@ pub(super) async fn metrics(State(service): State<Arc<Service>>, caller: Caller)
     let answered = [("good", &answers.good), ("refused", &answers.refused), ("failed", &answers.failed)];
     let answered = answered.map(|(kind, count)| (format!("{{answer=\"{kind}\"}}"), count.load(Ordering::Relaxed)));
     family("redress_http_requests_total", "counter", "Requests by how they were answered.", answered.into());
+    let codes = service.answers.codes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let codes = codes.into_iter().map(|(code, count)| (format!("{{code=\"{code}\"}}"), count));
+    let what = "Refused requests by the code of the problem.";
+    family("redress_http_refusals_total", "counter", what, codes.collect());
+    let waiting = engine.journal().messages(Messages::Waiting, usize::MAX)?.len() as u64;
+    family("redress_messages_waiting", "gauge", "Messages of the webhook that wait.", vec![(String::new(), waiting)]);
+    if let Some(Ok(free)) = service.about.journal.parent().map(free_space) {
+        let what = "Bytes that are free beside the journal.";
+        family("redress_journal_free_bytes", "gauge", what, vec![(String::new(), free)]);
+    }
+    if let Ok(about) = std::fs::metadata(&service.about.journal) {
+        let what = "Bytes of the journal, without its log.";
+        family("redress_journal_bytes", "gauge", what, vec![(String::new(), about.len())]);
+    }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }

@@ -29,11 +29,11 @@ mod policy;
 mod problem;
 mod runs;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::response::{IntoResponse as _, Response};
@@ -44,7 +44,7 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use tokio::sync::watch;
 
 use self::guard::Caller;
-use self::problem::Problem;
+use self::problem::{Code, Problem};
 use super::keeper::Keeper;
 use super::mcp::{Acting, Connection};
 use super::token::{Peers, Tokens};
@@ -88,11 +88,17 @@ struct Answers {
     good: AtomicU64,
     refused: AtomicU64,
     failed: AtomicU64,
+    /// The refusals among them by their codes.
+    codes: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Answers {
-    fn count(&self, status: axum::http::StatusCode) {
-        let counter = match status.as_u16() {
+    fn count(&self, answer: &Response) {
+        let status = answer.status().as_u16();
+        if let (400..=499, Some(Code(code))) = (status, answer.extensions().get::<Code>()) {
+            *self.codes.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
+        }
+        let counter = match status {
             0..=399 => &self.good,
             400..=499 => &self.refused,
             _ => &self.failed,
@@ -173,7 +179,7 @@ fn router(service: Arc<Service>) -> Router {
         router = router.route(path, handled.fallback(problem::wrong_method));
     }
     for (path, file) in console::FILES {
-        router = router.route(path, get(move || console::answer(file)));
+        router = router.route(path, get(move || console::answer(file)).fallback(problem::wrong_method));
     }
     router
         .route("/", get(console::go_there))

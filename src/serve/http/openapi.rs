@@ -1,9 +1,17 @@
-//! The description of the service, in OpenAPI 3.1.
+//! The description of the service, in OpenAPI 3.1. Its schemas are made from the types that requests are read into and answers are written
+//! from; what it says of paths is checked against the table that serves them.
 
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-/// The document. What it says of paths is checked against the table that serves them.
+use super::{approvals, audit, capabilities, events, meta, policy, problem, runs};
+use crate::engine::{Change, Explained, Report, RunView, Waiting};
+
+/// The document.
 pub fn document() -> Value {
+    let mut schemas = Schemas::new();
+    let paths = paths(&mut schemas);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -12,16 +20,64 @@ pub fn document() -> Value {
             "description": "Runs side effects so that each is permitted, confined, recorded and reversible.",
         },
         "security": [{ "token": [] }],
-        "paths": paths(),
+        "paths": paths,
         "components": {
             "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
-            "schemas": schemas(),
+            "schemas": schemas.all(),
         },
     })
 }
 
-fn schema(name: &str) -> Value {
-    json!({ "$ref": format!("#/components/schemas/{name}") })
+/// The schemas that the document names, of what is said and of what is asked.
+struct Schemas {
+    said: SchemaGenerator,
+    asked: SchemaGenerator,
+}
+
+impl Schemas {
+    fn new() -> Schemas {
+        let settings = || {
+            SchemaSettings::draft2020_12().with(|settings| {
+                settings.definitions_path = "/components/schemas".into();
+                settings.meta_schema = None;
+            })
+        };
+        Schemas { said: settings().for_serialize().into(), asked: settings().for_deserialize().into() }
+    }
+
+    /// What an answer is.
+    fn said<T: JsonSchema>(&mut self) -> Value {
+        content("application/json", self.said.subschema_for::<T>().as_value())
+    }
+
+    /// What a body is.
+    fn asked<T: JsonSchema>(&mut self) -> Value {
+        content("application/json", self.asked.subschema_for::<T>().as_value())
+    }
+
+    /// The fields of a query.
+    fn query<T: JsonSchema>(&mut self) -> Vec<Value> {
+        let schema = T::json_schema(&mut self.asked);
+        let fields = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
+        let one = |(name, mut schema): (String, Value)| {
+            // What is not there is left out: in a query nothing is null.
+            for key in ["type", "enum"] {
+                if let Some(list) = schema.get_mut(key).and_then(Value::as_array_mut) {
+                    list.retain(|word| !word.is_null() && word != "null");
+                }
+            }
+            json!({ "name": name, "in": "query", "required": false, "schema": schema })
+        };
+        fields.into_iter().map(one).collect()
+    }
+
+    fn all(mut self) -> Map<String, Value> {
+        // Named by every operation.
+        self.said.subschema_for::<problem::Body<'_>>();
+        let mut all = self.said.take_definitions(true);
+        all.extend(self.asked.take_definitions(true));
+        all
+    }
 }
 
 fn content(kind: &str, schema: &Value) -> Value {
@@ -43,7 +99,7 @@ struct Operation {
     answers: Vec<(&'static str, Value)>,
     problems: &'static [&'static str],
     parameters: Vec<Value>,
-    body: Option<&'static str>,
+    body: Option<Value>,
     open: bool,
 }
 
@@ -77,7 +133,12 @@ impl Operation {
         self
     }
 
-    fn takes(mut self, body: &'static str) -> Operation {
+    fn asks(mut self, query: Vec<Value>) -> Operation {
+        self.parameters.extend(query);
+        self
+    }
+
+    fn takes(mut self, body: Value) -> Operation {
         self.body = Some(body);
         self
     }
@@ -100,13 +161,12 @@ impl Operation {
         }
         let always: &[&str] = if self.open { &["403", "405", "503"] } else { &["401", "403", "405", "429", "503"] };
         for status in always.iter().chain(self.problems) {
-            let problem = content("application/problem+json", &schema("Problem"));
+            let problem = content("application/problem+json", &json!({ "$ref": "#/components/schemas/Problem" }));
             answers.insert((*status).to_owned(), json!({ "description": "A problem", "content": problem }));
         }
         let mut value = json!({ "operationId": self.id, "summary": self.summary, "parameters": self.parameters, "responses": answers });
         if let Some(body) = self.body {
-            let content = content("application/json", &schema(body));
-            value = with(value, "requestBody", json!({ "required": true, "content": content }));
+            value = with(value, "requestBody", json!({ "required": true, "content": body }));
         }
         if self.open {
             value = with(value, "security", json!([]));
@@ -115,187 +175,102 @@ impl Operation {
     }
 }
 
-fn paths() -> Value {
+fn paths(schemas: &mut Schemas) -> Value {
     let text = content("text/plain", &json!({ "type": "string" }));
-    let run = || content("application/json", &schema("Run"));
+    let run = schemas.said::<RunView>();
     let coming = json!({ "schema": { "type": "string" } });
-    let pages = with(content("application/json", &schema("Events")), "text/event-stream", coming);
-    let json = |name: &str| content("application/json", &schema(name));
-    let list = |name: &str| content("application/json", &json!({ "type": "array", "items": schema(name) }));
-    let wait = json!({ "type": "integer", "minimum": 0, "maximum": 60 });
-    let state = json!({ "type": "string", "enum": states() });
-    let seq = json!({ "type": "integer", "minimum": 0, "maximum": 9_007_199_254_740_991_u64 });
+    let pages = with(schemas.said::<events::Page>(), "text/event-stream", coming);
     let key = json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]([ -~]*[!-~])?$" });
     let string = json!({ "type": "string" });
     const OF_RUN: &[&str] = &["400", "404", "410"];
     const CHANGES: &[&str] = &["400", "404", "409", "410", "413", "415", "422"];
-    let changes = |id, summary| Operation::new(id, summary, run()).of_run().takes("Why").problems(CHANGES).value();
+    let why = schemas.asked::<runs::Why>();
+    let changes =
+        |id, summary| Operation::new(id, summary, run.clone()).of_run().takes(why.clone()).problems(CHANGES).value();
+    let of_run = |id, summary, answer| Operation::new(id, summary, answer).of_run();
+    let after = schemas.query::<events::After>();
+    let any = content("application/json", &json!({ "type": "object" }));
     json!({
-        "/healthz": { "get": Operation::new("health", "Whether the service lives", text.clone()).without_token().value() },
-        "/readyz": { "get": Operation::new("ready", "Whether runs can be submitted", text.clone()).without_token().value() },
-        "/openapi.json": {
-            "get": Operation::new("openapi", "This document", content("application/json", &json!({ "type": "object" })))
-                .without_token().value(),
+        "/healthz": {
+            "get": Operation::new("health", "Whether the service lives", text.clone()).without_token().value(),
         },
+        "/readyz": {
+            "get": Operation::new("ready", "Whether runs can be submitted", text.clone()).without_token().value(),
+        },
+        "/openapi.json": { "get": Operation::new("openapi", "This document", any).without_token().value() },
         "/metrics": { "get": Operation::new("metrics", "Numbers for Prometheus", text).value() },
         "/v1/whoami": {
-            "get": Operation::new("whoami", "Who asks, as the token says", json("Who")).value(),
+            "get": Operation::new("whoami", "Who asks, as the token says", schemas.said::<meta::Who>()).value(),
         },
         "/v1/capabilities": {
-            "get": Operation::new("capabilities", "What the caller may ask for, or all", list("Capability"))
-                .with("all", "query", &json!({ "type": "boolean" })).problems(&["400"]).value(),
+            "get": Operation::new(
+                "capabilities", "What the caller may ask for, or all", schemas.said::<Vec<capabilities::Shown>>(),
+            ).asks(schemas.query::<capabilities::Which>()).problems(&["400"]).value(),
         },
         "/v1/capabilities/{capability}/review": {
-            "get": Operation::new("review", "What a capability asked for, was granted and used", json("Review"))
-                .with("capability", "path", &string).with("since", "query", &string).problems(&["400", "404"]).value(),
+            "get": Operation::new(
+                "review", "What a capability asked for, was granted and used", schemas.said::<capabilities::Reviewed>(),
+            ).with("capability", "path", &string).asks(schemas.query::<capabilities::Since>())
+                .problems(&["400", "404"]).value(),
         },
-        "/v1/policy": { "get": Operation::new("policy", "The policy in force", json("Policy")).value() },
+        "/v1/policy": { "get": Operation::new("policy", "The policy in force", schemas.said::<policy::Shown>()).value() },
         "/v1/policy/explain": {
-            "post": Operation::new("explain", "Why the policy would answer as it does", json("Explanation"))
-                .takes("Supposed").problems(&["400", "413", "415", "422"]).value(),
+            "post": Operation::new("explain", "Why the policy would answer as it does", schemas.said::<Explained>())
+                .takes(schemas.asked::<policy::Asked>()).problems(&["400", "413", "415", "422"]).value(),
         },
-        "/v1/audit": { "get": Operation::new("audit", "How many runs there are, and where the record ends", json("Audit")).value() },
+        "/v1/audit": {
+            "get": Operation::new(
+                "audit", "How many runs there are, and where the record ends", schemas.said::<audit::Status>(),
+            ).value(),
+        },
         "/v1/audit/verify": {
-            "post": Operation::new("verify", "Whether the record is as it was written", json("Report")).value(),
+            "post": Operation::new("verify", "Whether the record is as it was written", schemas.said::<Report>()).value(),
         },
         "/v1/system/events": {
-            "get": Operation::new("systemEvents", "What belongs to no run: refusals, tokens, policies", json("Events"))
-                .with("after", "query", &seq).problems(&["400"]).value(),
+            "get": Operation::new(
+                "systemEvents", "What belongs to no run: refusals, tokens, policies", schemas.said::<audit::Page>(),
+            ).asks(after.clone()).problems(&["400"]).value(),
         },
         "/v1/runs": {
-            "get": Operation::new("listRuns", "Runs, newest first", content("application/json", &schema("Runs")))
-                .with("state", "query", &state).with("cursor", "query", &string).problems(&["400"]).value(),
-            "post": Operation::new("submit", "Submit a workflow or a call, or open a run", run()).also("201", run())
-                .with("wait", "query", &wait).with("idempotency-key", "header", &key).takes("Submission")
-                .problems(&["400", "409", "413", "415", "422"]).value(),
+            "get": Operation::new("listRuns", "Runs, newest first", schemas.said::<runs::Page>())
+                .asks(schemas.query::<runs::Listed>()).problems(&["400"]).value(),
+            "post": Operation::new("submit", "Submit a workflow or a call, or open a run", run.clone())
+                .also("201", run.clone()).asks(schemas.query::<runs::Waits>()).with("idempotency-key", "header", &key)
+                .takes(schemas.asked::<runs::Submission>()).problems(&["400", "409", "413", "415", "422"]).value(),
         },
         "/v1/runs/{run}": {
-            "get": Operation::new("showRun", "One run, step by step", run()).of_run().problems(OF_RUN).value(),
+            "get": of_run("showRun", "One run, step by step", run.clone()).problems(OF_RUN).value(),
         },
         "/v1/runs/{run}/steps": {
-            "post": Operation::new("addStep", "Add a step to an open run, and wait for it", run()).only("201").of_run()
-                .takes("Step").problems(CHANGES).value(),
+            "post": of_run("addStep", "Add a step to an open run, and wait for it", run.clone()).only("201")
+                .takes(schemas.asked::<runs::StepBody>()).problems(CHANGES).value(),
         },
         "/v1/runs/{run}/commit": {
-            "post": Operation::new("commit", "End an open run", run()).of_run().problems(CHANGES).value(),
+            "post": of_run("commit", "End an open run", run.clone()).problems(CHANGES).value(),
         },
         "/v1/runs/{run}/rollback": { "post": changes("rollBack", "Undo everything that an open run did") },
         "/v1/runs/{run}/cancel": { "post": changes("cancel", "Roll a run back") },
         "/v1/runs/{run}/undo": { "post": changes("undo", "Roll a completed run back") },
         "/v1/runs/{run}/events": {
-            "get": Operation::new("events", "The events of a run: a page, or as they come", pages)
-                .of_run().with("after", "query", &seq).problems(OF_RUN).value(),
+            "get": of_run("events", "The events of a run: a page, or as they come", pages).asks(after).problems(OF_RUN)
+                .value(),
         },
         "/v1/runs/{run}/logs": {
-            "get": Operation::new("logs", "What components printed", list("Log")).of_run().problems(OF_RUN).value(),
+            "get": of_run("logs", "What components printed", schemas.said::<Vec<runs::Log>>()).problems(OF_RUN).value(),
         },
         "/v1/runs/{run}/steps/{step}/change": {
-            "get": Operation::new("change", "What a step that waits would change in a file; null if nobody can tell", json("Change"))
-                .of_run().with("step", "path", &string).problems(OF_RUN).value(),
+            "get": of_run(
+                "change", "What a step that waits would change in a file; null if nobody can tell",
+                schemas.said::<Option<Change>>(),
+            ).with("step", "path", &string).problems(OF_RUN).value(),
         },
         "/v1/runs/{run}/steps/{step}/votes": {
-            "post": Operation::new("vote", "Approve or reject what a step waits for", run()).of_run()
-                .with("step", "path", &string).takes("Vote").problems(CHANGES).value(),
+            "post": of_run("vote", "Approve or reject what a step waits for", run.clone())
+                .with("step", "path", &string).takes(schemas.asked::<approvals::Ballot>()).problems(CHANGES).value(),
         },
         "/v1/approvals": {
-            "get": Operation::new("approvals", "What waits for a person", list("Waiting"))
-                .with("run", "query", &string).problems(&["400"]).value(),
+            "get": Operation::new("approvals", "What waits for a person", schemas.said::<Vec<Waiting>>())
+                .asks(schemas.query::<approvals::Of>()).problems(&["400"]).value(),
         },
-    })
-}
-
-fn states() -> Vec<&'static str> {
-    crate::saga::RunState::ALL.map(crate::saga::RunState::as_str).to_vec()
-}
-
-fn object(required: &[&str], properties: &Value) -> Value {
-    json!({ "type": "object", "required": required, "properties": properties })
-}
-
-fn schemas() -> Value {
-    let text = json!({ "type": "string" });
-    let maybe = json!({ "type": ["string", "null"] });
-    let (state, any) = (json!({ "type": "string", "enum": states() }), json!({ "type": "object" }));
-    let number = json!({ "type": "integer", "minimum": 0 });
-    let list = |item: &Value| json!({ "type": "array", "items": item });
-    let closed = |schema: Value| with(schema, "additionalProperties", json!(false));
-    json!({
-        "Problem": object(&["type", "title", "status", "detail", "code"], &json!({
-            "type": text, "title": text, "status": number, "detail": text, "code": text,
-        })),
-        "Submission": closed(object(&[], &json!({
-            "workflow": { "type": "string", "description": "A workflow file" },
-            "capability": { "type": "string", "description": "A capability that is called once" },
-            "open": { "type": "string", "description": "The name of an open run" },
-            "inputs": any,
-        }))),
-        "Step": closed(object(&["name", "capability"], &json!({ "name": text, "capability": text, "inputs": any }))),
-        "Why": closed(object(&["reason"], &json!({ "reason": { "type": "string", "minLength": 1, "maxLength": 4096 } }))),
-        "Vote": closed(object(&["request", "approve", "reason"], &json!({
-            "request": { "type": "string", "description": "The request that was seen" },
-            "approve": { "type": "boolean" },
-            "reason": { "type": "string", "minLength": 1, "maxLength": 4096 },
-        }))),
-        "Run": object(&["schema", "run", "workflow", "principal", "state", "submitted", "steps", "residue"], &json!({
-            "schema": number, "run": text, "workflow": text, "principal": text, "host": any, "state": state,
-            "reason": { "type": ["object", "null"] }, "submitted": text, "closed": maybe,
-            "steps": list(&schema("ShownStep")), "residue": list(&any),
-        })),
-        "ShownStep": object(&["name", "state", "attempts", "effects", "undos"], &json!({
-            "name": text, "capability": maybe, "depends_on": list(&text), "state": text, "checked": { "type": "boolean" }, "attempts": number,
-            "decision": { "type": ["object", "null"] }, "approval": { "type": ["object", "null"] },
-            "error": { "type": ["object", "null"] }, "effects": list(&any), "undos": list(&any),
-        })),
-        "Runs": object(&["runs", "cursor"], &json!({ "cursor": maybe, "runs": list(&object(
-            &["run", "workflow", "principal", "state", "submitted", "closed"],
-            &json!({ "run": text, "workflow": text, "principal": text, "state": state, "submitted": text, "closed": maybe }),
-        )) })),
-        "Events": object(&["events", "after"], &json!({
-            "after": { "type": ["integer", "null"] },
-            "events": list(&object(&["seq", "at", "event"], &json!({ "seq": number, "at": text, "event": any }))),
-        })),
-        "Log": object(&["step", "attempt", "undo", "text"], &json!({
-            "step": text, "attempt": number, "undo": { "type": "boolean" }, "text": text,
-        })),
-        "Waiting": object(&["run", "step", "request", "approvers", "expires", "requesters"], &json!({
-            "run": text, "step": text, "workflow": text, "request": text, "approvers": list(&text), "expires": text,
-            "requesters": list(&text), "input": {}, "masked": { "type": "boolean" }, "risk": text, "undo": text,
-        })),
-        "Who": object(&["schema", "token", "principal", "acting_for", "scopes", "expires"], &json!({
-            "schema": number, "token": text, "principal": text, "acting_for": maybe, "scopes": list(&text), "expires": maybe,
-        })),
-        "Review": object(&["schema", "more", "unreadable", "policy", "runs", "capabilities", "suggested"], &json!({
-            "schema": number, "more": { "type": "boolean" }, "unreadable": number, "policy": text, "runs": number,
-            "capabilities": list(&any), "suggested": list(&any),
-        })),
-        "Policy": object(&["schema", "policy", "name", "text", "shadow"], &json!({
-            "schema": number, "policy": text, "name": text, "text": text, "shadow": maybe,
-        })),
-        "Supposed": closed(object(&["principal", "capability"], &json!({
-            "principal": text, "acting_for": maybe, "capability": text, "risk": maybe, "inputs": { "type": ["object", "null"] },
-        }))),
-        "Explanation": object(&["schema", "installed", "principals", "declared_risk", "decision", "help", "grant"], &json!({
-            "schema": number, "installed": { "type": "boolean" }, "principals": list(&any), "declared_risk": text,
-            "decision": any, "help": text, "grant": { "type": ["object", "null"] },
-        })),
-        "Audit": object(&["schema", "head", "runs"], &json!({
-            "schema": number, "head": { "type": ["object", "null"] },
-            "runs": list(&object(&["state", "count"], &json!({ "state": state, "count": number }))),
-        })),
-        "Report": object(&["schema", "journal", "whole", "chains", "events", "findings"], &json!({
-            "schema": number, "journal": text, "whole": { "type": "boolean" }, "chains": number, "events": number,
-            "payloads": number, "decisions": number, "checkpoints": number, "findings": list(&any),
-        })),
-        "Change": { "oneOf": [{ "type": "null" }, object(&["schema", "target", "now", "lines", "why"], &json!({
-            "schema": number, "target": text, "now": { "enum": ["absent", "file", "other"] }, "why": maybe,
-            "lines": list(&object(&["kind", "now", "then", "text"], &json!({
-                "kind": { "enum": ["stays", "added", "removed", "left_out"] },
-                "now": { "type": ["integer", "null"] }, "then": { "type": ["integer", "null"] }, "text": text,
-            }))),
-        }))] },
-        "Capability": object(&["id", "component", "title", "summary", "risk", "effect", "idempotent", "asks", "input", "output"], &json!({
-            "id": text, "component": text, "title": text, "summary": text, "risk": text, "effect": text, "asks": list(&text),
-            "idempotent": { "type": "boolean" }, "input": {}, "output": {},
-        })),
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -16,8 +17,9 @@ use crate::engine::{Supposed, explained};
 use crate::journal::Scope;
 use crate::types::{CapabilityId, Digest, Principal, Risk};
 
-#[derive(Serialize)]
-struct Shown {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Policy")]
+pub(super) struct Shown {
     schema: u32,
     policy: Digest,
     name: String,
@@ -36,13 +38,19 @@ pub(super) async fn show(State(service): State<Arc<Service>>, caller: Caller) ->
 }
 
 /// Who would do what with which input.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Supposed")]
 pub(super) struct Asked {
+    /// Who would act.
     principal: String,
+    /// For whom, if for somebody else.
     acting_for: Option<String>,
+    /// What would be called.
     capability: String,
+    /// The risk that the step would say.
     risk: Option<String>,
+    /// With what; if nothing is said, nothing of the input is known.
     inputs: Option<Map<String, Value>>,
 }
 

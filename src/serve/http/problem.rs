@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::document::Diagnostics;
@@ -22,8 +23,13 @@ pub(super) struct Problem {
     header: Option<(HeaderName, &'static str)>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// What a refusal is called, for whoever counts answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Code(pub &'static str);
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Body<'a> {
     #[serde(rename = "type")]
     kind: String,
     title: &'a str,
@@ -65,6 +71,7 @@ impl IntoResponse for Problem {
         let kind = format!("urn:redress:problem:{code}");
         let mut response = (*status, Json(Body { kind, title, status: status.as_u16(), detail, code })).into_response();
         response.headers_mut().insert(header::CONTENT_TYPE, CONTENT);
+        response.extensions_mut().insert(Code(code));
         if let Some((name, value)) = header {
             response.headers_mut().insert(name.clone(), HeaderValue::from_static(value));
         }

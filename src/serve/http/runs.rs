@@ -8,11 +8,12 @@ use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Service;
-use super::guard::Caller;
+use super::guard::{Caller, busy};
 use super::problem::Problem;
 use crate::document::Source;
 use crate::engine::{EngineError, InForce, Mask, RunView, Submitted, entries_of, refuse_known_problems, rfc3339, view};
@@ -29,10 +30,10 @@ const LOOKED: usize = 2_000;
 /// The longest time that a request waits for a run.
 const LONGEST: u64 = 60;
 const MAX_KEY: usize = 128;
-const MAX_REASON: usize = 4 << 10;
+pub(super) const MAX_REASON: usize = 4 << 10;
 
 /// A submission: a workflow, one call, or an open run.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Submission {
     /// A workflow file, as text.
@@ -46,44 +47,56 @@ pub(super) struct Submission {
     inputs: Map<String, Value>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Waits {
     /// How many seconds the answer waits for the run to rest.
     #[serde(default)]
+    #[schemars(range(max = 60))]
     wait: u64,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Step")]
 pub(super) struct StepBody {
+    /// Its name, unique in the run.
     name: String,
+    /// What is called.
     capability: String,
+    /// With what.
     #[serde(default)]
     inputs: Map<String, Value>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Why {
+    /// Why; it is recorded.
+    #[schemars(length(min = 1, max = MAX_REASON))]
     reason: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listed {
+    /// Only those in this state.
+    #[schemars(with = "Option<RunState>")]
     state: Option<String>,
+    /// What the page before answered with.
     cursor: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Page {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Runs")]
+pub(super) struct Page {
     runs: Vec<Line>,
     /// What shows the next page, if there may be one.
     cursor: Option<RunId>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RunLine")]
 struct Line {
     run: RunId,
     workflow: String,
@@ -93,8 +106,8 @@ struct Line {
     closed: Option<String>,
 }
 
-#[derive(Serialize)]
-struct Log {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Log {
     step: StepName,
     attempt: u32,
     undo: bool,
@@ -166,6 +179,9 @@ pub(super) async fn submit(
 ) -> Result<Response, Problem> {
     caller.must(Scope::Submit, &service, "submit a run").await?;
     let (Query(waits), Json(submission)) = (waits?, body?);
+    if !service.keeper.has_room() {
+        return Err(busy());
+    }
     // One's key is nobody else's.
     let actor = &caller.token.actor;
     let whose = match actor.agent() {

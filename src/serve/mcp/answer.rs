@@ -169,6 +169,11 @@ impl Trouble {
         Trouble { message: message.into(), is_unknown_tool: false, code: "bad-request" }
     }
 
+    pub fn busy() -> Trouble {
+        let message = "too much goes on at once: try again in some seconds".to_owned();
+        Trouble { message, is_unknown_tool: false, code: "busy" }
+    }
+
     pub fn unknown_tool(tool: &str) -> Trouble {
         let message = format!("there is no tool `{}`", super::tools::plain(tool));
         Trouble { message, is_unknown_tool: true, code: "unknown-tool" }

@@ -161,6 +161,7 @@ impl Connection {
         given: &JsonObject,
         context: &RequestContext<RoleServer>,
     ) -> Result<Answer, Trouble> {
+        self.must_have_room()?;
         let engine = self.inner.keeper.engine();
         let (mut workflow, _) = Workflow::one_step(capability.as_str(), given, engine.registry())?;
         if let Some(agent) = self.inner.actor.agent() {
@@ -187,6 +188,7 @@ impl Connection {
 
     async fn begin(&self, given: &JsonObject) -> Result<Answer, Trouble> {
         let name = text_of(given, "name")?.unwrap_or_else(|| "transaction".to_owned());
+        self.must_have_room()?;
         let run = match self.inner.keeper.engine().open(&name, &self.inner.submit).await? {
             Submitted::New(run) => run,
             Submitted::Existing(run) => return self.status(&run),
@@ -227,6 +229,10 @@ impl Connection {
         let driven = self.inner.keeper.drive(kept).await?;
         self.begun().remove(run);
         self.answer(run, None, driven)
+    }
+
+    fn must_have_room(&self) -> Result<(), Trouble> {
+        if self.inner.keeper.has_room() { Ok(()) } else { Err(Trouble::busy()) }
     }
 
     fn status(&self, run: &RunId) -> Result<Answer, Trouble> {
