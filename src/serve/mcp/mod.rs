@@ -17,18 +17,19 @@
 mod answer;
 mod tools;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, Implementation, JsonObject, ListResourcesResult, ListToolsResult,
-    PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ReadResourceResult, Resource,
-    ResourceContents, ServerCapabilities, ServerConfig, Tool,
+    CallToolRequestParams, CallToolResponse, CancelledNotificationParam, Implementation, JsonObject,
+    ListResourcesResult, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse,
+    ReadResourceResult, RequestId, Resource, ResourceContents, ServerCapabilities, ServerConfig, Tool,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{NotificationContext, RequestContext};
 use rmcp::{ErrorData, RoleServer};
 use serde_json::{Map, Value};
+use tokio::sync::Notify;
 
 use super::Actor;
 use super::keeper::{AddedCall, Keeper, Kept};
@@ -77,6 +78,8 @@ struct Inner {
     show_sensitive: bool,
     /// The open runs that were begun on it.
     begun: Mutex<BTreeSet<RunId>>,
+    /// Calls that go on, each with what tells it that its client cancels it. That a connection has ended tells nothing of the kind.
+    calls: Mutex<HashMap<RequestId, Arc<Notify>>>,
 }
 
 impl Connection {
@@ -93,8 +96,8 @@ impl Connection {
 
     fn made(keeper: Keeper, actor: Actor, submit: Submit, per_request: bool, show_sensitive: bool) -> Connection {
         let submit = Submit { principal: actor.behalf().clone(), ..submit };
-        let begun = Mutex::default();
-        Connection { inner: Arc::new(Inner { keeper, actor, submit, per_request, show_sensitive, begun }) }
+        let (begun, calls) = Default::default();
+        Connection { inner: Arc::new(Inner { keeper, actor, submit, per_request, show_sensitive, begun, calls }) }
     }
 
     /// The same, for who a request is.
@@ -174,11 +177,13 @@ impl Connection {
         };
         let kept = self.inner.keeper.keep(run);
         let id = kept.id().clone();
+        let cancelled = Arc::<Notify>::default();
+        let _call = Call::begin(&self.inner, &context.id, &cancelled);
         let driving = self.inner.keeper.drive(kept);
         tokio::pin!(driving);
         let driven = tokio::select! {
             driven = &mut driving => driven?,
-            () = context.ct.cancelled() => {
+            () = cancelled.notified() => {
                 self.inner.keeper.operate(&id, Verb::Cancel, &self.inner.actor.principal, "its client cancelled the call").await?;
                 driving.await?
             }
@@ -303,6 +308,25 @@ impl Connection {
     }
 }
 
+/// A call that goes on, until this is dropped.
+struct Call<'c> {
+    inner: &'c Inner,
+    id: &'c RequestId,
+}
+
+impl<'c> Call<'c> {
+    fn begin(inner: &'c Inner, id: &'c RequestId, cancelled: &Arc<Notify>) -> Call<'c> {
+        inner.calls.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), cancelled.clone());
+        Call { inner, id }
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.inner.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(self.id);
+    }
+}
+
 impl ServerHandler for Connection {
     fn get_info(&self) -> ServerConfig {
         let offers = ServerCapabilities::builder().enable_tools().enable_resources();
@@ -313,6 +337,13 @@ impl ServerHandler for Connection {
         ServerConfig::new(capabilities)
             .with_server_info(Implementation::new("redress", env!("CARGO_PKG_VERSION")).with_title("Redress"))
             .with_instructions(INSTRUCTIONS)
+    }
+
+    async fn on_cancelled(&self, cancelled: CancelledNotificationParam, _: NotificationContext<RoleServer>) {
+        let calls = self.inner.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(call) = cancelled.request_id.and_then(|id| calls.get(&id).cloned()) {
+            call.notify_one();
+        }
     }
 
     async fn list_tools(
