@@ -344,7 +344,10 @@ impl Keeper {
         let state = run.state();
         let open = state.is_open();
         match driven {
-            Driven::Rest(rest) if rest.is_end() => drop(lock(&self.inner.kept).remove(&kept.id)),
+            Driven::Rest(rest) if rest.is_end() => {
+                drop(lock(&self.inner.kept).remove(&kept.id));
+                drop(lock(&kept.run).take());
+            }
             Driven::Rest(_) | Driven::Idle => {
                 *lock(&kept.resting) = Some(Resting { seq: state.seq, due: due(&state), looked: false });
                 if !open {

@@ -20,6 +20,7 @@ mod world;
 mod approval;
 mod audit;
 mod conflict;
+mod keeper;
 mod meanwhile;
 mod open_run;
 mod recovery;

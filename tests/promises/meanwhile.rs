@@ -1,5 +1,6 @@
-//! A journal in which something happens between two looks at it.
+//! A journal in which something happens between two looks at it, or that cannot be read for a while.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -17,6 +18,7 @@ type Happens = Box<dyn FnOnce(&SqliteJournal, &RunRow) + Send>;
 pub struct Meanwhile {
     journal: Arc<SqliteJournal>,
     happens: Mutex<Option<Happens>>,
+    fails: AtomicBool,
 }
 
 impl Meanwhile {
@@ -24,7 +26,12 @@ impl Meanwhile {
         journal: Arc<SqliteJournal>,
         happens: impl FnOnce(&SqliteJournal, &RunRow) + Send + 'static,
     ) -> Arc<Meanwhile> {
-        Arc::new(Meanwhile { journal, happens: Mutex::new(Some(Box::new(happens))) })
+        Arc::new(Meanwhile { journal, happens: Mutex::new(Some(Box::new(happens))), fails: AtomicBool::new(false) })
+    }
+
+    /// Whether events can be read from now on.
+    pub fn fails(&self, fails: bool) {
+        self.fails.store(fails, Ordering::SeqCst);
     }
 }
 
@@ -82,6 +89,9 @@ impl Journal for Meanwhile {
     }
 
     fn entries(&self, run: &RunId, after_seq: u64, limit: usize) -> Result<Vec<Entry>, JournalError> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(JournalError::Fatal("the disk is away".to_owned()));
+        }
         self.journal.entries(run, after_seq, limit)
     }
 

@@ -1,0 +1,45 @@
+//! Runs that go on without anybody waiting for them.
+
+use redress::engine::{Clock as _, Driven, Submit, Submitted};
+use redress::saga::RunState;
+use redress::serve::Keeper;
+use redress::types::Duration;
+
+use crate::meanwhile::Meanwhile;
+use crate::world::{ALLOW, World, user};
+
+const GATED: &str = r#"
+name: gated
+steps:
+  - { name: gate, step_type: HUMAN_APPROVAL, inputs: { message: "go on?" } }
+  - { name: a, capability: io.fs.write_file, inputs: { path: /work/a, content: a } }
+"#;
+
+#[tokio::test]
+async fn a_run_that_the_host_could_not_drive_is_tried_again_later_and_not_only_by_the_next_process() {
+    let world = World::new(ALLOW);
+    let journal = Meanwhile::new(world.journal.clone(), |_, _| {});
+    let engine = world.engine_behind(journal.clone());
+    let Submitted::New(run) = engine.submit(&world.workflow(GATED), &Submit::by(user("agent:demo"))).await.unwrap()
+    else {
+        panic!("it exists")
+    };
+    let keeper = Keeper::new(engine, 1);
+    assert!(keeper.has_room());
+    let kept = keeper.keep(run);
+    assert!(!keeper.has_room());
+    assert_eq!(keeper.drive(kept.clone()).await.unwrap(), Driven::Rest(RunState::Paused));
+    assert!(keeper.has_room(), "what waits for a person takes no room");
+    journal.fails(true);
+    world.vote(kept.id(), "gate", "user:alice", true).unwrap();
+    assert!(keeper.drive(kept.clone()).await.is_err());
+    assert!(keeper.find(kept.id()).is_some());
+    journal.fails(false);
+    let mut rests = keeper.rests();
+    world.clock.move_to(world.clock.now().plus(Duration::from_secs(60)));
+    rests.changed().await.unwrap();
+    assert_eq!(world.view(kept.id()).state, RunState::Completed);
+    assert_eq!(world.read("a").as_deref(), Some("a"));
+    assert_eq!((keeper.count(), keeper.has_room()), (0, true));
+    keeper.stop().await;
+}
