@@ -13,7 +13,8 @@ fn a_person_sees_exactly_what_waits_and_votes_for_the_request_that_was_seen() {
     let run = server.post("/v1/runs?wait=30", &own, &body).is(201).json();
     assert_eq!(run["state"], "PAUSED");
     let id = run["run"].as_str().unwrap();
-    let waiting = server.get("/v1/approvals", &voter).is(200).json();
+    let said = server.get("/v1/approvals", &voter).is(200).json();
+    let waiting = &said["waiting"];
     assert_eq!((&waiting[0]["run"], &waiting[0]["input"]["to"]), (&run["run"], &"/workspace/b".into()));
     let request = waiting[0]["request"].as_str().unwrap();
     let vote = |token: &str, request: &str, approve: bool| {
@@ -30,10 +31,10 @@ fn a_person_sees_exactly_what_waits_and_votes_for_the_request_that_was_seen() {
     assert_eq!(done["state"], "COMPLETED");
     assert_eq!(server.place.read("workspace/b"), "x");
     assert_eq!(vote(&voter, request, true).is(409).problem(), "refused");
-    assert_eq!(server.get("/v1/approvals", &voter).is(200).json(), json!([]));
+    assert_eq!(server.get("/v1/approvals", &voter).is(200).json()["waiting"], json!([]));
     let back = json!({ "capability": "io.fs.move", "inputs": { "from": "/workspace/b", "to": "/workspace/a" } });
     let run = server.post("/v1/runs?wait=30", &own, &back).is(201).json()["run"].as_str().unwrap().to_owned();
-    let request = server.get("/v1/approvals", &voter).is(200).json()[0]["request"].clone();
+    let request = server.get("/v1/approvals", &voter).is(200).json()["waiting"][0]["request"].clone();
     let no = json!({ "request": request, "approve": false, "reason": "no" });
     let rejected = server.post(&format!("/v1/runs/{run}/steps/call/votes"), &voter, &no).is(200).json();
     assert_eq!(rejected["state"], "ROLLED_BACK");
@@ -77,7 +78,7 @@ fn a_vote_counts_once_also_if_the_service_dies_before_and_after() {
     let body = json!({ "capability": "io.fs.move", "inputs": { "from": "/workspace/a", "to": "/workspace/b" } });
     let run = server.post("/v1/runs?wait=30", &own, &body).is(201).json()["run"].as_str().unwrap().to_owned();
     let server = Server::at(server.dies());
-    let request = server.get("/v1/approvals", &voters[0]).is(200).json()[0]["request"].clone();
+    let request = server.get("/v1/approvals", &voters[0]).is(200).json()["waiting"][0]["request"].clone();
     let yes = json!({ "request": request, "approve": true, "reason": "y" });
     let path = format!("/v1/runs/{run}/steps/call/votes");
     assert_eq!(server.post(&path, &voters[0], &yes).is(200).json()["state"], "PAUSED");

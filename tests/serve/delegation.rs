@@ -70,7 +70,8 @@ fn neither_of_them_approves_what_they_ask_for() {
     server.place.write("workspace/a", "x");
     let body = json!({ "capability": "io.fs.copy", "inputs": { "from": "/workspace/a", "to": "/workspace/b" } });
     let run = server.post("/v1/runs?wait=30", &agent, &body).is(201).json();
-    let waiting = server.get("/v1/approvals", &voters[2]).is(200).json();
+    let said = server.get("/v1/approvals", &voters[2]).is(200).json();
+    let waiting = &said["waiting"];
     assert_eq!(waiting[0]["requesters"], json!(["agent:a", "user:alice"]));
     let yes = json!({ "request": waiting[0]["request"], "approve": true, "reason": "y" });
     let path = format!("/v1/runs/{}/steps/call/votes", run["run"].as_str().unwrap());

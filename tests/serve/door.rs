@@ -68,7 +68,7 @@ fn every_refusal_is_recorded_and_counted() {
     server.place.write("workspace/a", "x");
     let body = json!({ "capability": "io.fs.move", "inputs": { "from": "/workspace/a", "to": "/workspace/b" } });
     let run = server.post("/v1/runs?wait=30", &own, &body).is(201).json()["run"].as_str().unwrap().to_owned();
-    let request = server.get("/v1/approvals", &alice).is(200).json()[0]["request"].clone();
+    let request = server.get("/v1/approvals", &alice).is(200).json()["waiting"][0]["request"].clone();
     let vote = |token: &str, request: &Value| {
         let ballot = json!({ "request": request, "approve": true, "reason": "y" });
         server.post(&format!("/v1/runs/{run}/steps/call/votes"), token, &ballot)

@@ -10,9 +10,12 @@ const place = ({ run, step }) => `#/approvals/${run}/${encodeURIComponent(step)}
 export function list({ every, title }) {
     title('Approvals');
     const shown = el('div', {}, el('p', {}, 'Loading…'));
-    let last;
-    every(2000, async (signal) => {
-        const waiting = await get('/v1/approvals', signal);
+    const older = el('button', { type: 'button', hidden: true }, 'Those of older runs');
+    let [cursor, last] = [null, ''];
+    const read = async (signal) => {
+        const { waiting, cursor: next } = await get(`/v1/approvals${cursor ? `?cursor=${cursor}` : ''}`, signal);
+        older.hidden = !next;
+        older.onclick = () => { cursor = next; read(); };
         const now = JSON.stringify(waiting);
         if (now === last) return;
         last = now;
@@ -24,13 +27,14 @@ export function list({ every, title }) {
         shown.replaceChildren(rows.length === 0
             ? el('p', { class: 'empty' }, 'Nothing waits for a person.')
             : table('Waiting for a person', ['Step', 'Capability', 'Risk', 'Who asks', 'Approvals', 'Until'], rows));
-    });
-    return shown;
+    };
+    every(2000, read);
+    return [shown, el('p', {}, older)];
 }
 
 export async function one({ title, every, who }, run, step) {
     title('Approval');
-    const find = async () => (await get(`/v1/approvals?run=${run}`)).find((waiting) => waiting.step === step);
+    const find = async () => (await get(`/v1/approvals?run=${run}`)).waiting.find((waiting) => waiting.step === step);
     const waiting = await find();
     const gone = () => el('p', { class: 'empty' }, 'This step does not wait for a person (any more). ', runLink(run));
     if (!waiting) return gone();

@@ -7,7 +7,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Service;
 use super::guard::Caller;
@@ -20,8 +20,9 @@ use crate::journal::{RunFilter, Scope};
 use crate::saga::RunState;
 use crate::types::{RunId, StepName};
 
-/// How many runs are read at a time.
-const PAGE: usize = 500;
+/// How many runs are read at a time, about how many requests a page has, and how many runs are looked through for it.
+const PAGE: usize = 100;
+const LOOKED: usize = 2_000;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -40,29 +41,43 @@ pub(super) struct Ballot {
 pub(super) struct Of {
     /// Only of this run.
     run: Option<String>,
+    /// What the page before answered with.
+    cursor: Option<String>,
 }
 
-/// What waits for a person, the first to expire first.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Approvals")]
+pub(super) struct Page {
+    /// Those of the newest runs, the first to expire first.
+    waiting: Vec<Waiting>,
+    /// What shows the next page, if there may be one.
+    cursor: Option<RunId>,
+}
+
+/// What waits for a person.
 pub(super) async fn list(
     State(service): State<Arc<Service>>,
     caller: Caller,
     of: Asked<Of>,
 ) -> Result<Response, Problem> {
-    let Query(Of { run }) = of?;
+    let Query(Of { run, cursor }) = of?;
     caller.must(Scope::Vote, &service, "see what waits for approval").await?;
-    let run =
-        run.map(|text| RunId::parse(&text).map_err(|_| Problem::bad_request("bad-query", "`run` is the id of a run")));
-    let run = run.transpose()?;
-    let waiting = service.read(move |service| all_waiting(&service, run.as_ref())).await?;
-    Ok(Json(waiting).into_response())
+    let id = |what: &str, text: Option<String>| {
+        let parsed = text.map(|text| RunId::parse(&text)).transpose();
+        parsed.map_err(|_| Problem::bad_request("bad-query", format!("`{what}` is not one of this service")))
+    };
+    let (run, cursor) = (id("run", run)?, id("cursor", cursor)?);
+    let page = service.read(move |service| waiting_page(&service, run.as_ref(), cursor)).await?;
+    Ok(Json(page).into_response())
 }
 
-fn all_waiting(service: &Service, only: Option<&RunId>) -> Result<Vec<Waiting>, EngineError> {
+/// What waits in one run, or in the next runs that are not over, the newest first.
+fn waiting_page(service: &Service, only: Option<&RunId>, mut before: Option<RunId>) -> Result<Page, EngineError> {
     let engine = service.keeper.engine();
     let (journal, policy, now) = (&**engine.journal(), engine.policy(), engine.now());
     let mut mask = Mask::new(journal, InForce::Policy(&policy));
-    let mut waiting = Vec::new();
-    let mut add = |run: &RunId| match state_of(journal, run) {
+    let mut waiting: Vec<Waiting> = Vec::new();
+    let mut add = |waiting: &mut Vec<Waiting>, run: &RunId| match state_of(journal, run) {
         Ok(state) => waiting_in(journal, &state, now, Some(&mut mask)).map(|found| waiting.extend(found)),
         // One run that cannot be read does not hide the requests of the others.
         Err(error) => {
@@ -70,26 +85,31 @@ fn all_waiting(service: &Service, only: Option<&RunId>) -> Result<Vec<Waiting>, 
             Ok(())
         }
     };
-    if let Some(run) = only {
-        if journal.run(run)?.is_some() {
-            add(run)?;
+    let filter = RunFilter { closed: Some(false), ..RunFilter::default() };
+    let (mut looked, mut is_last) = (0, false);
+    match only {
+        Some(run) => {
+            is_last = true;
+            if journal.run(run)?.is_some() {
+                add(&mut waiting, run)?;
+            }
         }
-    } else {
-        for state in [RunState::Paused, RunState::Running] {
-            let filter = RunFilter { state: Some(state), ..RunFilter::default() };
-            let mut before: Option<RunId> = None;
-            loop {
+        None => {
+            while !is_last && waiting.len() < PAGE && looked < LOOKED {
                 let page = journal.runs(&filter, before.as_ref(), PAGE)?;
-                page.rows.iter().try_for_each(|row| add(&row.run))?;
-                before = page.rows.last().map(|row| row.run.clone());
-                if page.rows.len() < PAGE {
-                    break;
+                is_last = page.rows.len() + page.damaged.len() < PAGE;
+                looked += page.rows.len();
+                for row in &page.rows {
+                    before = Some(row.run.clone());
+                    if matches!(row.state, RunState::Paused | RunState::Running) {
+                        add(&mut waiting, &row.run)?;
+                    }
                 }
             }
         }
     }
     waiting.sort_by(|a, b| (&a.expires, &a.run).cmp(&(&b.expires, &b.run)));
-    Ok(waiting)
+    Ok(Page { waiting, cursor: if is_last { None } else { before } })
 }
 
 /// The step of a run that a path names.

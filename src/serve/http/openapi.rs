@@ -6,7 +6,7 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::{approvals, audit, capabilities, events, meta, policy, problem, runs};
-use crate::engine::{Change, Explained, Report, RunView, Waiting};
+use crate::engine::{Change, Explained, Report, RunView};
 
 /// The document.
 pub fn document() -> Value {
@@ -269,7 +269,7 @@ fn paths(schemas: &mut Schemas) -> Value {
                 .with("step", "path", &string).takes(schemas.asked::<approvals::Ballot>()).problems(CHANGES).value(),
         },
         "/v1/approvals": {
-            "get": Operation::new("approvals", "What waits for a person", schemas.said::<Vec<Waiting>>())
+            "get": Operation::new("approvals", "What waits for a person", schemas.said::<approvals::Page>())
                 .asks(schemas.query::<approvals::Of>()).problems(&["400"]).value(),
         },
     })
