@@ -174,6 +174,28 @@ fn every_failure_code_of_the_host_is_explained() {
     }
 }
 
+/// Every code that an answer of the service can have. `Problem` is made in few ways, each with its code.
+#[test]
+fn every_code_of_a_problem_of_the_service_is_explained() {
+    let explained = read("docs/TROUBLESHOOTING.md");
+    let mut codes = BTreeSet::new();
+    let of_service = root().join("src/serve/http");
+    for file in files(&["rs"]).into_iter().filter(|file| file.starts_with(&of_service)) {
+        let text = flat(&fs::read_to_string(&file).unwrap());
+        for made in ["Problem::new(", "Problem::bad_request(", "StatusCode::CONFLICT,"] {
+            for after in text.split(made).skip(1) {
+                let code = after.split('"').nth(1).unwrap_or_default();
+                let is_code = !code.is_empty() && code.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase());
+                let near = after.find('"').is_some_and(|at| at < 60);
+                codes.extend((is_code && near).then(|| code.to_owned()));
+            }
+        }
+    }
+    assert!(codes.len() >= 15, "{codes:?}");
+    let unexplained: Vec<&String> = codes.iter().filter(|code| !explained.contains(&format!("`{code}`"))).collect();
+    assert!(unexplained.is_empty(), "{unexplained:?}");
+}
+
 #[test]
 fn every_dependency_has_its_line_and_every_line_its_dependency() {
     let manifests = [
