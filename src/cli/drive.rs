@@ -252,7 +252,13 @@ pub(super) async fn tell_people(context: &Context, host: &Host, interrupt: &Inte
     }
 }
 
-/// Tells people what waits for them, whenever a run has come to rest. Never returns but with an error.
+/// How often it is looked whether a message is due.
+const DUE: Duration = Duration::from_secs(1);
+/// How long it waits after messages could not be sent at all.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Tells people what waits for them: what a process before has left, whenever a run has come to rest, and what is to be tried again.
+/// Never returns but with an error.
 pub(super) async fn tell(context: &Context, host: &Host, keeper: &Keeper) -> CliError {
     let outbox = match context.outbox(host.engine.journal().clone(), &host.owners) {
         Ok(Some(outbox)) => outbox,
@@ -261,11 +267,23 @@ pub(super) async fn tell(context: &Context, host: &Host, keeper: &Keeper) -> Cli
     };
     let mut rests = keeper.rests();
     loop {
-        if rests.changed().await.is_err() {
-            return std::future::pending().await;
-        }
+        let mut wait = DUE;
         if let Err(error) = outbox.deliver().await {
             context.output.note(&format!("webhook: {error}; see `redress webhook list`"));
+            wait = AGAIN;
+        }
+        loop {
+            tokio::select! {
+                changed = rests.changed() => match changed {
+                    Ok(()) => break,
+                    Err(_) => return std::future::pending().await,
+                },
+                () = tokio::time::sleep(wait) => {
+                    if outbox.is_due().unwrap_or(true) {
+                        break;
+                    }
+                }
+            }
         }
     }
 }

@@ -4,8 +4,9 @@
 //! runs that are idle move when their time comes; a changed policy is put in force; people are told what waits for them.
 
 use std::collections::{BTreeSet, HashSet};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -72,6 +73,11 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
         None if socket.is_some() => None,
         None => Some(LISTEN.parse().map_err(|_| CliError::engine("listen", format!("`{LISTEN}` is no address")))?),
     };
+    if socket.is_none() && !settings.peers.is_empty() {
+        let message = "`peers` names users of a socket, and there is none to listen at";
+        return Err(CliError::usage("no-socket", message)
+            .help("write `socket: PATH` into the settings, or give `--socket PATH`"));
+    }
     let host = context.host(context.tools(Opening::Create)?)?;
     let network = match listen {
         Some(listen) => Some(on_network(listen).await?),
@@ -85,11 +91,11 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
     let nobody = Principal::parse("system:serve").map_err(|error| CliError::engine("principal", error.to_string()))?;
     let about = About { hosts: hosts(listen, &arguments.host), peers: settings.peers.clone(), journal };
     let service = Service::new(keeper.clone(), settings.submit(nobody), about);
-    let (socket, _socket) = socket.unzip();
+    let (socket, removed) = socket.unzip();
     let listening = Listening {
         schema: 1,
         listen: listen.map(|listen| listen.to_string()),
-        socket: _socket.as_ref().map(|Removed(path)| shown_path(path)),
+        socket: removed.as_ref().map(|removed| shown_path(&removed.path)),
     };
     context.output.result(&listening, || {
         let network = listening.listen.as_ref().map(|listen| format!("http://{listen}"));
@@ -107,6 +113,7 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
     };
     keeper.stop().await;
     drive::tell_people(context, &host, &interrupt).await;
+    drop(removed);
     served.map(|()| Exit::Done)
 }
 
@@ -117,12 +124,22 @@ async fn on_network(listen: SocketAddr) -> Result<TcpListener, CliError> {
     })
 }
 
-/// A file at which somebody listens; removed when this is dropped.
-struct Removed(PathBuf);
+/// A file at which this process listens; removed when this is dropped, unless another one has taken its place.
+struct Removed {
+    path: PathBuf,
+    /// Its device and inode.
+    identity: Option<(u64, u64)>,
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    path.symlink_metadata().ok().map(|about| (about.dev(), about.ino()))
+}
 
 impl Drop for Removed {
     fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.0));
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            drop(std::fs::remove_file(&self.path));
+        }
     }
 }
 
@@ -134,11 +151,14 @@ fn at_socket(path: &Path) -> Result<(UnixListener, Removed), CliError> {
             .help("name another file with `--socket PATH`")
     };
     let is_socket = path.symlink_metadata().is_ok_and(|about| about.file_type().is_socket());
-    if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
-        std::fs::remove_file(path).map_err(|error| failed(&error))?;
+    if is_socket {
+        let answer = std::os::unix::net::UnixStream::connect(path).map_err(|error| error.kind());
+        if answer.is_err_and(|kind| kind == ErrorKind::ConnectionRefused) {
+            std::fs::remove_file(path).map_err(|error| failed(&error))?;
+        }
     }
     let listener = UnixListener::bind(path).map_err(|error| failed(&error))?;
-    let removed = Removed(path.to_owned());
+    let removed = Removed { path: path.to_owned(), identity: identity(path) };
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).map_err(|error| failed(&error))?;
     Ok((listener, removed))
 }

@@ -1,8 +1,9 @@
 //! What a call that waits for a person would change in a file, line by line, as far as the host can tell without making it.
 //!
 //! Only the standard library's own calls are foretold: `io.` is a name that no other component may use, so what these do is known. The
-//! file is read as the call itself could reach it, under the grant that was decided. Between this look and the call somebody else may
-//! change the file; the input can say `if_sha256` against that.
+//! file is read as the call itself could reach it, under the grant that was decided, for those alone who may answer the request, and not if
+//! the policy calls what is read from files sensitive. Between this look and the call somebody else may change the file; the input can
+//! say `if_sha256` against that.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,15 +15,18 @@ use similar::{ChangeTag, TextDiff};
 use super::EngineError;
 use super::mask::{Called, Mask};
 use crate::journal::Journal;
-use crate::policy::Side;
-use crate::saga::Step;
+use crate::policy::{MASKED, Side};
+use crate::saga::{State, Step};
 use crate::sandbox::{Looked, look};
+use crate::types::{CapabilityId, Principal};
 
-/// How many bytes of a file are looked at.
+/// How many bytes of a file are looked at, and how many it may have afterwards.
 const MOST: u64 = 256 << 10;
-/// How many lines are shown, and how many of them around each change.
+/// How many lines are shown, those around changes included, and how many around each.
 const LINES: usize = 2_000;
 const AROUND: usize = 3;
+/// What is said of a last line without an end.
+const NO_END: &str = " (no end of line)";
 /// How long it is looked for the shortest way to say it.
 const SHORTEST: std::time::Duration = std::time::Duration::from_millis(300);
 
@@ -87,25 +91,33 @@ enum Then {
     Deleted,
 }
 
-/// What the call of a step that waits would change, if the host can tell.
+/// What the call of a step that waits would change, if the host can tell. Refused for who may not answer the request.
 pub fn change_of(
     journal: &dyn Journal,
+    state: &State,
     step: &Step,
-    mask: Option<&mut Mask<'_>>,
+    by: &Principal,
+    mask: &mut Mask<'_>,
 ) -> Result<Option<Change>, EngineError> {
     let Some((capability, decision)) = step.spec.capability.as_ref().zip(step.decision.as_ref()) else {
         return Ok(None);
     };
+    let Some(request) = step.request() else { return Ok(None) };
+    state.may_answer(step, request, by).map_err(|why| EngineError::Refused { why })?;
     let bytes = match &decision.input {
         Some(input) => journal.payload(&input.digest)?,
         None => None,
     };
     let Some(mut input) = bytes.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else { return Ok(None) };
     let Some(then) = then(capability.as_str(), &input) else { return Ok(None) };
-    let Some(target) = input.get("path").and_then(Value::as_str).map(str::to_owned) else { return Ok(None) };
+    let masked = mask.value(&Called::by(step), Side::Inputs, &mut input);
+    let target = input.get("path").and_then(Value::as_str).unwrap_or(MASKED).to_owned();
     let shown = |now, lines, why| Ok(Some(Change { schema: 1, target: target.clone(), now, lines, why }));
-    if mask.is_some_and(|mask| mask.value(&Called::by(step), Side::Inputs, &mut input)) {
+    if masked {
         return shown(Present::Other, Vec::new(), Some("values of the input are masked"));
+    }
+    if reading_is_sensitive(step, mask) {
+        return shown(Present::Other, Vec::new(), Some("the policy calls what is read from files sensitive"));
     }
     let before = match look(&decision.grant, &target, MOST) {
         Ok(Looked::File(bytes)) => Some(bytes),
@@ -122,16 +134,23 @@ pub fn change_of(
         Then::Appended(bytes) => [before.clone(), bytes].concat(),
         Then::Deleted => Vec::new(),
     };
-    if after.len() as u64 > 2 * MOST {
+    if after.len() as u64 > MOST {
         return shown(now, Vec::new(), Some("it would have more than 256 KiB"));
     }
     match (std::str::from_utf8(&before), std::str::from_utf8(&after)) {
         (Ok(before), Ok(after)) => {
             let (lines, all) = lines(before, after);
-            shown(now, lines, (!all).then_some("more than 2000 lines change"))
+            shown(now, lines, (!all).then_some("more than 2000 lines would be shown"))
         }
         _ => shown(now, Vec::new(), Some("it is not text")),
     }
+}
+
+/// Whether a call that reads files would show what it reads only masked.
+fn reading_is_sensitive(step: &Step, mask: &mut Mask<'_>) -> bool {
+    let Ok(capability) = CapabilityId::parse("io.fs.read_file") else { return true };
+    let mut read = serde_json::json!({ "content": "", "content_base64": "" });
+    mask.value(&Called { capability, component: None, ..Called::by(step) }, Side::Outputs, &mut read)
 }
 
 fn then(capability: &str, input: &Value) -> Option<Then> {
@@ -170,7 +189,9 @@ fn lines(before: &str, after: &str) -> (Vec<Line>, bool) {
                     lines.push(Line { kind: LineKind::LeftOut, now: None, then: None, text: String::new() });
                 }
                 next = now.map_or(next, |now| now + 1);
-                let text = change.value().trim_end_matches(['\n', '\r']).to_owned();
+                // The end of a line is not shown, but for a carriage return, and for that there is none at the end of the file.
+                let value = change.value();
+                let text = value.strip_suffix('\n').map_or_else(|| format!("{value}{NO_END}"), str::to_owned);
                 lines.push(Line { kind, now: now.map(|at| at + 1), then: then.map(|at| at + 1), text });
             }
         }
@@ -198,6 +219,8 @@ mod tests {
         assert_eq!(shown("", "new\n"), "+new\n");
         assert_eq!(shown("old\n", ""), "-old\n");
         assert_eq!(shown("same\n", "same\n"), "");
+        assert_eq!(shown("a\r\n", "a\n"), "-a\r\n+a\n");
+        assert_eq!(shown("a\n", "a"), "-a\n+a (no end of line)\n");
         let many = |at: usize, with: &str| {
             let line = |n: usize| if n == at { format!("{with}\n") } else { format!("{n}\n") };
             (0..30).map(line).collect::<String>()

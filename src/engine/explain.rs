@@ -20,7 +20,7 @@ pub struct Supposed {
     pub capability: CapabilityId,
     /// The risk that the step would say.
     pub risk: Option<Risk>,
-    /// With what; if nothing is said, nothing of the input is there.
+    /// With what; if nothing is said, the input is empty.
     pub inputs: Option<Value>,
 }
 

@@ -211,6 +211,9 @@ pub trait Journal: Send + Sync {
     /// Up to `limit` messages of the outbox.
     fn messages(&self, which: Messages<'_>, limit: usize) -> Result<Vec<MessageRow>, JournalError>;
 
+    /// How many messages wait.
+    fn count_waiting(&self) -> Result<u64, JournalError>;
+
     /// Whether there is space for new runs. Called before each [`Journal::create_run`]; never before an append, so that what is
     /// reserved is there for rollbacks.
     fn free_space_ok(&self) -> Result<(), JournalError>;

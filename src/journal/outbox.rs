@@ -219,6 +219,16 @@ pub(super) fn list(conn: &Connection, which: Messages<'_>, limit: usize) -> Resu
     rows().map_err(on_read)
 }
 
+pub(super) fn count_waiting(conn: &Connection) -> Result<u64, JournalError> {
+    let count = || -> rusqlite::Result<i64> {
+        if !conn.prepare_cached("SELECT 1 FROM sqlite_master WHERE name = 'outbox'")?.exists([])? {
+            return Ok(0);
+        }
+        conn.prepare_cached("SELECT count(*) FROM outbox WHERE due IS NOT NULL")?.query_row([], |row| row.get(0))
+    };
+    count().map(uint).map_err(on_read)
+}
+
 fn row(row: &Row<'_>) -> rusqlite::Result<MessageRow> {
     let time = |number| Timestamp(uint(number));
     let word = |index| row.get::<_, Option<String>>(index);

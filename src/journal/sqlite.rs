@@ -442,6 +442,10 @@ impl Journal for SqliteJournal {
         self.read(|conn| outbox::list(conn, which, limit))
     }
 
+    fn count_waiting(&self) -> Result<u64, JournalError> {
+        self.read(outbox::count_waiting)
+    }
+
     fn free_space_ok(&self) -> Result<(), JournalError> {
         place::check_space(&self.folder, self.options.reserve)
     }

@@ -1,6 +1,6 @@
 //! Keeps the runs of this process going while their clients do something else.
 //!
-//! A run is driven in a task of its own until nothing of it moves. What rests and is not over is looked at again when somebody appended
+//! A run is begun and driven in a task of its own until nothing of it moves: a client that goes away in the middle leaves nothing half begun. What rests and is not over is looked at again when somebody appended
 //! to it, which is a vote or a verb, or when its time has come: an approval that expires, a retry, an open run that was idle for
 //! too long. Once it is over nothing of it is kept. A client that goes away changes nothing.
 //!
@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::document::escape;
-use crate::engine::{Driven, Engine, EngineError, Recovery, Run, Stop};
+use crate::engine::{Driven, Engine, EngineError, Recovery, Run, Stop, Submitted, state_of};
 use crate::journal::JournalError;
 use crate::saga::due;
 use crate::saga::event::Verb;
@@ -31,6 +32,8 @@ use crate::workflow::{Earlier, Step};
 
 /// How often it is looked whether anybody appended anything.
 const LOOK: Duration = Duration::from_millis(150);
+/// How many locks there are for taking runs over. Two runs may have the same.
+const TAKING: usize = 64;
 /// How long after a failure of the host a run is tried again; twice as long each time, up to the second.
 const AGAIN: (u64, u64) = (10_000, 3_600_000);
 
@@ -45,8 +48,8 @@ struct Inner {
     stop: Stop,
     kept: Mutex<BTreeMap<RunId, Arc<Kept>>>,
     tasks: Mutex<JoinSet<()>>,
-    /// Held while a run is taken over: two who take one at the same time would take it from each other.
-    taking: tokio::sync::Mutex<()>,
+    /// One of them is held while a run is taken over: two who take one at the same time would take it from each other.
+    taking: [tokio::sync::Mutex<()>; TAKING],
     /// How often a run came to rest.
     rests: watch::Sender<u64>,
     /// How many runs are in memory, and before how many more are begun.
@@ -54,23 +57,26 @@ struct Inner {
     most: usize,
 }
 
-/// A run in memory, which is counted until this is dropped.
-struct Held {
-    run: Arc<Run>,
-    count: Arc<AtomicUsize>,
+/// A place for a run in memory, which is counted until this is dropped.
+pub struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
-    }
+/// A run in memory.
+struct InMemory {
+    run: Arc<Run>,
+    _place: Place,
 }
 
 /// A run that this process keeps.
 pub struct Kept {
     id: RunId,
     /// The run; none while it rests and is sealed, when it is taken once more.
-    run: Mutex<Option<Held>>,
+    run: Mutex<Option<InMemory>>,
     /// Whoever drives the run holds it.
     turn: tokio::sync::Mutex<()>,
     /// How it rests; none while it is driven.
@@ -100,7 +106,41 @@ struct Resting {
     due: Option<Timestamp>,
     /// Whether it was looked at since it rests: what was appended just then changed the journal before.
     looked: bool,
+    /// How driving it ended; none if the host failed.
+    driven: Option<Driven>,
 }
+
+/// What came of beginning a run.
+pub enum Begun {
+    /// It is a new one, and is driven: the answer comes when it rests.
+    New(Arc<Kept>, Driving),
+    /// The same was begun before under the same key.
+    Existing(RunId),
+}
+
+/// Answers when a run has come to rest. It goes on if that is not waited for.
+pub struct Driving(oneshot::Receiver<Result<Driven, EngineError>>);
+
+impl Driving {
+    /// How it rests.
+    pub async fn rests(&mut self) -> Result<Driven, EngineError> {
+        (&mut self.0).await.unwrap_or_else(|_| Err(no_end()))
+    }
+}
+
+fn no_end() -> EngineError {
+    EngineError::Bug { why: "what was begun did not come to an end".to_owned() }
+}
+
+/// What came of a turn.
+enum Turned {
+    Driven(Driven),
+    /// What was to be done before was refused, and nothing was driven.
+    Refused(EngineError),
+}
+
+/// Does nothing with a run before it is driven.
+type Nothing = fn(Arc<Run>) -> std::future::Ready<Result<(), EngineError>>;
 
 impl Kept {
     /// Its id.
@@ -108,9 +148,9 @@ impl Kept {
         &self.id
     }
 
-    /// The run, if it is in memory: that of an open one always is.
-    pub fn run(&self) -> Option<Arc<Run>> {
-        lock(&self.run).as_ref().map(|held| held.run.clone())
+    /// The run, if it is in memory.
+    fn run(&self) -> Option<Arc<Run>> {
+        lock(&self.run).as_ref().map(|in_memory| in_memory.run.clone())
     }
 
     /// Whether there is anything to do, given that somebody appended something if `moved` says so.
@@ -135,7 +175,8 @@ impl Keeper {
     /// Keeps runs of `engine`, from now on until [`Keeper::stop`]; no more are begun while `most` are in memory. Call it within a
     /// runtime.
     pub fn new(engine: Engine, most: usize) -> Keeper {
-        let (stop, kept, tasks, taking, in_memory) = Default::default();
+        let (stop, kept, tasks, in_memory) = Default::default();
+        let taking = std::array::from_fn(|_| tokio::sync::Mutex::default());
         let inner = Inner { engine, stop, kept, tasks, taking, rests: watch::Sender::new(0), in_memory, most };
         let keeper = Keeper { inner: Arc::new(inner) };
         let looking = keeper.clone();
@@ -153,25 +194,38 @@ impl Keeper {
         self.inner.rests.subscribe()
     }
 
-    /// Keeps a run that this process owns.
-    pub fn keep(&self, run: Run) -> Arc<Kept> {
+    /// Keeps a run that this process owns. Without a place of its own it takes one, whether there is room or not.
+    pub fn keep(&self, run: Run, place: Option<Place>) -> Arc<Kept> {
         let id = run.id().clone();
         let (turn, resting) = Default::default();
-        let run = Mutex::new(Some(self.hold(run)));
+        let run = Mutex::new(Some(self.in_memory(run, place)));
         let kept = Arc::new(Kept { id: id.clone(), run, turn, resting, again: AtomicU64::new(AGAIN.0) });
         lock(&self.inner.kept).insert(id, kept.clone());
         kept
     }
 
-    fn hold(&self, run: Run) -> Held {
-        let count = self.inner.in_memory.clone();
-        count.fetch_add(1, Ordering::Relaxed);
-        Held { run: Arc::new(run), count }
+    fn in_memory(&self, run: Run, place: Option<Place>) -> InMemory {
+        let place = place.unwrap_or_else(|| {
+            self.inner.in_memory.fetch_add(1, Ordering::Relaxed);
+            Place(self.inner.in_memory.clone())
+        });
+        InMemory { run: Arc::new(run), _place: place }
     }
 
-    /// Whether one more run may be begun here. Those that wait for a person are not in memory, and take no room.
-    pub fn has_room(&self) -> bool {
-        self.inner.in_memory.load(Ordering::Relaxed) < self.inner.most
+    /// A place for one more run to be begun here, if there is room. Those that wait for a person are not in memory, and take none.
+    pub fn place(&self) -> Option<Place> {
+        let before = self.inner.in_memory.fetch_add(1, Ordering::Relaxed);
+        let place = Place(self.inner.in_memory.clone());
+        (before < self.inner.most).then_some(place)
+    }
+
+    /// Whether an open run takes more steps.
+    pub fn is_open(&self, kept: &Kept) -> Result<bool, EngineError> {
+        match kept.run() {
+            Some(run) => Ok(run.state().is_open()),
+            // It has ended, or the host could not drive it, and it is taken anew.
+            None => Ok(state_of(&**self.inner.engine.journal(), &kept.id)?.is_open()),
+        }
     }
 
     /// How many runs it keeps.
@@ -184,26 +238,75 @@ impl Keeper {
         lock(&self.inner.kept).get(run).cloned()
     }
 
-    /// The same, or one that it can take over.
+    /// The same, or one that it can take over, and whatever that was in the middle of goes on.
     pub async fn find_or_take(&self, run: &RunId) -> Result<Arc<Kept>, EngineError> {
-        let _taking = self.inner.taking.lock().await;
-        match self.find(run) {
-            Some(kept) => Ok(kept),
-            None => Ok(self.keep(self.inner.engine.take(run).await?)),
+        if let Some(kept) = self.find(run) {
+            return Ok(kept);
         }
+        let (keeper, run) = (self.clone(), run.clone());
+        self.whole(async move {
+            let _taking = keeper.taking(&run).await;
+            if let Some(kept) = keeper.find(&run) {
+                return Ok(kept);
+            }
+            let kept = keeper.keep(keeper.inner.engine.take(&run).await?, None);
+            keeper.go_on(kept.clone());
+            Ok(kept)
+        })
+        .await
+    }
+
+    /// Held while a run is taken over.
+    async fn taking(&self, run: &RunId) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let mut hasher = DefaultHasher::new();
+        run.hash(&mut hasher);
+        let place = usize::try_from(hasher.finish() % TAKING as u64).unwrap_or_default();
+        Some(self.inner.taking.get(place)?.lock().await)
+    }
+
+    /// Begins a run, and drives it. All of that is done, also if nobody waits for the answer any more.
+    pub async fn begin<F>(
+        &self,
+        place: Option<Place>,
+        submit: impl FnOnce(Engine) -> F + Send + 'static,
+    ) -> Result<Begun, EngineError>
+    where
+        F: Future<Output = Result<Submitted, EngineError>> + Send,
+    {
+        let keeper = self.clone();
+        self.whole(async move {
+            match submit(keeper.inner.engine.clone()).await? {
+                Submitted::New(run) => {
+                    let kept = keeper.keep(run, place);
+                    Ok(Begun::New(kept.clone(), keeper.driving(kept, None::<Nothing>)))
+                }
+                Submitted::Existing(run) => Ok(Begun::Existing(run)),
+            }
+        })
+        .await
+    }
+
+    /// Does something in a task of its own, which comes to its end if nobody waits for the answer any more.
+    async fn whole<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+    ) -> Result<T, EngineError> {
+        let (answer, answered) = oneshot::channel();
+        self.spawn(async move { drop(answer.send(work.await)) });
+        answered.await.unwrap_or_else(|_| Err(no_end()))
     }
 
     /// Takes over runs whose process died, and goes on with them. Those that it leaves are told in the log, and answered.
     pub async fn recover(&self, runs: impl IntoIterator<Item = RunId>) -> Vec<RunId> {
         let mut left = Vec::new();
         for run in runs {
-            let _taking = self.inner.taking.lock().await;
+            let _taking = self.taking(&run).await;
             // Somebody may have asked for it since it was found.
             if self.find(&run).is_some() {
                 continue;
             }
             match self.inner.engine.recover(&run).await {
-                Ok(Recovery::Taken(taken)) => self.go_on(self.keep(taken)),
+                Ok(Recovery::Taken(taken)) => self.go_on(self.keep(taken, None)),
                 // It is due later, or another process was faster.
                 Ok(Recovery::Rests) | Err(EngineError::Owned { .. } | EngineError::WrongState { .. }) => {}
                 Ok(Recovery::Adopted) => {
@@ -227,7 +330,7 @@ impl Keeper {
     pub fn go_on(&self, kept: Arc<Kept>) {
         let keeper = self.clone();
         self.spawn(async move {
-            if let Err(error) = keeper.turn(&kept, |_| std::future::ready(Ok(()))).await {
+            if let Err(error) = keeper.turn(&kept, None::<Nothing>).await {
                 tracing::warn!(run = %kept.id, "it rests: {}", escape(&error.to_string()));
             }
         });
@@ -235,7 +338,11 @@ impl Keeper {
 
     /// Drives a run until nothing moves. It goes on if the answer is not waited for.
     pub async fn drive(&self, kept: Arc<Kept>) -> Result<Driven, EngineError> {
-        self.drive_after(kept, |_| std::future::ready(Ok(()))).await
+        match self.driving(kept, None::<Nothing>).rests().await {
+            // Somebody else has driven it to its end.
+            Err(EngineError::WrongState { state, .. }) if state.is_end() => Ok(Driven::Rest(state)),
+            driven => driven,
+        }
     }
 
     /// The same, and does `before` with the run in the same turn.
@@ -247,15 +354,17 @@ impl Keeper {
     where
         F: Future<Output = Result<(), EngineError>> + Send,
     {
+        self.driving(kept, Some(before)).rests().await
+    }
+
+    fn driving<F>(&self, kept: Arc<Kept>, before: Option<impl FnOnce(Arc<Run>) -> F + Send + 'static>) -> Driving
+    where
+        F: Future<Output = Result<(), EngineError>> + Send,
+    {
         let (answer, answered) = oneshot::channel();
         let keeper = self.clone();
-        self.spawn(async move {
-            let driven = keeper.turn(&kept, before).await;
-            // Whoever asked may have gone.
-            drop(answer.send(driven));
-        });
-        let gone = |_| EngineError::Bug { why: "what drove a run did not come to an end".to_owned() };
-        answered.await.map_err(gone)?
+        self.spawn(async move { drop(answer.send(keeper.turn(&kept, before).await)) });
+        Driving(answered)
     }
 
     /// Adds a call to an open run, and drives it: the name of the step.
@@ -294,28 +403,48 @@ impl Keeper {
         asked.map_err(|error| EngineError::Bug { why: error.to_string() })?
     }
 
-    async fn turn<F>(&self, kept: &Kept, before: impl FnOnce(Arc<Run>) -> F) -> Result<Driven, EngineError>
+    async fn turn<F>(&self, kept: &Kept, before: Option<impl FnOnce(Arc<Run>) -> F>) -> Result<Driven, EngineError>
     where
         F: Future<Output = Result<(), EngineError>>,
     {
         let _turn = kept.turn.lock().await;
-        let resting = lock(&kept.resting).take();
-        let driven = self.one_turn(kept, before).await;
-        match &driven {
-            Ok(Driven::Stopped) => {}
-            Ok(_) => {
-                kept.again.store(AGAIN.0, Ordering::Relaxed);
-                self.inner.rests.send_modify(|rests| *rests += 1);
-            }
-            // A refusal concerns whoever asked; the run is as it was.
-            Err(error) if error.is_refusal() && lock(&kept.run).is_some() => *lock(&kept.resting) = resting,
-            // Another process has it.
-            Err(EngineError::Owned { .. } | EngineError::WrongState { .. }) => {
-                drop(lock(&self.inner.kept).remove(&kept.id));
-            }
-            Err(_) => self.try_again(kept),
+        if let (None, Some(driven)) = (&before, self.rests_still(kept)?) {
+            return Ok(driven);
         }
-        driven
+        let resting = lock(&kept.resting).take();
+        match self.one_turn(kept, before).await {
+            Ok(Turned::Driven(driven)) => {
+                if driven != Driven::Stopped {
+                    kept.again.store(AGAIN.0, Ordering::Relaxed);
+                    self.inner.rests.send_modify(|rests| *rests += 1);
+                }
+                Ok(driven)
+            }
+            // That concerns whoever asked; the run is as it was. One that was not driven yet is in the task that waits for its turn.
+            Ok(Turned::Refused(error)) => {
+                *lock(&kept.resting) = resting;
+                Err(error)
+            }
+            // Another process has it.
+            Err(error @ (EngineError::Owned { .. } | EngineError::WrongState { .. })) => {
+                drop(lock(&self.inner.kept).remove(&kept.id));
+                Err(error)
+            }
+            Err(error) => {
+                self.try_again(kept);
+                Err(error)
+            }
+        }
+    }
+
+    /// How a run rests, if it was driven and nothing has come since.
+    fn rests_still(&self, kept: &Kept) -> Result<Option<Driven>, EngineError> {
+        let Some(resting) = *lock(&kept.resting) else { return Ok(None) };
+        if resting.due.is_some_and(|due| due <= self.inner.engine.now()) {
+            return Ok(None);
+        }
+        let head = self.inner.engine.journal().head(&kept.id)?;
+        Ok(resting.driven.filter(|_| head.is_some_and(|head| head <= resting.seq)))
     }
 
     /// Lets a run rest that the host could not drive, until it is tried again. What it did is on record, and so it is taken anew.
@@ -325,38 +454,44 @@ impl Keeper {
         kept.again.store((wait * 2).min(AGAIN.1), Ordering::Relaxed);
         let due = self.inner.engine.now().plus(crate::types::Duration(wait));
         // What others append meanwhile does not make it go sooner.
-        *lock(&kept.resting) = Some(Resting { seq: u64::MAX, due: Some(due), looked: true });
+        *lock(&kept.resting) = Some(Resting { seq: u64::MAX, due: Some(due), looked: true, driven: None });
     }
 
-    async fn one_turn<F>(&self, kept: &Kept, before: impl FnOnce(Arc<Run>) -> F) -> Result<Driven, EngineError>
+    async fn one_turn<F>(&self, kept: &Kept, before: Option<impl FnOnce(Arc<Run>) -> F>) -> Result<Turned, EngineError>
     where
         F: Future<Output = Result<(), EngineError>>,
     {
         let run = match kept.run() {
             Some(run) => run,
             None => {
-                let held = self.hold(self.inner.engine.take(&kept.id).await?);
-                lock(&kept.run).insert(held).run.clone()
+                let taken = self.in_memory(self.inner.engine.take(&kept.id).await?, None);
+                lock(&kept.run).insert(taken).run.clone()
             }
         };
-        before(run.clone()).await?;
+        if let Some(before) = before
+            && let Err(error) = before(run.clone()).await
+        {
+            return if error.is_refusal() { Ok(Turned::Refused(error)) } else { Err(error) };
+        }
         let driven = run.drive(&self.inner.stop).await?;
         let state = run.state();
         let open = state.is_open();
+        let (rests, due) = (Some(driven), due(&state));
         match driven {
             Driven::Rest(rest) if rest.is_end() => {
+                *lock(&kept.resting) = Some(Resting { seq: state.seq, due: None, looked: true, driven: rests });
                 drop(lock(&self.inner.kept).remove(&kept.id));
                 drop(lock(&kept.run).take());
             }
             Driven::Rest(_) | Driven::Idle => {
-                *lock(&kept.resting) = Some(Resting { seq: state.seq, due: due(&state), looked: false });
+                *lock(&kept.resting) = Some(Resting { seq: state.seq, due, looked: false, driven: rests });
                 if !open {
                     drop((run, lock(&kept.run).take()));
                 }
             }
             Driven::Stopped => {}
         }
-        Ok(driven)
+        Ok(Turned::Driven(driven))
     }
 
     /// Drives what can move again, until the process is to end.

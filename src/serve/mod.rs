@@ -14,7 +14,7 @@ mod keeper;
 pub mod mcp;
 pub mod token;
 
-pub use keeper::{AddedCall, Keeper, Kept};
+pub use keeper::{AddedCall, Begun, Driving, Keeper, Kept, Place};
 
 use crate::policy::{Foresight, Policy, Request, foresee};
 use crate::types::{Action, CapabilityInfo, Principal};

@@ -25,11 +25,11 @@ async fn a_run_that_the_host_could_not_drive_is_tried_again_later_and_not_only_b
         panic!("it exists")
     };
     let keeper = Keeper::new(engine, 1);
-    assert!(keeper.has_room());
-    let kept = keeper.keep(run);
-    assert!(!keeper.has_room());
+    let place = keeper.place();
+    assert!(place.is_some() && keeper.place().is_none());
+    let kept = keeper.keep(run, place);
     assert_eq!(keeper.drive(kept.clone()).await.unwrap(), Driven::Rest(RunState::Paused));
-    assert!(keeper.has_room(), "what waits for a person takes no room");
+    assert!(keeper.place().is_some(), "what waits for a person takes no room");
     journal.fails(true);
     world.vote(kept.id(), "gate", "user:alice", true).unwrap();
     assert!(keeper.drive(kept.clone()).await.is_err());
@@ -40,6 +40,6 @@ async fn a_run_that_the_host_could_not_drive_is_tried_again_later_and_not_only_b
     rests.changed().await.unwrap();
     assert_eq!(world.view(kept.id()).state, RunState::Completed);
     assert_eq!(world.read("a").as_deref(), Some("a"));
-    assert_eq!((keeper.count(), keeper.has_room()), (0, true));
+    assert_eq!((keeper.count(), keeper.place().is_some()), (0, true));
     keeper.stop().await;
 }

@@ -160,6 +160,10 @@ impl Journal for Meanwhile {
         self.journal.messages(which, limit)
     }
 
+    fn count_waiting(&self) -> Result<u64, JournalError> {
+        self.journal.count_waiting()
+    }
+
     fn free_space_ok(&self) -> Result<(), JournalError> {
         self.journal.free_space_ok()
     }

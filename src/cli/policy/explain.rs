@@ -8,7 +8,7 @@ use crate::cli::context::Opening;
 use crate::cli::error::CliError;
 use crate::cli::text::granted;
 use crate::engine::{Supposed, explained};
-use crate::types::{CapabilityId, Risk, parse_strict};
+use crate::types::{CapabilityId, Principal, Risk, parse_strict};
 
 /// See [`Verb`](super::Verb).
 #[derive(Args, Debug)]
@@ -18,6 +18,9 @@ pub(in crate::cli) struct Arguments {
     /// What is to be done, such as `io.fs.write_file`
     #[arg(long = "do", value_name = "CAPABILITY", value_parser = parse_capability)]
     capability: CapabilityId,
+    /// For whom, if an agent acts for somebody: the stricter answer holds
+    #[arg(long = "for", value_name = "PRINCIPAL", value_parser = super::super::parse_principal)]
+    acting_for: Option<Principal>,
     /// Its input as JSON; without it nothing of the input is there
     #[arg(long, value_name = "JSON", value_parser = parse_inputs)]
     inputs: Option<Value>,
@@ -47,7 +50,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     let (_, registry) = context.registry_by(Opening::Existing, Some(&policy))?;
     let supposed = Supposed {
         principal: context.principal()?.clone(),
-        acting_for: None,
+        acting_for: arguments.acting_for.clone(),
         capability: arguments.capability.clone(),
         risk: arguments.risk,
         inputs: arguments.inputs.clone(),

@@ -133,6 +133,12 @@ impl Outbox {
         Ok((sent, left.load(Ordering::Relaxed)))
     }
 
+    /// Whether a message is to be tried now.
+    pub fn is_due(&self) -> Result<bool, JournalError> {
+        let first = self.journal.messages(Messages::Waiting, 1)?;
+        Ok(first.iter().any(|message| message.due.is_some_and(|due| due <= self.clock.now())))
+    }
+
     /// Marks a message as on its way; none if it is already.
     fn fly(&self, id: &str) -> Option<Flight<'_>> {
         let began = self.flying.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned());

@@ -80,9 +80,9 @@ impl Webhook {
 
     /// The same, with links to the console at `url`; the error says what is wrong with it.
     pub fn with_console(self, url: &str) -> Result<Webhook, &'static str> {
-        UrlParts::parse(url)?;
-        if url.contains(['?', '#']) {
-            return Err("has a query or a fragment");
+        let parts = UrlParts::parse(url)?;
+        if parts.query.is_some() || parts.segments.iter().any(|segment| !segment.is_empty()) {
+            return Err("has more than scheme, host and port: the console is at `/console` there");
         }
         Ok(Webhook { console: Some(url.trim_end_matches('/').to_owned()), ..self })
     }

@@ -1,11 +1,11 @@
 //! Going forward: decisions, votes, attempts and their results.
 
 use super::{Check, ensure, skipped};
-use crate::saga::event::{Decision, Entry, Intent, Mode, Outcome, StepResult, UndoAppended, Vote};
+use crate::saga::event::{ApprovalRequest, Decision, Entry, Intent, Mode, Outcome, StepResult, UndoAppended, Vote};
 use crate::saga::next::retry_allowed;
 use crate::saga::planted::{self, Bug};
 use crate::saga::state::{OpenAttempt, Phase, State, Status, Step, StepIndex, Touched};
-use crate::types::{Action, Failure, Target, TargetState, Timestamp, code};
+use crate::types::{Action, Failure, Principal, Target, TargetState, Timestamp, code};
 
 impl State {
     pub(super) fn decision(&mut self, event: &Decision) -> Check {
@@ -64,18 +64,21 @@ impl State {
             format!("the request `{}` was replaced by `{}`: look at it again", event.request, request.id)
         })?;
         ensure(step.awaits_approval(), || "the request has been decided".into())?;
-        ensure(!self.requesters(step).contains(&event.by), || {
-            format!("`{}` asks for it and cannot vote on it", event.by)
-        })?;
+        self.may_answer(step, request, &event.by)?;
         ensure(!step.votes.iter().any(|vote| vote.by == event.by), || format!("`{}` has voted already", event.by))?;
+        Ok(request.expires)
+    }
+
+    /// Whether somebody may answer a request of a step; why not, if they may not.
+    pub fn may_answer(&self, step: &Step, request: &ApprovalRequest, by: &Principal) -> Result<(), String> {
+        ensure(!self.requesters(step).contains(by), || format!("`{by}` asks for it and cannot vote on it"))?;
         // An agent only matches a pattern that names agents.
         let admits = |pattern: &String| {
-            matches_star(pattern, event.by.as_str()) && (event.by.kind() != "agent" || pattern.starts_with("agent:"))
+            matches_star(pattern, by.as_str()) && (by.kind() != "agent" || pattern.starts_with("agent:"))
         };
         let matches = |patterns: &Vec<String>| patterns.iter().any(admits);
         let allowed = std::iter::once(&request.approvers).chain(&request.also).all(matches);
-        ensure(allowed, || format!("`{}` is not among the approvers: {}", event.by, request.approvers.join(", ")))?;
-        Ok(request.expires)
+        ensure(allowed, || format!("`{by}` is not among the approvers: {}", request.approvers.join(", ")))
     }
 
     pub(super) fn intent(&mut self, event: &Intent) -> Check {

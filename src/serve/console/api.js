@@ -32,9 +32,10 @@ export const get = async (path, signal) => (await send(path, { signal })).json()
 /** What comes of asking for something. */
 export const post = async (path, body = {}, headers) => (await send(path, { method: 'POST', body, headers })).json();
 
-/** Hands over each event of a run after one as it comes, until the run is closed or `signal` says so. What is cut off is taken up again. */
+/** Hands over each event of a run after one as it comes, until `signal` says so. What is cut off is taken up again; a run that is closed can be undone,
+ * so it is looked at again. */
 export async function follow(run, after, take, signal) {
-    for (let last = after; !signal.aborted;) {
+    for (let [last, closed] = [after, false]; !signal.aborted;) {
         let any = false;
         try {
             const headers = { Accept: 'text/event-stream', 'Last-Event-ID': String(last) };
@@ -42,27 +43,31 @@ export async function follow(run, after, take, signal) {
             for await (const event of events(answer.body)) {
                 any = true;
                 last = event.seq;
+                closed = event.event.kind === 'RUN_CLOSED';
                 take(event);
-                if (event.event.kind === 'RUN_CLOSED') return;
             }
         } catch (error) {
             if (error.name === 'AbortError' || error.status === 401 || error.status === 404) return;
         }
-        if (!any) await new Promise((resolve) => { setTimeout(resolve, 2000); });
+        if (!any || closed) await new Promise((resolve) => { setTimeout(resolve, 2000); });
     }
 }
 
 async function* events(body) {
     const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-    for (let text = ''; ;) {
-        const { value, done } = await reader.read();
-        if (done) return;
-        text += value;
-        const parts = text.split('\n\n');
-        text = parts.pop();
-        for (const part of parts) {
-            const data = part.split('\n').filter((line) => line.startsWith('data:')).map((line) => line.slice(5)).join('\n');
-            if (data) yield JSON.parse(data);
+    try {
+        for (let text = ''; ;) {
+            const { value, done } = await reader.read();
+            if (done) return;
+            text += value;
+            const parts = text.split('\n\n');
+            text = parts.pop();
+            for (const part of parts) {
+                const data = part.split('\n').filter((line) => line.startsWith('data:')).map((line) => line.slice(5)).join('\n');
+                if (data) yield JSON.parse(data);
+            }
         }
+    } finally {
+        reader.cancel().catch(() => {});
     }
 }

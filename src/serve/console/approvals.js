@@ -2,7 +2,7 @@
 // meanwhile, the vote does not count for that.
 
 import { get, post } from './api.js';
-import { el, facts, quoted, reasoned, table, tell, time, until, value } from './page.js';
+import { el, facts, failure, pressed, quoted, reasoned, table, tell, time, until, value } from './page.js';
 import { badge, change, code, grant, link, rule, runLink } from './shown.js';
 
 const place = ({ run, step }) => `#/approvals/${run}/${encodeURIComponent(step)}`;
@@ -11,12 +11,17 @@ export function list({ every, title }) {
     title('Approvals');
     const shown = el('div', {}, el('p', {}, 'Loading…'));
     const older = el('button', { type: 'button', hidden: true }, 'Those of older runs');
+    const newest = el('button', { type: 'button', hidden: true, onclick: pressed(() => { cursor = null; return read(); }) }, 'Those of the newest runs');
     let [cursor, last] = [null, ''];
     const read = async (signal) => {
-        const { waiting, cursor: next } = await get(`/v1/approvals${cursor ? `?cursor=${cursor}` : ''}`, signal);
+        const asked = cursor;
+        const { waiting, cursor: next } = await get(`/v1/approvals${asked ? `?cursor=${asked}` : ''}`, signal);
+        if (asked !== cursor) return;
         older.hidden = !next;
-        older.onclick = () => { cursor = next; read(); };
-        const now = JSON.stringify(waiting);
+        older.onclick = pressed(() => { cursor = next; return read(); });
+        newest.hidden = !cursor;
+        // What is said of the time that is left changes by itself.
+        const now = JSON.stringify([waiting, waiting.map(({ expires }) => until(expires))]);
         if (now === last) return;
         last = now;
         const rows = waiting.map((one) => [
@@ -25,11 +30,11 @@ export function list({ every, title }) {
             badge(one.risk), one.requesters.join(' for '), `${one.approvals} of ${one.quorum}`, [time(one.expires), ` (${until(one.expires)})`],
         ]);
         shown.replaceChildren(rows.length === 0
-            ? el('p', { class: 'empty' }, 'Nothing waits for a person.')
+            ? el('p', { class: 'empty' }, next ? 'Nothing of these runs waits; there may be older ones.' : 'Nothing waits for a person.')
             : table('Waiting for a person', ['Step', 'Capability', 'Risk', 'Who asks', 'Approvals', 'Until'], rows));
     };
     every(2000, read);
-    return [shown, el('p', {}, older)];
+    return [shown, el('p', { class: 'buttons' }, newest, older)];
 }
 
 export async function one({ title, every, who }, run, step) {
@@ -38,7 +43,7 @@ export async function one({ title, every, who }, run, step) {
     const waiting = await find();
     const gone = () => el('p', { class: 'empty' }, 'This step does not wait for a person (any more). ', runLink(run));
     if (!waiting) return gone();
-    const changes = await get(`/v1/runs/${run}/steps/${encodeURIComponent(step)}/change`).catch(() => null);
+    const changes = await get(`/v1/runs/${run}/steps/${encodeURIComponent(step)}/change`).catch((error) => error);
     const notice = el('div', { role: 'status' });
     const vote = async (reason, what) => {
         const body = { request: waiting.request, approve: what === 'approve', reason };
@@ -53,11 +58,10 @@ export async function one({ title, every, who }, run, step) {
     every(3000, async () => {
         const now = await find();
         if (now?.request === waiting.request && !now.expired) return;
-        form.remove();
+        form.replaceWith(notice);
         notice.replaceChildren(el('p', { class: 'notice' }, now && !now.expired
             ? ['The request was replaced by another one. ', link(place(waiting), 'Look at that')]
             : ['It does not wait any more. ', runLink(run)]));
-        if (now) form.parentElement?.append(notice);
     });
     const also = (waiting.also ?? []).map((names) => `and one of ${names.join(', ')}`);
     return [
@@ -80,7 +84,7 @@ export async function one({ title, every, who }, run, step) {
         el('h3', {}, 'Exact input'),
         waiting.masked && el('p', {}, 'Values that the policy or the component calls sensitive are masked.'),
         waiting.input == null ? el('p', {}, 'It was erased.') : value(waiting.input),
-        changes && change(changes),
-        form, notice,
+        changes instanceof Error ? (own ? null : failure(changes)) : changes && change(changes),
+        form,
     ];
 }

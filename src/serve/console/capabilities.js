@@ -46,11 +46,14 @@ export async function list({ title, who, signal }) {
                 try {
                     review.replaceChildren(usage(await get(`/v1/capabilities/${one.id}/review`, signal)));
                 } catch (error) {
+                    // It is asked for again when it is opened again.
                     review.replaceChildren(failure(error));
+                    review.dataset.failed = '';
                 }
             };
             const opened = (event) => {
-                if (!event.target.open || !may || review.childElementCount) return;
+                if (!event.target.open || !may || (review.childElementCount && !('failed' in review.dataset))) return;
+                delete review.dataset.failed;
                 review.replaceChildren(el('p', {}, 'Looking at the runs…'));
                 turn = turn.then(read);
             };

@@ -63,11 +63,14 @@ function every(period, act, signal, wrong) {
     const once = async () => {
         if (signal.aborted) return;
         try {
-            if (!document.hidden) await act(signal);
+            if (document.hidden) return setTimeout(once, period);
+            await act(signal);
             wrong.replaceChildren();
+            delete wrong.dataset.said;
         } catch (error) {
             if (error.name === 'AbortError') return;
-            wrong.replaceChildren(failure(error));
+            if (wrong.dataset.said !== error.message) wrong.replaceChildren(failure(error));
+            wrong.dataset.said = error.message;
         }
         if (!signal.aborted) setTimeout(once, period);
     };
@@ -79,7 +82,7 @@ async function show() {
     leaving.abort();
     leaving = new AbortController();
     const { signal } = leaving;
-    const [path, ...rest] = location.hash.replace(/^#\/?/, '').split('/').map(decodeURIComponent);
+    const [path, ...rest] = location.hash.replace(/^#\/?/, '').split('/').map(decoded);
     const first = PARTS.find(([, , scope]) => !scope || who.scopes.includes(scope));
     const [name, , scope, list, one] = PARTS.find(([known]) => known === path) ?? first;
     showNav(name);
@@ -96,6 +99,14 @@ async function show() {
         content.replaceChildren(failure(error));
     }
     if (!signal.aborted) main.querySelector('h1').focus();
+}
+
+function decoded(text) {
+    try {
+        return decodeURIComponent(text);
+    } catch {
+        return text;
+    }
 }
 
 /** A step of the run that is shown. */
@@ -118,10 +129,12 @@ async function begin() {
     }
     const out = el('button', { type: 'button', class: 'plain' }, 'Sign out');
     out.addEventListener('click', () => { signOut(); location.reload(); });
-    named.replaceChildren(el('span', { title: `token ${who.token}, may ${who.scopes.join(', ')}` }, who.principal), ' ', out);
+    named.replaceChildren(el('span', { title: `token ${who.token}, may ${who.scopes.join(', ')}` }, who.acting_for ? `${who.principal} for ${who.acting_for}` : who.principal), ' ', out);
     await show();
 }
 
+// Not a place, as all others: it leads to what is shown.
+document.querySelector('.skip').addEventListener('click', (event) => { event.preventDefault(); main.focus(); });
 window.addEventListener('hashchange', () => { if (who) show(); });
-window.addEventListener('unauthorized', () => { if (who) { who = null; leaving.abort(); signOut(); begin(); } });
+window.addEventListener('unauthorized', () => { if (who) { who = null; leaving.abort(); begin(); } });
 begin();

@@ -1,6 +1,6 @@
 // Puts things into the page. Text goes in as text, always: nothing here makes markup of anything.
 
-const NOT_SEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}]/gu;
+const NOT_SEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Default_Ignorable_Code_Point}\u2800]/gu;
 
 /** Text in which what cannot be seen, or changes how other text is seen, is written out. */
 export function visible(text, lines = false) {
@@ -81,6 +81,15 @@ export function tell(text) {
     clearTimeout(tell.timer);
     tell.timer = setTimeout(() => told.replaceChildren(), 8000);
 }
+
+/** Does something that somebody pressed for, and tells what goes wrong. */
+export const pressed = (act) => async (...given) => {
+    try {
+        await act(...given);
+    } catch (error) {
+        if (error.name !== 'AbortError') tell(`${error.title ?? 'It did not work'}: ${visible(error.message)}`);
+    }
+};
 
 /** What went wrong, with the words of the service. */
 export const failure = (error) =>

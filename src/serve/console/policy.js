@@ -30,6 +30,7 @@ export async function show({ title }) {
     title('Policy');
     const policy = await get('/v1/policy');
     const known = (await get('/v1/capabilities?all=true')).map(({ id }) => el('option', { value: id }));
+    const behalf = el('input', { placeholder: 'user:alice' });
     const [principal, capability] = [el('input', { required: true, placeholder: 'agent:assistant' }), el('input', { required: true, list: 'known', placeholder: 'io.fs.write_file' })];
     const inputs = el('textarea', { rows: 3, class: 'code', spellcheck: 'false', placeholder: '{"path": "/workspace/a.txt"}' });
     const answer = el('div', { 'aria-live': 'polite' });
@@ -37,6 +38,7 @@ export async function show({ title }) {
         event.preventDefault();
         try {
             const question = { principal: principal.value, capability: capability.value };
+            if (behalf.value) question.acting_for = behalf.value;
             if (inputs.value.trim()) question.inputs = JSON.parse(inputs.value);
             answer.replaceChildren(...explanation(await post('/v1/policy/explain', question)).flat());
         } catch (error) {
@@ -46,7 +48,7 @@ export async function show({ title }) {
     const lines = policy.text.replace(/\n$/, '').split('\n').map((line) => el('li', {}, visible(line, true) || ' '));
     return [
         el('form', { onsubmit: ask }, el('fieldset', {}, el('legend', {}, 'What would it say?'),
-            field('Who', principal), field('Capability', capability), el('datalist', { id: 'known' }, known), field('Input', inputs, 'A JSON object; what is not given is not known.'),
+            field('Who', principal), field('For whom', behalf, 'If an agent acts for somebody: the stricter answer holds.'), field('Capability', capability), el('datalist', { id: 'known' }, known), field('Input', inputs, 'A JSON object; without it the input is empty.'),
             el('p', { class: 'buttons' }, el('button', { type: 'submit' }, 'Explain')))),
         answer,
         el('h3', {}, 'In force'),

@@ -1,7 +1,7 @@
 // Runs: all that one may see, and each as it goes on.
 
 import { follow, get, post } from './api.js';
-import { el, facts, field, quoted, reasoned, table, tell, time, value, visible } from './page.js';
+import { el, facts, field, pressed, quoted, reasoned, table, tell, time, value, visible } from './page.js';
 import { graph } from './graph.js';
 import { badge, link, list as items, step as shownStep } from './shown.js';
 
@@ -13,20 +13,21 @@ export function list({ every, title }) {
     const shown = el('div', {}, el('p', {}, 'Loading…'));
     const older = el('button', { type: 'button', hidden: true }, 'Older runs');
     let [cursor, last, paging] = [null, '', false];
+    const wanted = () => String(new URLSearchParams([['state', state.value], ['cursor', cursor ?? '']].filter(([, text]) => text)));
     const read = async (signal) => {
-        const query = new URLSearchParams();
-        if (state.value) query.set('state', state.value);
-        if (cursor) query.set('cursor', cursor);
-        const page = await get(`/v1/runs?${query}`, signal);
+        const asked = wanted();
+        const page = await get(`/v1/runs?${asked}`, signal);
+        // Somebody has asked for something else meanwhile.
+        if (asked !== wanted()) return;
         const now = JSON.stringify(page);
         if (now === last) return;
         last = now;
         const rows = page.runs.map((run) => [link(`#/runs/${run.run}`, quoted(run.workflow)), badge(run.state), run.principal, time(run.submitted), el('code', {}, run.run)]);
-        shown.replaceChildren(rows.length ? table('Runs, newest first', ['Workflow', 'State', 'On behalf of', 'Submitted', 'Id'], rows) : el('p', { class: 'empty' }, 'There are no such runs.'));
+        shown.replaceChildren(rows.length ? table('Runs, newest first', ['Workflow', 'State', 'On behalf of', 'Submitted', 'Id'], rows) : el('p', { class: 'empty' }, page.cursor ? 'There is none among these; there may be older ones.' : 'There are no such runs.'));
         older.hidden = !page.cursor;
-        older.onclick = () => { [cursor, paging] = [page.cursor, true]; read(); };
+        older.onclick = pressed(() => { [cursor, paging] = [page.cursor, true]; return read(); });
     };
-    state.addEventListener('change', () => { [cursor, paging] = [null, false]; read(); });
+    state.addEventListener('change', pressed(() => { [cursor, paging] = [null, false]; return read(); }));
     every(2000, (signal) => (paging ? undefined : read(signal)));
     return [field('State', state), shown, el('p', {}, older)];
 }
@@ -74,7 +75,7 @@ export async function one({ title, signal, who }, id) {
         show(after);
     });
     const offer = (run) => {
-        const may = who.scopes.includes('operate') || (who.scopes.includes('submit') && run.principal === who.principal);
+        const may = who.scopes.includes('operate') || (who.scopes.includes('submit') && run.principal === (who.acting_for ?? who.principal));
         const verb = !may ? '' : run.state === 'COMPLETED' ? 'undo' : DONE.includes(run.state) || run.state === 'ROLLING_BACK' || run.state === 'STUCK' ? '' : 'cancel';
         if (acting === verb) return;
         acting = verb;
@@ -85,7 +86,7 @@ export async function one({ title, signal, who }, id) {
     const again = async () => show(await get(`/v1/runs/${id}`, signal));
     await again();
     let due;
-    const soon = () => { due ??= setTimeout(() => { due = undefined; again().catch(() => {}); }, 100); };
+    const soon = () => { due ??= setTimeout(() => { due = undefined; pressed(again)(); }, 100); };
     follow(id, 0, ({ seq, at, event }) => {
         const { kind, step, ...rest } = event;
         timeline.append(el('li', {},
@@ -98,11 +99,11 @@ export async function one({ title, signal, who }, id) {
 /** What components printed, read when somebody wants to see it. */
 function logs(id) {
     const shown = el('div', {});
-    const read = async (event) => {
+    const read = pressed(async (event) => {
         if (!event.target.open) return;
         const all = await get(`/v1/runs/${id}/logs`);
         shown.replaceChildren(...(all.length ? all.map(({ step, attempt, undo, text }) =>
             el('section', {}, el('h4', {}, quoted(step), `, attempt ${attempt}${undo ? ' to undo it' : ''}`), el('pre', { class: 'foreign', tabindex: 0 }, visible(text, true)))) : [el('p', {}, 'They printed nothing.')]));
-    };
+    });
     return el('details', { ontoggle: read }, el('summary', {}, 'What its components printed'), shown);
 }

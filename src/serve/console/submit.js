@@ -1,7 +1,7 @@
 // Submitting a workflow, or one call.
 
 import { get, post } from './api.js';
-import { el, failure, field } from './page.js';
+import { el, failure, field, quoted } from './page.js';
 
 const object = (text, what) => {
     if (text.trim() === '') return {};
@@ -22,21 +22,22 @@ export async function form({ title }) {
     const about = el('p', {});
     const say = () => {
         const one = known.find(({ id }) => id === capability.value);
-        about.replaceChildren(...(one ? [`${one.title}. Risk ${one.risk}, ${one.effect}. Input: ${Object.keys(one.input.properties ?? {}).join(', ')}`] : []));
+        about.replaceChildren(...(one ? [quoted(one.title), ` Risk ${one.risk}, ${one.effect}. Input: `, ...Object.keys(one.input.properties ?? {}).map(quoted)] : []));
     };
     capability.addEventListener('change', say);
     say();
     const part = (legend, fields, body) => {
         const wrong = el('div', {});
         // One key for what is in the form: pressing twice is one run.
-        let [key, sent] = [crypto.randomUUID(), ''];
+        const draw = () => Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
+        let [key, sent] = [draw(), ''];
         const send = async (event) => {
             event.preventDefault();
             wrong.replaceChildren();
             try {
                 const submission = body();
                 const now = JSON.stringify(submission);
-                if (now !== sent) [key, sent] = [crypto.randomUUID(), now];
+                if (now !== sent) [key, sent] = [draw(), now];
                 const run = await post('/v1/runs?wait=1', submission, { 'Idempotency-Key': key });
                 location.hash = `#/runs/${run.run}`;
             } catch (error) {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Service;
 use super::guard::Caller;
 use super::problem::Problem;
-use super::runs::{Asked, Body, MAX_REASON, Named, reason_of};
+use super::runs::{Asked, Body, LONGEST, MAX_REASON, Named, Waits, reason_of};
 use crate::engine::{
     EngineError, InForce, Mask, VoteRequest, Waiting, change_of, state_of, vote as put_vote, waiting_in,
 };
@@ -97,7 +97,7 @@ fn waiting_page(service: &Service, only: Option<&RunId>, mut before: Option<RunI
         None => {
             while !is_last && waiting.len() < PAGE && looked < LOOKED {
                 let page = journal.runs(&filter, before.as_ref(), PAGE)?;
-                is_last = page.rows.len() + page.damaged.len() < PAGE;
+                is_last = page.rows.len() < PAGE;
                 looked += page.rows.len();
                 for row in &page.rows {
                     before = Some(row.run.clone());
@@ -119,7 +119,7 @@ fn step_of(place: Named<(String, String)>) -> Result<(RunId, StepName), Problem>
     Ok((RunId::parse(&run).map_err(|_| unknown())?, StepName::parse(&step).map_err(|_| unknown())?))
 }
 
-/// What a step that waits would change in a file; `null` if the host cannot tell.
+/// What a step that waits would change in a file, for who may answer it; `null` if the host cannot tell.
 pub(super) async fn change(
     State(service): State<Arc<Service>>,
     caller: Caller,
@@ -128,6 +128,7 @@ pub(super) async fn change(
     let (run, step) = step_of(place)?;
     caller.must(Scope::Vote, &service, &format!("see what {run} {step} would change")).await?;
     service.row(&caller, &run)?;
+    let by = caller.principal().clone();
     let change = service
         .read(move |service| {
             let engine = service.keeper.engine();
@@ -135,7 +136,7 @@ pub(super) async fn change(
             let state = state_of(journal, &run)?;
             let mut waiting = state.awaiting_approval().map(|(_, waiting)| waiting);
             let Some(waiting) = waiting.find(|waiting| waiting.spec.name == step) else { return Ok(None) };
-            change_of(journal, waiting, Some(&mut Mask::new(journal, InForce::Policy(&policy))))
+            change_of(journal, &state, waiting, &by, &mut Mask::new(journal, InForce::Policy(&policy)))
         })
         .await?;
     Ok(Json(change).into_response())
@@ -155,6 +156,6 @@ pub(super) async fn vote(
     let vote = VoteRequest { step, request: Some(request), by: caller.principal().clone(), approve, reason };
     let (engine, id) = (service.keeper.engine().clone(), run.clone());
     service.read(move |_| put_vote(&**engine.journal(), &id, &vote, engine.now()).map(drop)).await?;
-    service.move_on(&run).await?;
+    service.move_on(&run, &Waits { wait: LONGEST }).await?;
     Ok((StatusCode::OK, Json(service.view(&caller, &run)?)).into_response())
 }

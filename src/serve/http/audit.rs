@@ -54,12 +54,17 @@ struct Shown {
 
 pub(super) async fn status(State(service): State<Arc<Service>>, caller: Caller) -> Result<Response, Problem> {
     caller.must(Scope::ReadAll, &service, "see how the record is").await?;
-    let journal = service.keeper.engine().journal();
-    let runs = journal.count_runs()?.into_iter().map(|(state, count)| Counted { state, count }).collect();
-    Ok(Json(Status { schema: 1, head: journal.system_head()?, runs }).into_response())
+    let status = service
+        .read(|service| {
+            let journal = service.keeper.engine().journal();
+            let runs = journal.count_runs()?.into_iter().map(|(state, count)| Counted { state, count }).collect();
+            Ok(Status { schema: 1, head: journal.system_head()?, runs })
+        })
+        .await?;
+    Ok(Json(status).into_response())
 }
 
-/// Verifies all of the record, which takes as long as reading it. One at a time.
+/// Verifies all of the record, which takes as long as reading it. Few of these go on at the same time.
 pub(super) async fn verify(State(service): State<Arc<Service>>, caller: Caller) -> Result<Response, Problem> {
     caller.must(Scope::ReadAll, &service, "verify the record").await?;
     let report = service
@@ -78,7 +83,8 @@ pub(super) async fn events(
 ) -> Result<Response, Problem> {
     let Query(After { after }) = asked?;
     caller.must(Scope::ReadAll, &service, "see the system chain").await?;
-    let entries = service.keeper.engine().journal().system_entries(after, PAGE)?;
+    let entries =
+        service.read(move |service| Ok(service.keeper.engine().journal().system_entries(after, PAGE)?)).await?;
     let next = (entries.len() == PAGE).then(|| entries.last().map(|entry| entry.seq)).flatten();
     let shown = entries.into_iter().map(|entry| Shown { seq: entry.seq, at: rfc3339(entry.at), event: entry.event });
     Ok(Json(Page { events: shown.collect(), after: next }).into_response())

@@ -9,7 +9,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
 use super::{Service, console};
@@ -30,7 +30,7 @@ const LONG: usize = 2;
 
 /// Paths that are answered without a token: nothing of theirs is anybody's.
 fn is_open(path: &str) -> bool {
-    ["/", "/healthz", "/readyz", "/openapi.json"].contains(&path)
+    ["/", "/console/", "/healthz", "/readyz", "/openapi.json"].contains(&path)
         || console::FILES.iter().any(|(open, _)| *open == path)
 }
 
@@ -38,7 +38,7 @@ fn is_open(path: &str) -> bool {
 pub(super) struct Room {
     all: Semaphore,
     streams: Arc<Semaphore>,
-    long: Semaphore,
+    long: Arc<Semaphore>,
     of_token: Mutex<HashMap<String, usize>>,
     /// When something was last recorded of those whom nobody knows, by what it was.
     strangers: Mutex<HashMap<String, Instant>>,
@@ -47,7 +47,8 @@ pub(super) struct Room {
 impl Default for Room {
     fn default() -> Room {
         let (of_token, strangers) = Default::default();
-        let (all, streams, long) = (Semaphore::new(AT_ONCE), Arc::new(Semaphore::new(STREAMS)), Semaphore::new(LONG));
+        let (all, streams, long) =
+            (Semaphore::new(AT_ONCE), Arc::new(Semaphore::new(STREAMS)), Arc::new(Semaphore::new(LONG)));
         Room { all, streams, long, of_token, strangers }
     }
 }
@@ -63,9 +64,9 @@ fn too_many() -> Problem {
 }
 
 impl Room {
-    /// A place among the requests that read all of the journal.
-    pub fn long(&self) -> Result<SemaphorePermit<'_>, Problem> {
-        self.long.try_acquire().map_err(|_| busy())
+    /// A place among the requests that read all of the journal, for as long as they read.
+    pub fn long(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        self.long.clone().try_acquire_owned().map_err(|_| busy())
     }
 
     /// A place for a stream of events, until it is dropped.
@@ -183,12 +184,12 @@ fn expired(token: &Token) -> Problem {
 
 /// Lets a request in, or says why not.
 pub(super) async fn admit(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
-    let answer = match check(&service, request).await {
-        Ok((request, _place)) => match service.room.all.try_acquire() {
-            Ok(_permit) => next.run(request).await,
-            Err(_) => busy().into_response(),
+    let answer = match service.room.all.try_acquire() {
+        Ok(_permit) => match check(&service, request).await {
+            Ok((request, _place)) => next.run(request).await,
+            Err(problem) => problem.into_response(),
         },
-        Err(problem) => problem.into_response(),
+        Err(_) => busy().into_response(),
     };
     service.answers.count(&answer);
     with_headers(answer)

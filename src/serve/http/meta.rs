@@ -16,7 +16,7 @@ use super::guard::Caller;
 use super::problem::Problem;
 use super::{Service, openapi as described};
 use crate::engine::rfc3339;
-use crate::journal::{Messages, Scope, free_space};
+use crate::journal::{Scope, free_space};
 use crate::saga::RunState;
 use crate::serve::Actor;
 use crate::serve::token::Token;
@@ -67,8 +67,12 @@ pub(super) async fn whoami(caller: Caller) -> Response {
 /// Numbers for Prometheus.
 pub(super) async fn metrics(State(service): State<Arc<Service>>, caller: Caller) -> Result<Response, Problem> {
     caller.must(Scope::ReadAll, &service, "see the metrics").await?;
-    let engine = service.keeper.engine();
-    let counted = engine.journal().count_runs()?;
+    let (counted, waiting) = service
+        .read(|service| {
+            let journal = service.keeper.engine().journal();
+            Ok((journal.count_runs()?, journal.count_waiting()?))
+        })
+        .await?;
     let mut text = String::new();
     let mut family = |name: &str, kind: &str, help: &str, values: Vec<(String, u64)>| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -89,7 +93,6 @@ pub(super) async fn metrics(State(service): State<Arc<Service>>, caller: Caller)
     let codes = codes.into_iter().map(|(code, count)| (format!("{{code=\"{code}\"}}"), count));
     let what = "Refused requests by the code of the problem.";
     family("redress_http_refusals_total", "counter", what, codes.collect());
-    let waiting = engine.journal().messages(Messages::Waiting, usize::MAX)?.len() as u64;
     family("redress_messages_waiting", "gauge", "Messages of the webhook that wait.", vec![(String::new(), waiting)]);
     if let Some(Ok(free)) = service.about.journal.parent().map(free_space) {
         let what = "Bytes that are free beside the journal.";

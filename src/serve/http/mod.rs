@@ -6,8 +6,8 @@
 //!    answered with 503, of one token with 429; bodies have a bound.
 //! 2. Is it for us? The `Host` must be one that is listened on, and a page of another origin may ask nothing: browsers on the same machine
 //!    send requests for whichever page is open in them.
-//! 3. Who asks? A token, in `Authorization: Bearer`; at the socket also a user of this machine whom the settings name. Without one there is no answer but to whether the service lives and what it offers,
-//!    and the files of the console, which hold nothing of the service's.
+//! 3. Who asks? A token, in `Authorization: Bearer`; at the socket also a user of this machine whom the settings name. Without one there is no
+//!    answer but to whether the service lives and what it offers, and the files of the console, which hold nothing of the service's.
 //! 4. May that token be used for this? If not, the system chain records who asked for what.
 //! 5. Whatever a run does is decided by the policy, as everywhere.
 //!
@@ -131,7 +131,12 @@ impl Service {
         self: &Arc<Service>,
         work: impl FnOnce(Arc<Service>) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let _place = self.room.long()?;
+        let place = self.room.long()?;
+        let work = move |service| {
+            // It is read to its end, also if whoever asked has gone.
+            let _place = place;
+            work(service)
+        };
         self.read(work).await
     }
 
@@ -183,6 +188,7 @@ fn router(service: Arc<Service>) -> Router {
     }
     router
         .route("/", get(console::go_there))
+        .route("/console/", get(console::go_there))
         .route("/mcp", any(tools))
         .fallback(problem::no_such_path)
         .layer(DefaultBodyLimit::max(MAX_BODY))

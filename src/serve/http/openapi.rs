@@ -216,7 +216,7 @@ fn paths(schemas: &mut Schemas) -> Value {
         "/v1/policy": { "get": Operation::new("policy", "The policy in force", schemas.said::<policy::Shown>()).value() },
         "/v1/policy/explain": {
             "post": Operation::new("explain", "Why the policy would answer as it does", schemas.said::<Explained>())
-                .takes(schemas.asked::<policy::Asked>()).problems(&["400", "413", "415", "422"]).value(),
+                .takes(schemas.asked::<policy::Question>()).problems(&["400", "413", "415", "422"]).value(),
         },
         "/v1/audit": {
             "get": Operation::new(

@@ -41,7 +41,7 @@ pub(super) async fn show(State(service): State<Arc<Service>>, caller: Caller) ->
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Supposed")]
-pub(super) struct Asked {
+pub(super) struct Question {
     /// Who would act.
     principal: String,
     /// For whom, if for somebody else.
@@ -50,16 +50,16 @@ pub(super) struct Asked {
     capability: String,
     /// The risk that the step would say.
     risk: Option<String>,
-    /// With what; if nothing is said, nothing of the input is known.
+    /// With what; if nothing is said, the input is empty.
     inputs: Option<Map<String, Value>>,
 }
 
 pub(super) async fn explain(
     State(service): State<Arc<Service>>,
     caller: Caller,
-    body: Body<Asked>,
+    body: Body<Question>,
 ) -> Result<Response, Problem> {
-    let Json(Asked { principal, acting_for, capability, risk, inputs }) = body?;
+    let Json(Question { principal, acting_for, capability, risk, inputs }) = body?;
     caller.must(Scope::ReadAll, &service, "explain the policy").await?;
     let wrong =
         |what: &str, error: &dyn std::fmt::Display| Problem::bad_request("bad-question", format!("`{what}`: {error}"));

@@ -1,5 +1,6 @@
 //! Runs: submitted, shown, added to, committed, rolled back.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,25 +11,25 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::Service;
-use super::guard::{Caller, busy};
+use super::guard::{Caller, busy, record};
 use super::problem::Problem;
 use crate::document::Source;
-use crate::engine::{EngineError, InForce, Mask, RunView, Submitted, entries_of, refuse_known_problems, rfc3339, view};
+use crate::engine::{Driven, EngineError, InForce, Mask, RunView, entries_of, refuse_known_problems, rfc3339, view};
 use crate::journal::{RunFilter, RunRow, Scope};
 use crate::saga::RunState;
 use crate::saga::event::{Event, Verb};
-use crate::serve::{Actor, AddedCall, Kept};
+use crate::serve::{AddedCall, Begun, Kept};
 use crate::types::{Principal, RunId, StepName};
-use crate::workflow::{ActsForOthers, Workflow};
+use crate::workflow::Workflow;
 
 /// How many runs a page has at most, and how many rows are looked through for it.
 const PAGE: usize = 100;
 const LOOKED: usize = 2_000;
 /// The longest time that a request waits for a run.
-const LONGEST: u64 = 60;
+pub(super) const LONGEST: u64 = 60;
 const MAX_KEY: usize = 128;
 pub(super) const MAX_REASON: usize = 4 << 10;
 
@@ -53,7 +54,7 @@ pub(super) struct Waits {
     /// How many seconds the answer waits for the run to rest.
     #[serde(default)]
     #[schemars(range(max = 60))]
-    wait: u64,
+    pub(super) wait: u64,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -162,8 +163,14 @@ impl Service {
             self.keeper.go_on(kept);
             return Ok(());
         }
-        let limit = Duration::from_secs(waits.wait.min(LONGEST));
-        match tokio::time::timeout(limit, self.keeper.drive(kept)).await {
+        waits.until(self.keeper.drive(kept)).await
+    }
+}
+
+impl Waits {
+    /// Waits for a run to rest, as long as that is wanted.
+    async fn until(&self, rests: impl Future<Output = Result<Driven, EngineError>>) -> Result<(), Problem> {
+        match tokio::time::timeout(Duration::from_secs(self.wait.min(LONGEST)), rests).await {
             Ok(driven) => Ok(driven.map(drop)?),
             Err(_) => Ok(()),
         }
@@ -179,55 +186,62 @@ pub(super) async fn submit(
 ) -> Result<Response, Problem> {
     caller.must(Scope::Submit, &service, "submit a run").await?;
     let (Query(waits), Json(submission)) = (waits?, body?);
-    if !service.keeper.has_room() {
+    let actor = &caller.token.actor;
+    // One's key is nobody else's.
+    let key = run_key(&headers)?.map(|key| json!([actor.agent(), actor.behalf(), key]).to_string());
+    let place = service.keeper.place();
+    let known = match &key {
+        Some(key) if place.is_none() => service.keeper.engine().journal().find_by_key(key)?.is_some(),
+        _ => false,
+    };
+    if place.is_none() && !known {
         return Err(busy());
     }
-    // One's key is nobody else's.
-    let actor = &caller.token.actor;
-    let whose = match actor.agent() {
-        Some(agent) => format!("{agent}+{}", actor.behalf()),
-        None => actor.behalf().to_string(),
-    };
-    let key = run_key(&headers)?.map(|key| format!("{whose}/{key}"));
     let submit = service.submit_for(actor.behalf().clone(), key);
     let engine = service.keeper.engine();
-    let submitted = match submission {
+    let begun = match submission {
         Submission { workflow: Some(text), capability: None, open: None, inputs } => {
             let (mut workflow, _) = Workflow::load(&Source::new("workflow", text), engine.registry(), &inputs)?;
-            act(&mut workflow, actor)?;
+            service.act(&caller, &mut workflow).await?;
             refuse_known_problems(&workflow, engine.registry())?;
-            engine.submit(&workflow, &submit).await?
+            service.keeper.begin(place, move |engine| async move { engine.submit(&workflow, &submit).await }).await?
         }
         Submission { workflow: None, capability: Some(capability), open: None, inputs } => {
             let (mut workflow, _) = Workflow::one_step(&capability, &inputs, engine.registry())?;
-            act(&mut workflow, actor)?;
+            service.act(&caller, &mut workflow).await?;
             refuse_known_problems(&workflow, engine.registry())?;
-            engine.submit(&workflow, &submit).await?
+            service.keeper.begin(place, move |engine| async move { engine.submit(&workflow, &submit).await }).await?
         }
         Submission { workflow: None, capability: None, open: Some(name), inputs } if inputs.is_empty() => {
-            engine.open(&name, &submit).await?
+            service.keeper.begin(place, move |engine| async move { engine.open(&name, &submit).await }).await?
         }
         _ => {
             let detail = "a submission has one of `workflow`, `capability` and `open`, the last without `inputs`";
             return Err(Problem::bad_request("bad-submission", detail));
         }
     };
-    let (run, status) = match submitted {
-        Submitted::New(run) => {
-            let kept = service.keeper.keep(run);
-            service.drive(kept.clone(), &waits).await?;
+    let (run, status) = match begun {
+        Begun::New(kept, mut driving) => {
+            waits.until(driving.rests()).await?;
             (kept.id().clone(), StatusCode::CREATED)
         }
-        Submitted::Existing(run) => (run, StatusCode::OK),
+        Begun::Existing(run) => {
+            service.move_on(&run, &waits).await?;
+            (run, StatusCode::OK)
+        }
     };
     created(&service, &caller, &run, status)
 }
 
-/// Lets the agent act in it that submits it for somebody else.
-fn act(workflow: &mut Workflow, actor: &Actor) -> Result<(), Problem> {
-    let Some(agent) = actor.agent() else { return Ok(()) };
-    let refused = |error: ActsForOthers| Problem::new(StatusCode::FORBIDDEN, "acts-for-others", error.to_string());
-    workflow.let_act(agent).map_err(refused)
+impl Service {
+    /// Lets the agent act in it that submits it for somebody else.
+    async fn act(&self, caller: &Caller, workflow: &mut Workflow) -> Result<(), Problem> {
+        let Some(agent) = caller.token.actor.agent() else { return Ok(()) };
+        let Err(error) = workflow.let_act(agent) else { return Ok(()) };
+        let problem = Problem::new(StatusCode::FORBIDDEN, "acts-for-others", error.to_string());
+        record(self, Some(agent.clone()), &format!("run {}", workflow.name), &problem).await;
+        Err(problem)
+    }
 }
 
 fn created(service: &Service, caller: &Caller, run: &RunId, status: StatusCode) -> Result<Response, Problem> {
@@ -355,15 +369,15 @@ async fn change(
     let (run, Json(Why { reason })) = (run_of(run)?, body?);
     service.must_own(caller, &run, request).await?;
     service.keeper.operate(&run, verb, caller.principal(), reason_of(&reason)?).await?;
-    service.move_on(&run).await?;
+    service.move_on(&run, &Waits { wait: LONGEST }).await?;
     Ok(Json(service.view(caller, &run)?).into_response())
 }
 
 impl Service {
     /// Drives a run to which somebody appended. One that another process drives is left to it.
-    pub(super) async fn move_on(&self, run: &RunId) -> Result<(), Problem> {
+    pub(super) async fn move_on(&self, run: &RunId, waits: &Waits) -> Result<(), Problem> {
         match self.keeper.find_or_take(run).await {
-            Ok(kept) => self.drive(kept, &Waits { wait: LONGEST }).await,
+            Ok(kept) => self.drive(kept, waits).await,
             Err(EngineError::Owned { .. } | EngineError::WrongState { .. }) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -374,7 +388,7 @@ impl Service {
 async fn open(service: &Arc<Service>, caller: &Caller, run: &RunId, request: &str) -> Result<Arc<Kept>, Problem> {
     service.must_own(caller, run, request).await?;
     let kept = service.keeper.find_or_take(run).await?;
-    match kept.run().is_some_and(|run| run.state().is_open()) {
+    match service.keeper.is_open(&kept)? {
         true => Ok(kept),
         false => Err(Problem::new(StatusCode::CONFLICT, "wrong-state", "the run takes no more steps")),
     }

@@ -32,10 +32,10 @@ use serde_json::{Map, Value};
 use tokio::sync::Notify;
 
 use super::Actor;
-use super::keeper::{AddedCall, Keeper, Kept};
+use super::keeper::{AddedCall, Begun, Keeper, Kept, Place};
 use crate::document::escape_json;
 use crate::engine::{
-    Driven, EngineError, InForce, Mask, RunView, Submit, Submitted, refuse_known_problems, rfc3339, view,
+    Driven, Engine, EngineError, InForce, Mask, RunView, Submit, refuse_known_problems, rfc3339, view,
 };
 use crate::journal::RunFilter;
 use crate::saga::event::Verb;
@@ -164,28 +164,28 @@ impl Connection {
         given: &JsonObject,
         context: &RequestContext<RoleServer>,
     ) -> Result<Answer, Trouble> {
-        self.must_have_room()?;
+        let place = self.place()?;
         let engine = self.inner.keeper.engine();
         let (mut workflow, _) = Workflow::one_step(capability.as_str(), given, engine.registry())?;
         if let Some(agent) = self.inner.actor.agent() {
             workflow.let_act(agent).map_err(|error| Trouble::of_request(error.to_string()))?;
         }
         refuse_known_problems(&workflow, engine.registry())?;
-        let run = match engine.submit(&workflow, &self.inner.submit).await? {
-            Submitted::New(run) => run,
-            Submitted::Existing(run) => return self.status(&run),
-        };
-        let kept = self.inner.keeper.keep(run);
-        let id = kept.id().clone();
+        let submit = self.inner.submit.clone();
+        // What cancels it may come before it has begun.
         let cancelled = Arc::<Notify>::default();
         let _call = Call::begin(&self.inner, &context.id, &cancelled);
-        let driving = self.inner.keeper.drive(kept);
-        tokio::pin!(driving);
+        let submit = move |engine: Engine| async move { engine.submit(&workflow, &submit).await };
+        let begun = self.inner.keeper.begin(Some(place), submit).await?;
+        let (id, mut driving) = match begun {
+            Begun::New(kept, driving) => (kept.id().clone(), driving),
+            Begun::Existing(run) => return self.status(&run),
+        };
         let driven = tokio::select! {
-            driven = &mut driving => driven?,
+            driven = driving.rests() => driven?,
             () = cancelled.notified() => {
                 self.inner.keeper.operate(&id, Verb::Cancel, &self.inner.actor.principal, "its client cancelled the call").await?;
-                driving.await?
+                driving.rests().await?
             }
         };
         self.answer(&id, None, driven)
@@ -193,15 +193,17 @@ impl Connection {
 
     async fn begin(&self, given: &JsonObject) -> Result<Answer, Trouble> {
         let name = text_of(given, "name")?.unwrap_or_else(|| "transaction".to_owned());
-        self.must_have_room()?;
-        let run = match self.inner.keeper.engine().open(&name, &self.inner.submit).await? {
-            Submitted::New(run) => run,
-            Submitted::Existing(run) => return self.status(&run),
-        };
-        let kept = self.inner.keeper.keep(run);
-        self.begun().insert(kept.id().clone());
-        let driven = self.inner.keeper.drive(kept.clone()).await?;
-        self.answer(kept.id(), None, driven)
+        let (place, submit) = (self.place()?, self.inner.submit.clone());
+        let open = move |engine: Engine| async move { engine.open(&name, &submit).await };
+        let begun = self.inner.keeper.begin(Some(place), open).await?;
+        match begun {
+            Begun::New(kept, mut driving) => {
+                self.begun().insert(kept.id().clone());
+                let driven = driving.rests().await?;
+                self.answer(kept.id(), None, driven)
+            }
+            Begun::Existing(run) => self.status(&run),
+        }
     }
 
     async fn add(&self, given: &JsonObject) -> Result<Answer, Trouble> {
@@ -236,8 +238,8 @@ impl Connection {
         self.answer(run, None, driven)
     }
 
-    fn must_have_room(&self) -> Result<(), Trouble> {
-        if self.inner.keeper.has_room() { Ok(()) } else { Err(Trouble::busy()) }
+    fn place(&self) -> Result<Place, Trouble> {
+        self.inner.keeper.place().ok_or_else(Trouble::busy)
     }
 
     fn status(&self, run: &RunId) -> Result<Answer, Trouble> {
@@ -248,7 +250,7 @@ impl Connection {
     async fn open(&self, run: &RunId) -> Result<Arc<Kept>, Trouble> {
         self.must_own(run)?;
         let kept = self.inner.keeper.find_or_take(run).await?;
-        match kept.run().is_some_and(|run| run.state().is_open()) {
+        match self.inner.keeper.is_open(&kept)? {
             true => Ok(kept),
             false => Err(Trouble::of_request(format!(
                 "the run `{run}` takes no more: `transaction_status` tells how it ended"
