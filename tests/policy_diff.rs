@@ -131,6 +131,23 @@ fn what_is_narrowed_in_place_is_stricter_and_each_kind_of_grant_counts() {
 }
 
 #[test]
+fn a_limit_counts_also_where_nothing_else_is_granted_and_not_where_one_file_alone_grants_anything() {
+    let rules = "rules:\n  - { principal: \"agent:*\", capabilities: [\"io.x\"], action: ALLOW }\n";
+    let grant = |what: &str| format!("{rules}grants:\n  - {{ capabilities: [\"io.x\"], {what} }}\n");
+    let limits = |time: &str| grant(&format!("limits: {{ wall_time: {time} }}"));
+    let told = |old: &str, new: &str| {
+        let grants = changes(old, new).into_iter().map(|one| (one.direction, one.grant.unwrap()));
+        grants.map(|(direction, grant)| (direction, grant.removed, grant.added)).collect::<Vec<_>>()
+    };
+    let line = || vec!["wall_time from 10000 to 20000".to_owned()];
+    assert_eq!(told(&limits("10s"), &limits("20s")), [(Direction::Looser, vec![], line())]);
+    assert_eq!(told(&limits("20s"), &limits("10s")), [(Direction::Stricter, line(), vec![])]);
+    let (both, config) = (grant("config: { a: b }, limits: { wall_time: 10s }"), vec!["config a = b".to_owned()]);
+    assert_eq!(told(rules, &both), [(Direction::Looser, vec![], config.clone())]);
+    assert_eq!(told(&both, rules), [(Direction::Stricter, config, vec![])]);
+}
+
+#[test]
 fn whose_components_are_let_in_is_compared_as_a_whole() {
     let key = "RWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3";
     let of =

@@ -154,8 +154,9 @@ fn compare(old: &Asked<'_>, new: &Asked<'_>, principal: &Class, capability: &Cla
         }
     }
     let (mut before, mut after) = (granted(old.policy, &who, &what), granted(new.policy, &who, &what));
-    // Of a limit that was raised the rest is what is granted now, of one that was lowered what is granted no more.
-    if !before.is_empty() && !after.is_empty() {
+    // Of a limit that was raised the rest is what is granted now, of one that was lowered what is granted no more. Where only
+    // one file opens anything, that alone is the change.
+    if before.is_empty() == after.is_empty() {
         for ((name, was, _), (_, is, _)) in
             limits(old.policy, &who, &what).into_iter().zip(limits(new.policy, &who, &what))
         {
