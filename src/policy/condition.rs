@@ -400,6 +400,19 @@ mod tests {
     }
 
     #[test]
+    fn of_a_field_that_is_not_known_all_that_is_asked_of_it_is_wished_for() {
+        let conditions = conditions("inputs.a.b: {min: 3, max: 9}").unwrap();
+        let value = json!({"a": {"b": 20}});
+        let wish = |unknown: &str| {
+            only_wish(&conditions, Input { value: Some(&value), unknown: &[unknown.to_owned()] }).unwrap()
+        };
+        for unknown in ["inputs", "inputs.a", "inputs.a.b", "inputs.a.b.c"] {
+            assert_eq!(wish(unknown), "`inputs.a.b` were at least 3 and `inputs.a.b` were at most 9", "{unknown}");
+        }
+        assert_eq!(wish("inputs.a.c"), "`inputs.a.b` were at most 9");
+    }
+
+    #[test]
     fn what_is_not_a_condition_is_refused() {
         for (text, said) in [
             ("[a]", "`when` must be a mapping, found a list"),

@@ -174,7 +174,10 @@ mod tests {
         }
         assert_eq!(at("a*b*c*d*e*"), (9, 1));
         assert_eq!(at(""), (0, 1));
-        assert_eq!(at(&"a".repeat(257)), (256, 1));
+        for more in [1, 2] {
+            assert_eq!(at(&"a".repeat(256 + more)), (256, more));
+        }
+        assert!(Pattern::parse(&"a".repeat(256)).is_ok());
         assert!(Pattern::parse("a*b*c*d*").is_ok());
     }
 
