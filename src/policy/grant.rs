@@ -207,7 +207,7 @@ pub(super) fn check(entries: &[GrantEntry], diagnostics: &mut Diagnostics) {
                     diagnostics.push(Diagnostic::error("grant-conflict", granted.span, message).help(help));
                 }
             }
-            for config in entry.config.iter().filter(|_| earlier_index < index) {
+            for config in &entry.config {
                 let same = |other: &&GrantedConfig| other.name == config.name && other.value != config.value;
                 if let Some(other) = earlier.config.iter().find(same).filter(|_| entry.overlaps(earlier)) {
                     let message = format!("the configuration value `{}` is granted with two values", config.name);
