@@ -436,7 +436,7 @@ rules: []
 grants:
   - capabilities: ["crm.*"]
     secrets:
-      - { name: token, file: /run/token, hosts: [a.example, b.example] }
+      - { name: token, file: /run/token, hosts: [a.example, b.example, a.example] }
       - { name: other, env: OTHER, hosts: [a.example] }
   - capabilities: ["crm.add"]
     secrets: [{ name: token, file: /run/token, hosts: [b.example, c.example] }]

@@ -140,9 +140,11 @@ fn cut_down<'e>(entries: impl Iterator<Item = &'e GrantEntry>, asked: &[Permissi
                 // INVARIANT: entries that can hold for one call agree on the source of a secret.
                 let opened =
                     secrets.entry(&secret.name).or_insert_with(|| SecretGrant { hosts: Vec::new(), ..secret.clone() });
-                opened.hosts.extend(
-                    secret.hosts.iter().filter(|host| !opened.hosts.contains(host)).cloned().collect::<Vec<_>>(),
-                );
+                for host in &secret.hosts {
+                    if !opened.hosts.contains(host) {
+                        opened.hosts.push(host.clone());
+                    }
+                }
             }
         }
         for GrantedDir { dir, .. } in entry.filesystem.iter().filter(|_| reads) {
