@@ -210,3 +210,21 @@ fn capabilities() -> Value {
 fn unknown() -> Value {
     json!({})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_schema_is_the_one_that_the_keys_of_the_loader_make() {
+        let committed: Value = serde_json::from_str(include_str!("../../schemas/policy.schema.json")).unwrap();
+        assert_eq!(schema(), committed);
+    }
+
+    #[test]
+    fn of_a_key_that_no_schema_knows_nothing_is_said() {
+        for of in [of_file, of_rule, of_operator, of_grant, of_url, of_limit, of_signer, of_test] {
+            assert_eq!(of("none"), json!({}));
+        }
+    }
+}
