@@ -29,16 +29,22 @@ pub(super) struct Class {
 
 /// How much is walked at most: positions in patterns, over all states.
 const MOST_POSITIONS: usize = 8 << 20;
+/// What a state costs besides its positions.
+const STATE: usize = 4;
 
 /// The classes that `patterns` tell apart, in the order of their witnesses' lengths; none if there are too many to walk.
 pub(super) fn classes(kind: Kind, patterns: &[&Pattern]) -> Option<Vec<Class>> {
+    classes_within(MOST_POSITIONS, kind, patterns)
+}
+
+fn classes_within(most: usize, kind: Kind, patterns: &[&Pattern]) -> Option<Vec<Class>> {
     let walk = Walk::new(kind, patterns);
     let first = walk.start();
     let mut seen: HashSet<State> = HashSet::from([first.clone()]);
     let mut found: HashMap<Vec<usize>, String> = HashMap::new();
     let mut order = Vec::new();
     let mut layer = vec![(first, String::new())];
-    let mut walked = 0;
+    let mut left = most;
     for length in 0..=kind.longest() {
         let mut next = Vec::new();
         for (state, text) in layer {
@@ -55,10 +61,7 @@ pub(super) fn classes(kind: Kind, patterns: &[&Pattern]) -> Option<Vec<Class>> {
             for c in &walk.alphabet {
                 let Some(after) = walk.step(&state, *c) else { continue };
                 if seen.insert(after.clone()) {
-                    walked += after.positions.len() + 4;
-                    if walked > MOST_POSITIONS {
-                        return None;
-                    }
+                    left = left.checked_sub(after.positions.len() + STATE)?;
                     next.push((after, format!("{text}{}", char::from(*c))));
                 }
             }
@@ -291,6 +294,18 @@ mod tests {
         assert_eq!(of(Kind::Capability, &[&long]).len(), 1);
         let fits = format!("io.{}*", "a".repeat(125));
         assert_eq!(of(Kind::Capability, &[&fits]).len(), 2);
+    }
+
+    #[test]
+    fn a_walk_that_costs_more_than_it_may_is_given_up() {
+        let walks = |most: usize, texts: &[&str]| {
+            let patterns: Vec<Pattern> = texts.iter().map(|text| Pattern::parse(text).unwrap()).collect();
+            classes_within(most, Kind::Principal, &patterns.iter().collect::<Vec<_>>()).is_some()
+        };
+        // A kind, its colon and a name: three states.
+        assert!(walks(3 * STATE, &[]) && !walks(3 * STATE - 1, &[]));
+        // A star stands before and behind itself in each of them.
+        assert!(walks(3 * STATE + 6, &["*"]) && !walks(3 * STATE + 5, &["*"]));
     }
 
     const PATTERN: &str = "[ab*]{1,2}[.*]{0,1}[ab*]{0,3}";
