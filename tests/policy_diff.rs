@@ -128,6 +128,8 @@ fn what_is_narrowed_in_place_is_stricter_and_each_kind_of_grant_counts() {
         assert_eq!(directions(&narrow, &wide), [Direction::Looser], "{wide}{narrow}");
     }
     assert_eq!(changes(&secret("env: A"), &secret("env: B")).len(), 1);
+    // What is no read is an effect in any case.
+    assert_eq!(changes(&url("[POST]"), &url("[POST], reads_are_effects: true")), []);
 }
 
 #[test]
@@ -145,6 +147,55 @@ fn a_limit_counts_also_where_nothing_else_is_granted_and_not_where_one_file_alon
     let (both, config) = (grant("config: { a: b }, limits: { wall_time: 10s }"), vec!["config a = b".to_owned()]);
     assert_eq!(told(rules, &both), [(Direction::Looser, vec![], config.clone())]);
     assert_eq!(told(&both, rules), [(Direction::Stricter, config, vec![])]);
+}
+
+/// A file whose rules answer one call under conditions, `inputs.x` being a number each; none is no condition.
+fn under(rules: &[(Option<u32>, &str)]) -> String {
+    let rules = rules.iter().map(|(when, action)| {
+        let when = when.map_or(String::new(), |number| format!("when: {{ inputs.x: {{ equals: {number} }} }}, "));
+        format!("  - {{ principal: \"agent:*\", capabilities: [\"a.b\"], {when}action: {action} }}\n")
+    });
+    std::iter::once("rules:\n".to_owned()).chain(rules).collect()
+}
+
+#[test]
+fn every_case_of_up_to_five_conditions_is_looked_at_and_with_more_each_change_counts_as_looser() {
+    let directions = |old: &[_], new: &[_]| {
+        let mut all: Vec<_> = changes(&under(old), &under(new)).iter().map(|one| one.direction).collect();
+        all.dedup();
+        all
+    };
+    let asks = |count: u32| (1..=count).map(|number| (Some(number), "REQUIRE_APPROVAL")).collect::<Vec<_>>();
+    for (count, expected) in [(5, Direction::Stricter), (6, Direction::Looser)] {
+        let (old, mut new) = (asks(count), asks(count));
+        assert_eq!(directions(&old, &new), [], "{count}");
+        new.last_mut().unwrap().1 = "DENY";
+        assert_eq!(directions(&old, &new), [expected], "{count}");
+    }
+    // It shows only where both fail.
+    let two = [(Some(1), "ALLOW"), (Some(2), "ALLOW")];
+    assert_eq!(directions(&two, &[two[0], two[1], (None, "ALLOW")]), [Direction::Looser]);
+    // It shows only where one of the last two holds and the other cannot be evaluated.
+    let three = [(Some(1), "ALLOW"), (Some(2), "ALLOW"), (Some(3), "ALLOW")];
+    assert_eq!(directions(&three, &[three[0], three[2], three[1]]), [Direction::Looser]);
+}
+
+#[test]
+fn the_step_that_only_waits_is_compared_and_what_is_granted_to_it_is_not() {
+    let denied = "rules:\n  - { principal: \"agent:*\", capabilities: [\"human.*\"], action: DENY }\n";
+    let found = changes("rules: []\n", denied);
+    assert_eq!(shown(&found), [(Direction::Stricter, "agent:a", "human.approve", 4)]);
+    let rules = "rules:\n  - { principal: \"agent:*\", capabilities: [\"human.approve\"], action: ALLOW }\n";
+    let granted = format!("{rules}grants:\n  - {{ capabilities: [\"human.*\"], config: {{ a: b }} }}\n");
+    assert_eq!(changes(rules, &granted), []);
+}
+
+#[test]
+fn classes_that_change_in_the_same_way_are_counted() {
+    let new = "rules:\n  - { principal: \"agent:*\", capabilities: [\"a.b\", \"c.d\", \"e.f\"], action: ALLOW }\n";
+    let found = changes("rules: []\n", new);
+    // Allowed, and asked because of risk.
+    assert_eq!(found.iter().map(|one| one.more).collect::<Vec<_>>(), [2, 2]);
 }
 
 #[test]
