@@ -297,6 +297,51 @@ mod tests {
     }
 
     #[test]
+    fn a_text_is_an_id_exactly_where_its_form_says_so() {
+        let is_whole = |kind: Kind, text: &str| {
+            let form = text.bytes().try_fold(kind.begin(), |form, c| form.step(kind, c));
+            form.is_some_and(|form| form.is_whole(kind))
+        };
+        let agrees = |text: &str| {
+            assert_eq!(is_whole(Kind::Capability, text), CapabilityId::parse(text).is_ok(), "{text:?}");
+            assert_eq!(is_whole(Kind::Principal, text), Principal::parse(text).is_ok(), "{text:?}");
+        };
+        let mut texts = vec![String::new()];
+        for _ in 0..4 {
+            texts = texts.iter().flat_map(|text| "aA0_-.:*".chars().map(move |c| format!("{text}{c}"))).collect();
+            texts.iter().for_each(|text| agrees(text));
+        }
+        for c in (0..=127).map(char::from) {
+            for place in ["?", "?a.b", "a?.b", "a.?", "a.b?", "?a:b", "a?:b", "a:?", "a:b?"] {
+                agrees(&place.replace('?', &c.to_string()));
+            }
+        }
+    }
+
+    #[test]
+    fn each_character_that_an_id_can_have_tells_classes_apart_where_it_stands() {
+        for c in (b'!'..=b'~').map(char::from) {
+            for place in ["?.a", "a?.b", "a.?", "a.b?", "?:a", "a?:b", "a:?", "a:b?"] {
+                let text = place.replace('?', &c.to_string());
+                let Ok(pattern) = Pattern::parse(&text) else { continue };
+                if pattern.is_one() {
+                    let (capability, principal) = (CapabilityId::parse(&text).is_ok(), Principal::parse(&text).is_ok());
+                    assert_eq!(of(Kind::Capability, &[&text]).len(), 1 + usize::from(capability), "{text}");
+                    assert_eq!(of(Kind::Principal, &[&text]).len(), 1 + usize::from(principal), "{text}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_begins_with_none_of_the_letters_is_in_a_class() {
+        let begins = "abcdefghijklmnopqrstuvwxyz_:".chars().map(|c| format!("a:{c}*"));
+        let texts: Vec<String> = std::iter::once("a:*".to_owned()).chain(begins).collect();
+        let classes = of(Kind::Principal, &texts.iter().map(String::as_str).collect::<Vec<_>>());
+        assert!(classes.iter().any(|(matched, _)| matched == &[0]));
+    }
+
+    #[test]
     fn a_walk_that_costs_more_than_it_may_is_given_up() {
         let walks = |most: usize, texts: &[&str]| {
             let patterns: Vec<Pattern> = texts.iter().map(|text| Pattern::parse(text).unwrap()).collect();
