@@ -509,6 +509,15 @@ fn an_id_is_provided_from_where_and_by_whom_the_first_matching_entry_says() {
 }
 
 #[test]
+fn a_policy_knows_whether_it_says_anything_of_components() {
+    let signers = format!("signers: [{{ name: acme, key: {KEY} }}]\n");
+    let providers = "providers: [{ capabilities: [\"crm.*\"], from: \"*\" }]\n";
+    for (said, expected) in [("", false), (signers.as_str(), true), (providers, true)] {
+        assert_eq!(policy(&format!("rules: []\n{said}")).has_provenance(), expected, "{said}");
+    }
+}
+
+#[test]
 fn a_mistake_in_signers_or_providers_is_named() {
     for (text, expected) in [
         ("signers: [{ name: a, key: RWx }]", "is not a public key of minisign"),

@@ -64,6 +64,13 @@ fn a_star_in_the_middle_of_a_segment_is_told_with_the_siblings_that_it_catches()
     assert_eq!(found.len(), 1);
     assert!(found[0].2.contains("also catches `data.json.query`"), "{found:?}");
     assert_eq!(codes(&text.replace("data.js*", "data.json.*")), []);
+    // The name itself and what lies below it are no siblings.
+    for pattern in ["io.fs.delete*", "data.json*"] {
+        let [(code, _, message)] = &warned(&text.replace("data.js*", pattern))[..] else { panic!("{pattern}") };
+        assert_eq!(*code, "catches-siblings");
+        assert_eq!(*message, format!("`{pattern}` also catches whatever else begins so"));
+    }
+    assert_eq!(codes(&text.replace("data.js*", "*")), []);
 }
 
 #[test]
@@ -76,6 +83,10 @@ fn grants_and_rules_that_have_nothing_to_do_with_each_other_are_told() {
     // A default that asks lets it run, too.
     let by_default = text.replace("rules:", "default: REQUIRE_APPROVAL\nrules:");
     assert_eq!(codes(&by_default), [("no-grant", 3)]);
+    // The step that only waits needs no grant, and makes use of none.
+    let waits = "rules:\n  - { principal: \"agent:a\", capabilities: [\"human.approve\"], action: ALLOW }\n\
+                 grants:\n  - { capabilities: [\"human.*\"], config: { a: b } }\n";
+    assert_eq!(codes(waits), [("unused-grant", 4)]);
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl Reach {
                 }
             }
             let Some(last) = deciding.last() else { continue };
-            for rule in named.iter().filter(|rule| *rule > last) {
+            for rule in named.iter().skip(deciding.len()) {
                 if let Some(covered) = covered.get_mut(*rule) {
                     covered.insert(*last);
                 }

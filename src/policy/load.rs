@@ -199,7 +199,7 @@ fn warn_of_nobody(node: &Node, terms: &ApprovalTerms, requesters: &[Pattern], al
         return;
     }
     let requester = match requesters {
-        [one] if one.is_one() => Some(one),
+        [one] => Some(one),
         _ => None,
     };
     let named: BTreeSet<&Pattern> = terms.approvers.iter().collect();

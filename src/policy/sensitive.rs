@@ -228,6 +228,69 @@ mod tests {
         );
     }
 
+    /// A value inside of so many lists.
+    fn within_lists(depth: usize, value: Value) -> Value {
+        (0..depth).fold(value, |inner, _| Value::Array(vec![inner]))
+    }
+
+    #[test]
+    fn what_lies_deeper_than_is_looked_is_masked_and_what_lies_just_so_deep_is_looked_at() {
+        let names = |count: usize| vec!["*".to_owned(); count];
+        let masked = |mut value: Value, names: &[String]| {
+            assert!(mask_path(&mut value, names, 0));
+            value
+        };
+        let fields = json!({ "a": 1, "b": 2 });
+        let own = json!({ "a": MASKED, "b": 2 });
+        let named = ["a".to_owned()];
+        assert_eq!(masked(within_lists(DEPTH, fields.clone()), &named), within_lists(DEPTH, own));
+        assert_eq!(masked(within_lists(DEPTH + 1, fields), &named), within_lists(DEPTH + 1, json!(MASKED)));
+        let within_fields = |depth: usize, value: Value| (0..depth).fold(value, |inner, _| json!({ "f": inner }));
+        let deep = masked(within_fields(DEPTH + 2, json!(1)), &names(DEPTH + 2));
+        assert_eq!(deep, within_fields(DEPTH + 1, json!(MASKED)));
+        // Each list is two steps, into its items and to what they refer to.
+        let schema = json!({ "items": { "$ref": "#" } });
+        let mut value = within_lists(DEPTH / 2, json!(1));
+        assert!(!mask_marked(&schema, &mut value));
+        assert_eq!(value, within_lists(DEPTH / 2, json!(1)));
+        let mut value = within_lists(DEPTH / 2 + 1, json!(1));
+        assert!(mask_marked(&schema, &mut value));
+        assert_eq!(value, within_lists(DEPTH / 2 + 1, json!(MASKED)));
+    }
+
+    #[test]
+    fn it_is_told_that_something_was_masked_however_often_and_wherever_it_was() {
+        for (field, value) in [
+            ("inputs.list.pin", json!({ "list": [{ "pin": 1 }, { "pin": 2 }] })),
+            ("inputs.list.pin", json!({ "list": [{ "pin": 1 }, {}] })),
+            ("inputs.list.pin", json!({ "list": [{}, { "pin": 1 }] })),
+            ("inputs.*.pin", json!({ "a": { "pin": 1 }, "b": { "pin": 2 } })),
+            ("inputs.*.pin", json!({ "a": { "pin": 1 }, "b": {} })),
+            ("inputs.*.pin", json!({ "a": {}, "b": { "pin": 1 } })),
+        ] {
+            let mut masked = value.clone();
+            assert!(mask_path(&mut masked, &FieldPath::parse(field).unwrap().names, 0), "{value}");
+            assert_ne!(masked, value);
+        }
+        let mut without = json!({ "list": [{}, []] });
+        assert!(!mask_path(&mut without, &FieldPath::parse("inputs.list.pin").unwrap().names, 0));
+    }
+
+    #[test]
+    fn a_schema_that_marks_something_anywhere_and_a_policy_that_names_something_are_known() {
+        let mark = json!({ "x-redress-sensitive": true });
+        for schema in [mark.clone(), json!({ "properties": { "a": mark } }), json!({ "anyOf": [{}, mark] })] {
+            assert!(marks_any(&schema), "{schema}");
+        }
+        for schema in [json!({ "x-redress-sensitive": false }), json!({ "properties": { "a": {} } }), json!(true)] {
+            assert!(!marks_any(&schema), "{schema}");
+        }
+        let text = "rules: []\nsensitive:\n  - { capabilities: [\"crm.*\"], fields: [\"inputs.email\"] }\n";
+        let policy = Policy::load(Source::new("policy.yaml", text), "/").unwrap().0;
+        let named = |id: &str| policy.names_sensitive(&CapabilityId::parse(id).unwrap());
+        assert!(named("crm.add") && !named("data.hash"));
+    }
+
     #[test]
     fn a_path_is_read_back_as_it_was_written_and_any_other_text_is_refused() {
         for text in ["inputs.email", "outputs.a.*.b"] {
