@@ -83,6 +83,12 @@ fn a_condition_is_opaque_and_what_it_opens_in_any_case_counts() {
     assert_eq!(direction(sometimes, always), [Direction::Looser, Direction::Looser]);
     assert_eq!(direction(sometimes, sometimes), []);
     assert!(direction(sometimes, otherwise).iter().all(|one| *one == Direction::Looser));
+    // The last answer of several is the one without a condition.
+    for change in changes(always, sometimes) {
+        let [old, new] =
+            [&change.old, &change.new].map(|answers| answers.iter().map(|one| one.when).collect::<Vec<_>>());
+        assert_eq!((old, new), (vec![false], vec![true, false]));
+    }
 }
 
 #[test]
