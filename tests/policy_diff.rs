@@ -178,6 +178,9 @@ fn every_case_of_up_to_five_conditions_is_looked_at_and_with_more_each_change_co
         new.last_mut().unwrap().1 = "DENY";
         assert_eq!(directions(&old, &new), [expected], "{count}");
     }
+    // A rule behind one of the same condition decides nothing.
+    let one = (Some(1), "ALLOW");
+    assert_eq!(directions(&[one, (Some(1), "DENY")], &[one]), []);
     // It shows only where both fail.
     let two = [(Some(1), "ALLOW"), (Some(2), "ALLOW")];
     assert_eq!(directions(&two, &[two[0], two[1], (None, "ALLOW")]), [Direction::Looser]);
