@@ -481,7 +481,11 @@ fn a_signature_counts_for_what_its_signer_is_trusted_for() {
     // Not signed, or by a key that the policy knows under another name.
     for signer in [None, Some(("acme", OTHER)), Some(("other", KEY)), Some(("nobody", KEY))] {
         let why = admitted(&policy, here, "acme.mail.send", signer).unwrap_err();
-        assert!(why.contains("must be signed by `acme`"), "{why}");
+        let by = match signer {
+            Some((name, _)) => format!("its signature, by `{name}`, does not count for that"),
+            None => "it has no signature that counts".to_owned(),
+        };
+        assert_eq!(why, format!("`acme.mail.send` from `{here}` must be signed by `acme`, and {by}"));
     }
     // Another signer is trusted for one of the ids, and where nothing is required nothing is asked for.
     assert_eq!(admitted(&policy, here, "acme.notes.add", Some(("other", OTHER))), Ok(()));

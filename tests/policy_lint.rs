@@ -83,6 +83,15 @@ fn grants_and_rules_that_have_nothing_to_do_with_each_other_are_told() {
     // A default that asks lets it run, too.
     let by_default = text.replace("rules:", "default: REQUIRE_APPROVAL\nrules:");
     assert_eq!(codes(&by_default), [("no-grant", 3)]);
+    // What a rule denies in any case the default never lets run; what one denies under a condition it may.
+    let denied = |when: &str| {
+        format!(
+            "default: REQUIRE_APPROVAL\nrules:\n  - {{ principal: \"agent:b\", capabilities: [\"io.fs.*\"], {when}action: DENY }}\n\
+             grants:\n  - {{ capabilities: [\"io.fs.*\"], principals: [\"agent:b\"], config: {{ a: b }} }}\n"
+        )
+    };
+    assert_eq!(codes(&denied("")), [("unused-grant", 5)]);
+    assert_eq!(codes(&denied("when: { inputs.x: { equals: 1 } }, ")), []);
     // The step that only waits needs no grant, and makes use of none.
     let waits = "rules:\n  - { principal: \"agent:a\", capabilities: [\"human.approve\"], action: ALLOW }\n\
                  grants:\n  - { capabilities: [\"human.*\"], config: { a: b } }\n";
