@@ -125,6 +125,30 @@ fn a_message_leads_to_the_page_of_the_console_on_which_it_is_answered() {
 }
 
 #[test]
+fn a_service_sends_what_was_not_taken_without_anybody_asking_for_it() {
+    let receiver = Receiver::answering(&[503, 503]);
+    let place = place(&receiver.url());
+    redress(&place, &["run", "workflow.yaml"]).exits(4);
+    let tried = receiver.received().len();
+    let serve = || {
+        let mut command = place.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.env(VARIABLE, SECRET).stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    // What a process before it has left.
+    let_time_pass(&place);
+    let mut service = serve();
+    while receiver.received().len() <= tried {}
+    // And what is due again while it runs.
+    while receiver.received().len() <= tried + 1 {
+        let_time_pass(&place);
+    }
+    while messages(&place)[0].ended != Some(Ended::Delivered) {}
+    service.kill().unwrap();
+    service.wait().unwrap();
+    one_id(&receiver.received());
+}
+
+#[test]
 fn a_receiver_that_is_not_there_changes_nothing_but_a_line() {
     let place = place(&nobody());
     let run = redress(&place, &["run", "workflow.yaml"]).exits(4);

@@ -107,6 +107,33 @@ fn a_write_that_waits_shows_line_by_line_what_it_would_change() {
     assert_eq!(change["why"], "it is not text");
 }
 
+/// A look at what a call would change is no way to read what one may not.
+#[test]
+fn what_a_call_would_change_is_shown_to_those_alone_who_may_answer_it() {
+    let server = writing_waits();
+    let (own, agent) = (server.token("agent:a", &["submit", "vote"]), server.token("agent:other", &["vote"]));
+    server.place.write("workspace/a", "secret\n");
+    let run = paused(&server, &own, "io.fs.delete", &json!({ "path": "/workspace/a" }));
+    let path = format!("/v1/runs/{run}/steps/call/change");
+    for token in [&own, &agent] {
+        let said = server.get(&path, token).is(409);
+        assert!(!said.body.contains("secret") && said.problem() == "refused", "{said:#?}");
+    }
+    let (mut place, _) = server.ends();
+    let policy = place.read("policy.yaml");
+    for (marked, target) in [
+        ("io.fs.read_file\"], fields: [\"outputs.content", "/workspace/a"),
+        ("io.fs.delete\"], fields: [\"inputs.path", "(sensitive)"),
+    ] {
+        place.write("policy.yaml", format!("{policy}sensitive:\n  - {{ capabilities: [\"{marked}\"] }}\n"));
+        let server = Server::at(place);
+        let voter = server.token("user:alice", &["vote"]);
+        let change = server.get(&path, &voter).is(200).json();
+        assert_eq!((&change["lines"], &change["target"]), (&json!([]), &target.into()), "{change}");
+        (place, _) = server.ends();
+    }
+}
+
 #[test]
 fn a_reviewer_sees_what_was_asked_granted_and_used_and_why_the_policy_answers() {
     let server = Server::new();

@@ -142,6 +142,78 @@ fn while_there_are_as_many_runs_as_there_may_be_no_more_are_begun() {
     }
 }
 
+/// What was asked for is done whole, whoever waits for the answer: a client may go at any moment.
+#[test]
+fn a_run_whose_client_goes_away_while_it_is_submitted_comes_to_its_end() {
+    let server = Server::new();
+    let own = server.token("agent:a", &["submit"]);
+    for i in 0..20 {
+        let (at, body) = (server.at, write(&format!("w{i}")).to_string());
+        let mut stream = std::net::TcpStream::connect(at).unwrap();
+        std::io::Write::write_all(
+            &mut stream,
+            format!(
+                "POST /v1/runs HTTP/1.1\r\nHost: {at}\r\nAuthorization: Bearer {own}\r\nIdempotency-Key: k{i}\r\n\
+                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            )
+            .as_bytes(),
+        )
+        .unwrap();
+        // What else the service does meanwhile, so that clients go at different moments.
+        for _ in 0..i % 5 {
+            server.get("/healthz", "").is(200);
+        }
+        drop(stream);
+    }
+    for i in 0..20 {
+        let (key, body) = (format!("Idempotency-Key: k{i}\r\n"), write(&format!("w{i}")).to_string());
+        let said = server.asks("POST", "/v1/runs?wait=30", &own, &key, &body);
+        assert!([200, 201].contains(&said.status), "{said:#?}");
+        assert_eq!(said.json()["state"], "COMPLETED", "whoever asks again waits for the same run");
+    }
+    assert_eq!(server.get("/v1/runs", &own).is(200).json()["runs"].as_array().unwrap().len(), 20);
+}
+
+#[test]
+fn a_run_that_is_taken_over_for_a_request_that_is_refused_goes_on() {
+    let place = crate::common::Place::with_policy(crate::server::POLICY);
+    place.write("redress.yaml", "policy: policy.yaml\nprincipal: agent:demo\nidle_timeout: 300ms\n");
+    let server = Server::at(place);
+    let own = server.token("agent:a", &["submit"]);
+    let run = server.post("/v1/runs?wait=10", &own, &json!({ "open": "session" })).is(201).json()["run"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let step =
+        json!({ "name": "a", "capability": "io.fs.write_file", "inputs": { "path": "/workspace/a", "content": "x" } });
+    server.post(&format!("/v1/runs/{run}/steps"), &own, &step).is(201);
+    let server = Server::at(server.dies());
+    // Its answer may have been lost, and so it is asked for once more.
+    let again = server.post(&format!("/v1/runs/{run}/steps"), &own, &step).is(409).problem();
+    assert!(["refused", "wrong-state"].contains(&&*again), "{again}");
+    let events = server.follow(&format!("/v1/runs/{run}/events"), &own, 0, |_| false);
+    assert_eq!(events.last().unwrap().1, "RUN_CLOSED");
+    assert!(!server.place.path("workspace/a").exists());
+}
+
+#[test]
+fn the_key_of_a_run_is_nobody_elses_however_they_are_named() {
+    let server = Server::new();
+    let (one, other) = (server.token("agent:a", &["submit"]), server.token("agent:a/b", &["submit"]));
+    let submitted = |token: &str, key: &str| {
+        let said = server.asks(
+            "POST",
+            "/v1/runs?wait=30",
+            token,
+            &format!("Idempotency-Key: {key}\r\n"),
+            &write("a").to_string(),
+        );
+        said.is(201).json()["run"].clone()
+    };
+    assert_ne!(submitted(&one, "b/k"), submitted(&other, "k"));
+}
+
 /// Whatever goes on when it dies goes on when it is there again.
 #[test]
 fn a_service_that_is_killed_and_started_again_brings_every_run_to_rest() {
