@@ -114,6 +114,8 @@ await asking.getByRole('button', { name: 'Run a workflow' }).click();
 await state(asking, 'PAUSED');
 assert(existsSync('workspace/made'));
 await picture(asking, 'paused');
+assert(!(await asking.locator('main').innerText()).includes('[object'));
+await asking.getByText('waits for user:*, until').waitFor();
 await go(deciding, 'Approvals');
 await deciding.getByRole('link', { name: /page.*two/ }).waitFor();
 await picture(deciding, 'approvals');
@@ -160,6 +162,7 @@ await picture(deciding, 'hostile');
 
 // Whoever operates cancels it.
 await deciding.getByRole('link', { name: /^[0-9a-f-]{36}$/ }).click();
+await deciding.getByRole('button', { name: 'Cancel and undo' }).waitFor();
 await deciding.getByLabel('Reason').fill('enough');
 await deciding.getByRole('button', { name: 'Cancel and undo' }).click();
 await state(deciding, 'ROLLED BACK');
@@ -184,7 +187,7 @@ await deciding.getByText('of the last 30 days').waitFor();
 assert(await deciding.locator('summary', { hasText: 'net.http.request' }).count(), 'a reviewer sees all');
 await picture(deciding, 'capabilities');
 await go(deciding, 'Policy');
-await deciding.getByLabel('Who').fill('agent:demo');
+await deciding.getByLabel('Who', { exact: true }).fill('agent:demo');
 await deciding.getByLabel('Capability').fill('io.fs.write_file');
 await deciding.getByRole('button', { name: 'Explain' }).click();
 await deciding.getByText('it decides').waitFor();
@@ -231,6 +234,26 @@ for (const colorScheme of ['light', 'dark']) {
         await page.context().close();
     }
 }
+
+// What was done can be undone by whoever operates, and the page goes on to tell what happens.
+await go(deciding, 'Runs');
+await deciding.getByLabel('State').selectOption('COMPLETED');
+await deciding.getByRole('link', { name: /two/ }).waitFor({ state: 'detached' });
+await deciding.getByRole('link', { name: /io\.fs\.write_file/ }).first().click();
+await state(deciding, 'COMPLETED');
+await deciding.getByRole('button', { name: 'Undo', exact: true }).waitFor();
+await deciding.getByLabel('Reason').fill('it was not needed');
+await deciding.getByRole('button', { name: 'Undo', exact: true }).click();
+await state(deciding, 'ROLLED BACK');
+await deciding.locator('.timeline > li', { hasText: 'ROLLBACK STARTED' }).waitFor();
+await deciding.locator('.timeline > li', { hasText: 'RUN CLOSED' }).nth(1).waitFor();
+assert.equal(readFileSync('workspace/page.txt', 'utf8'), 'one\ntwo\nthree\n');
+// The way past what is always there leads to what is shown.
+const before = deciding.url();
+await deciding.locator('.skip').focus();
+await deciding.keyboard.press('Enter');
+assert.equal(deciding.url(), before);
+assert.equal(await deciding.evaluate(() => document.activeElement.id), 'main');
 
 // A token that is revoked ends what is shown with it.
 const { id } = JSON.parse(execFileSync(binary, ['token', 'list', '--json'])).find(({ principal }) => principal === 'user:alice');

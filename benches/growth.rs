@@ -90,6 +90,7 @@ fn fill(journal: &dyn Journal, runtime: &Runtime) {
                 settle_timeout: Duration::from_secs(10),
                 undo_window: Duration::from_secs(60),
                 run_key: None,
+                agent: None,
             },
             at: Timestamp(1_700_000_000_000),
             owner: OwnerIdentity { id: "nobody".to_owned(), boot: "unknown".to_owned() },

@@ -110,8 +110,8 @@ const MAX_REASON: usize = 4 << 10;
 
 fn parse_reason(text: &str) -> Result<String, String> {
     match text.len() {
-        0 => Err("a reason cannot be empty".to_owned()),
-        1..=MAX_REASON => Ok(text.to_owned()),
+        _ if text.trim().is_empty() => Err("a reason cannot be empty".to_owned()),
+        0..=MAX_REASON => Ok(text.to_owned()),
         bytes => Err(format!("a reason has at most {MAX_REASON} bytes, and this one has {bytes}: name a file instead")),
     }
 }

@@ -22,7 +22,7 @@ use super::{Exit, lookup};
 use crate::engine::{Driven, Engine, EngineError, HostView, Reason, Recovery, RunView, outline, state_of};
 use crate::saga::RunState;
 use crate::saga::event::Residue;
-use crate::types::RunId;
+use crate::types::{Principal, RunId};
 
 /// How many runs are recovered at a time.
 const AT_ONCE: usize = 32;
@@ -173,6 +173,8 @@ struct Row<'a> {
     run: &'a RunId,
     workflow: &'a str,
     principal: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<&'a Principal>,
     host: &'a HostView,
     state: RunState,
     reason: &'a Option<Reason>,
@@ -183,9 +185,21 @@ struct Row<'a> {
 
 impl Row<'_> {
     fn of(view: &RunView) -> Row<'_> {
-        let RunView { schema, run, workflow, principal, host, state, reason, submitted, closed, residue, steps: _ } =
-            view;
+        let RunView {
+            schema,
+            run,
+            workflow,
+            principal,
+            agent,
+            host,
+            state,
+            reason,
+            submitted,
+            closed,
+            residue,
+            steps: _,
+        } = view;
         let (schema, state) = (*schema, *state);
-        Row { schema, run, workflow, principal, host, state, reason, submitted, closed, residue }
+        Row { schema, run, workflow, principal, agent: agent.as_ref(), host, state, reason, submitted, closed, residue }
     }
 }

@@ -112,6 +112,10 @@ async fn add(arguments: &Add, context: &Context) -> Result<Exit, CliError> {
             let message = format!("who acts for {other} may only `submit`");
             return Err(CliError::usage("bad-scope", message).help("make another token, without `--for`, for the rest"));
         }
+        if arguments.acts_as.kind() != "agent" {
+            return Err(CliError::usage("bad-principal", format!("{} is no agent", arguments.acts_as))
+                .help("who acts for somebody is an agent, such as `agent:assistant`"));
+        }
         if *other == arguments.acts_as {
             return Err(CliError::usage("bad-principal", format!("{other} needs nobody to act for {other}"))
                 .help("leave `--for` out"));

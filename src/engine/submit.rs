@@ -22,6 +22,8 @@ use crate::workflow::{Step, Workflow, is_run_name};
 pub struct Submit {
     /// On whose behalf.
     pub principal: Principal,
+    /// Who submits it, if an agent does that for the principal.
+    pub agent: Option<Principal>,
     /// Submitting twice under one key is one run.
     pub run_key: Option<String>,
     /// How many steps run at the same time at most.
@@ -39,6 +41,7 @@ impl Submit {
     pub fn by(principal: Principal) -> Submit {
         Submit {
             principal,
+            agent: None,
             run_key: None,
             max_parallel: 8,
             idle_timeout: Duration::from_secs(600),
@@ -157,6 +160,7 @@ impl Engine {
             name: start.name,
             version: start.version,
             principal: submit.principal.clone(),
+            agent: submit.agent.clone(),
             mode: start.mode,
             steps: start.steps,
             workflow: workflow.reference(),

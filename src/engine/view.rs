@@ -25,6 +25,9 @@ pub struct RunView {
     pub workflow: String,
     /// On whose behalf.
     pub principal: String,
+    /// Who submitted it, if an agent did that for the principal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Principal>,
     /// The host that it was submitted by.
     pub host: HostView,
     /// Its state.
@@ -164,6 +167,9 @@ pub struct DecisionView {
     pub rule: Option<u32>,
     /// The rule's line.
     pub line: Option<u32>,
+    /// The rule's name, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule_name: Option<String>,
     /// The risk that counted.
     pub risk: Risk,
     /// Whether the risk made it stricter.
@@ -314,6 +320,7 @@ pub fn outline(state: &State) -> RunView {
         run: state.run().clone(),
         workflow: state.submitted.name.clone(),
         principal: state.submitted.principal.to_string(),
+        agent: state.submitted.agent.clone(),
         host: HostView { version: state.submitted.engine.clone(), binary: state.submitted.binary },
         state: state.shown(),
         reason: reason(state),
@@ -384,6 +391,7 @@ fn step_view(journal: &dyn Journal, state: &State, index: StepIndex, step: &Step
             action: decision.action,
             rule: decision.rule.as_ref().map(|rule| rule.index),
             line: decision.rule.as_ref().map(|rule| rule.line),
+            rule_name: decision.rule.as_ref().and_then(|rule| rule.name.clone()),
             risk: decision.risk,
             escalated: decision.escalated,
             reason: decision.reason.clone(),

@@ -43,6 +43,9 @@ pub struct Waiting {
     pub rule: Option<u32>,
     /// The rule's line.
     pub line: Option<u32>,
+    /// The rule's name, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule_name: Option<String>,
     /// Why, where the rule alone does not say it.
     pub reason: Option<String>,
     /// The policy.
@@ -124,6 +127,7 @@ pub fn waiting(
         escalated: decision.escalated,
         rule: decision.rule.as_ref().map(|rule| rule.index),
         line: decision.rule.as_ref().map(|rule| rule.line),
+        rule_name: decision.rule.as_ref().and_then(|rule| rule.name.clone()),
         reason: decision.reason.clone(),
         policy: decision.policy,
         grant: decision.grant.clone(),

@@ -60,6 +60,7 @@ fn submitted_until(mode: Mode, steps: Vec<StepSpec>, deadline: Option<Timestamp>
         run: RunId::parse("01920000-0000-7000-8000-000000000001").unwrap(),
         name: "test".into(),
         version: None,
+        agent: None,
         principal: user("agent:a"),
         mode,
         steps,

@@ -16,7 +16,9 @@ pub mod token;
 
 pub use keeper::{AddedCall, Begun, Driving, Keeper, Kept, Place};
 
+use crate::journal::{Journal, JournalError, RunRow};
 use crate::policy::{Foresight, Policy, Request, foresee};
+use crate::saga::event::Event;
 use crate::types::{Action, CapabilityInfo, Principal};
 
 /// Who acts, and for whom if for somebody else. Both are decided, and both are recorded.
@@ -37,6 +39,19 @@ impl Actor {
     /// On whose behalf the runs are.
     pub fn behalf(&self) -> &Principal {
         self.acting_for.as_ref().unwrap_or(&self.principal)
+    }
+
+    /// Whether a run is theirs: one of whom they act for, and if they act for somebody else, one that they submitted.
+    pub fn owns(&self, journal: &dyn Journal, row: &RunRow) -> Result<bool, JournalError> {
+        if row.principal != *self.behalf() {
+            return Ok(false);
+        }
+        let Some(agent) = self.agent() else { return Ok(true) };
+        let first = journal.entries(&row.run, 0, 1)?;
+        Ok(match first.first().map(|entry| &entry.event) {
+            Some(Event::RunSubmitted(submitted)) => submitted.agent.as_ref() == Some(agent),
+            _ => false,
+        })
     }
 
     /// The agent that acts in every step, if it acts for somebody else.

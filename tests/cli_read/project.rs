@@ -245,6 +245,7 @@ pub fn begin(journal: &SqliteJournal, run: &RunId, name: &str, owner: &str, stat
         settle_timeout: Duration::from_secs(10),
         undo_window: Duration::from_secs(600),
         run_key: None,
+        agent: None,
     };
     journal.create_run(NewRun {
         submitted,

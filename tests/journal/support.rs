@@ -91,6 +91,7 @@ pub fn new_run(n: u64) -> NewRun {
             settle_timeout: Duration::from_secs(10),
             undo_window: Duration::from_secs(7 * 86_400),
             run_key: None,
+            agent: None,
         },
         at: Timestamp(1_000),
         owner: owner("owner-1"),

@@ -38,6 +38,16 @@ fn both_are_decided_and_recorded_and_the_run_is_theirs_for_whom_it_is() {
         "not-found",
         "with its own token the agent acts for nobody"
     );
+    // Of hers it sees and touches what it submitted, and nothing else.
+    let hers = server.post("/v1/runs?wait=30", &alice, &write).is(201).json()["run"].as_str().unwrap().to_owned();
+    for path in ["", "/events", "/logs"] {
+        server.get(&format!("/v1/runs/{hers}{path}"), &agent).is(404);
+    }
+    for verb in ["undo", "cancel", "rollback"] {
+        server.post(&format!("/v1/runs/{hers}/{verb}"), &agent, &json!({ "reason": "x" })).is(404);
+    }
+    assert_eq!(server.get("/v1/runs", &agent).is(200).json()["runs"].as_array().unwrap().len(), 1);
+    assert_eq!(server.get("/v1/runs", &alice).is(200).json()["runs"].as_array().unwrap().len(), 2);
     // What only one of them may do, neither does for the other.
     for (capability, inputs) in
         [("io.fs.delete", json!({ "path": "/workspace/a" })), ("data.hash", json!({ "content": "x" }))]
@@ -107,7 +117,8 @@ fn in_a_transaction_and_as_a_tool_the_agent_acts_for_the_same() {
 fn a_token_for_somebody_else_only_submits() {
     let server = Server::with_policy(POLICY);
     for wrong in [
-        &["token", "add", "agent:a", "--for", "user:alice", "--may", "vote", "--reason", "x"][..],
+        &["token", "add", "user:bob", "--for", "user:alice", "--may", "submit", "--reason", "x"][..],
+        &["token", "add", "agent:a", "--for", "user:alice", "--may", "vote", "--reason", "x"],
         &["token", "add", "agent:a", "--for", "agent:a", "--may", "submit", "--reason", "x"],
     ] {
         server.place.redress(wrong).exits(2);

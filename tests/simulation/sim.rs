@@ -133,6 +133,7 @@ impl Sim {
             settle_timeout: Duration(200),
             undo_window: Duration::from_secs(1_000_000),
             run_key: None,
+            agent: None,
         };
         scene.journal.push(Timestamp(1_000), Event::RunSubmitted(Box::new(submitted))).unwrap();
         let most_deaths = if repeatable { FEW_DEATHS } else { u32::MAX };

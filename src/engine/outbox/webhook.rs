@@ -65,22 +65,28 @@ pub enum WebhookError {
     Journal(#[from] JournalError),
 }
 
+/// A URL that nobody on the way can read along.
+fn guarded(url: &str) -> Result<UrlParts<'_>, &'static str> {
+    let parts = UrlParts::parse(url)?;
+    let address = parts.host_and_port().0.parse::<IpAddr>();
+    let local = address.is_ok_and(|address| AddressClass::of(address) == AddressClass::Loopback);
+    match parts.scheme == "https" || local {
+        true => Ok(parts),
+        false => Err("is not `https`, and not a loopback address either"),
+    }
+}
+
 impl Webhook {
     /// A webhook; the error says what is wrong with the URL, as a sentence that goes on after it. `http` is for loopback
     /// addresses only: everywhere else somebody on the way could read the messages.
     pub fn new(url: &str, secret: SecretSource) -> Result<Webhook, &'static str> {
-        let parts = UrlParts::parse(url)?;
-        let address = parts.host_and_port().0.parse::<IpAddr>();
-        let local = address.is_ok_and(|address| AddressClass::of(address) == AddressClass::Loopback);
-        if parts.scheme != "https" && !local {
-            return Err("is not `https`, and not a loopback address either");
-        }
+        guarded(url)?;
         Ok(Webhook { url: url.to_owned(), secret, console: None })
     }
 
     /// The same, with links to the console at `url`; the error says what is wrong with it.
     pub fn with_console(self, url: &str) -> Result<Webhook, &'static str> {
-        let parts = UrlParts::parse(url)?;
+        let parts = guarded(url)?;
         if parts.query.is_some() || parts.segments.iter().any(|segment| !segment.is_empty()) {
             return Err("has more than scheme, host and port: the console is at `/console` there");
         }

@@ -76,6 +76,7 @@ impl Run {
             settle_timeout: Duration(0),
             undo_window: Duration(0),
             run_key: None,
+            agent: None,
         };
         let mut run = Run(Vec::new());
         run.push(Event::RunSubmitted(Box::new(submitted)));

@@ -30,6 +30,9 @@ pub struct RunSubmitted {
     pub version: Option<String>,
     /// On whose behalf.
     pub principal: Principal,
+    /// Who submitted it, if an agent did that for the principal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Principal>,
     /// Whether more steps will come.
     pub mode: Mode,
     /// The steps, in the order of the file.

@@ -2,8 +2,13 @@
 // meanwhile, the vote does not count for that.
 
 import { get, post } from './api.js';
-import { el, facts, failure, pressed, quoted, reasoned, table, tell, time, until, value } from './page.js';
+import { el, facts, failure, pressed, quoted, reasoned, table, tell, time, until, value, visible } from './page.js';
 import { badge, change, code, grant, link, rule, runLink } from './shown.js';
+
+/** What is short of an input, by which one tells one request from another. */
+const brief = (input) =>
+    Object.entries(input ?? {}).filter(([, given]) => ['string', 'number', 'boolean'].includes(typeof given) && String(given).length <= 80).slice(0, 2)
+        .map(([name, given]) => el('div', {}, quoted(name), ' ', value(given)));
 
 const place = ({ run, step }) => `#/approvals/${run}/${encodeURIComponent(step)}`;
 
@@ -26,18 +31,18 @@ export function list({ every, title }) {
         last = now;
         const rows = waiting.map((one) => [
             link(place(one), [quoted(one.step), ' of ', quoted(one.workflow)]),
-            one.capability ? code(one.capability) : 'a person',
+            [one.capability ? code(one.capability) : 'waits for a person', ...brief(one.input)],
             badge(one.risk), one.requesters.join(' for '), `${one.approvals} of ${one.quorum}`, [time(one.expires), ` (${until(one.expires)})`],
         ]);
         shown.replaceChildren(rows.length === 0
             ? el('p', { class: 'empty' }, next ? 'Nothing of these runs waits; there may be older ones.' : 'Nothing waits for a person.')
-            : table('Waiting for a person', ['Step', 'Capability', 'Risk', 'Who asks', 'Approvals', 'Until'], rows));
+            : table('Waiting for a person', ['Step', 'What', 'Risk', 'Who asks', 'Approvals', 'Until'], rows));
     };
     every(2000, read);
     return [shown, el('p', { class: 'buttons' }, newest, older)];
 }
 
-export async function one({ title, every, who }, run, step) {
+export async function one({ title, every }, run, step) {
     title('Approval');
     const find = async () => (await get(`/v1/approvals?run=${run}`)).waiting.find((waiting) => waiting.step === step);
     const waiting = await find();
@@ -48,12 +53,14 @@ export async function one({ title, every, who }, run, step) {
     const vote = async (reason, what) => {
         const body = { request: waiting.request, approve: what === 'approve', reason };
         const after = await post(`/v1/runs/${run}/steps/${encodeURIComponent(step)}/votes`, body);
-        tell(`${what === 'approve' ? 'Approved' : 'Rejected'}. The run is ${after.state}.`);
+        // The policy may have changed between the look and the vote.
+        const void_ = after.steps.find(({ name }) => name === step)?.void_votes?.some(({ request }) => request === waiting.request);
+        if (void_) tell('Your vote counts no more: the step was decided again, and is asked about anew.');
+        else tell(`${what === 'approve' ? 'Approved' : 'Rejected'}. The run is ${after.state}.`);
         location.hash = `#/runs/${run}`;
     };
-    const own = waiting.requesters.includes(who.principal);
-    const form = own
-        ? el('p', { class: 'notice' }, 'You asked for this, so somebody else decides.')
+    const form = waiting.refused
+        ? el('p', { class: 'notice' }, `You cannot decide this: ${visible(waiting.refused)}.`)
         : reasoned('Your decision', [['Approve', 'good', 'approve'], ['Reject', 'bad', 'reject']], vote);
     every(3000, async () => {
         const now = await find();
@@ -84,7 +91,7 @@ export async function one({ title, every, who }, run, step) {
         el('h3', {}, 'Exact input'),
         waiting.masked && el('p', {}, 'Values that the policy or the component calls sensitive are masked.'),
         waiting.input == null ? el('p', {}, 'It was erased.') : value(waiting.input),
-        changes instanceof Error ? (own ? null : failure(changes)) : changes && change(changes),
+        changes instanceof Error ? (waiting.refused ? null : failure(changes)) : changes && change(changes),
         form,
     ];
 }

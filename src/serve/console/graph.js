@@ -1,9 +1,9 @@
 // Steps as a graph: each below those that it waits for.
 
 import { svg, visible } from './page.js';
-import { badge } from './shown.js';
+import { badge, standing } from './shown.js';
 
-const [WIDTH, HEIGHT, ACROSS, DOWN] = [180, 52, 20, 34];
+const [WIDTH, HEIGHT, ACROSS, DOWN] = [210, 52, 20, 34];
 
 /** In which row each step stands: below all that it waits for. */
 function rows(steps) {
@@ -39,14 +39,15 @@ export function graph(steps) {
         const [a, b, c, d] = [x1 + WIDTH / 2, y1 + HEIGHT, x2 + WIDTH / 2, y2];
         return svg('path', { class: 'edge', d: `M${a} ${b} C${a} ${b + DOWN / 2} ${c} ${d - DOWN / 2} ${c} ${d}` });
     };
-    const short = (text) => { const all = visible(text); return all.length > 22 ? `${all.slice(0, 21)}…` : all; };
-    const node = ({ name, state, capability }) => {
+    const short = (text, most) => { const all = visible(text); return all.length > most ? `${all.slice(0, most - 1)}…` : all; };
+    const node = (step) => {
+        const { name, capability } = step;
         const [x, y] = corner(name);
-        const mark = badge(state);
+        const mark = badge(standing(step));
         return svg('a', { href: `#step:${encodeURIComponent(name)}`, class: `node ${mark.className}` },
             svg('rect', { x, y, width: WIDTH, height: HEIGHT, rx: 6 }),
-            svg('text', { x: x + 10, y: y + 21, class: 'title' }, short(name)),
-            svg('text', { x: x + 10, y: y + 40 }, `${mark.textContent} · ${short(capability ?? 'a person')}`.slice(0, 30)));
+            svg('text', { x: x + 10, y: y + 21, class: 'title' }, short(name, 22)),
+            svg('text', { x: x + 10, y: y + 40 }, short(`${mark.textContent}${capability ? ` · ${capability}` : ''}`, 28)));
     };
     const edges = steps.flatMap(({ name, depends_on: after }) => after.filter((other) => place.has(other)).map((other) => edge(other, name)));
     return svg('svg', { class: 'graph', viewBox: `0 0 ${width} ${height}`, width, height, role: 'group', 'aria-label': 'The steps, each below those that it waits for' },

@@ -1,6 +1,6 @@
 // Puts things into the page. Text goes in as text, always: nothing here makes markup of anything.
 
-const NOT_SEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Default_Ignorable_Code_Point}\u2800]/gu;
+const NOT_SEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Default_Ignorable_Code_Point}\u2800]|(?! )\p{Zs}/gu;
 
 /** Text in which what cannot be seen, or changes how other text is seen, is written out. */
 export function visible(text, lines = false) {
@@ -27,14 +27,21 @@ export const svg = (name, properties, ...children) =>
 export const quoted = (text) => el('q', { class: 'foreign' }, visible(text));
 export const block = (text) => el('pre', { class: 'foreign', tabindex: 0 }, visible(text, true));
 
-/** A value of theirs. What stands in it is written out by JSON, or made visible. */
+const LONG = 300;
+const MANY = 40;
+const size = (given) => (given === null || typeof given !== 'object' ? String(given).length : LONG);
+const fields = (entries) => el('dl', { class: 'fields' }, entries.map(([name, inner]) => [el('dt', {}, quoted(name)), el('dd', {}, value(inner))]));
+
+/** A value of theirs. A text stands in quotation marks, or in a box if it is long; what is no text stands as JSON has it. What is short comes
+ * before what is long, so that nothing hides behind it. */
 export function value(given) {
-    if (typeof given === 'string' && given.includes('\n')) return block(given);
-    if (given === null || typeof given !== 'object') return quoted(typeof given === 'string' ? given : JSON.stringify(given));
+    if (typeof given === 'string') return given.includes('\n') || given.length > LONG ? block(given) : quoted(given);
+    if (given === null || typeof given !== 'object') return el('code', { class: 'foreign' }, JSON.stringify(given));
     if (Array.isArray(given)) return block(JSON.stringify(given, null, 2));
-    const entries = Object.entries(given);
-    if (entries.length === 0) return el('span', {}, 'nothing');
-    return el('dl', { class: 'fields' }, entries.map(([name, inner]) => [el('dt', {}, quoted(name)), el('dd', {}, value(inner))]));
+    const entries = Object.entries(given).sort(([, one], [, other]) => (size(one) >= LONG) - (size(other) >= LONG));
+    if (entries.length === 0) return el('code', { class: 'foreign' }, '{}');
+    if (entries.length <= MANY) return fields(entries);
+    return [fields(entries.slice(0, MANY)), el('details', {}, el('summary', {}, `${entries.length - MANY} more fields`), fields(entries.slice(MANY)))];
 }
 
 /** A moment, as the clock of whoever looks shows it. */
@@ -62,9 +69,10 @@ export const facts = (rows) =>
 
 export const table = (caption, heads, rows) =>
     el('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': caption },
-        el('table', {}, el('caption', {}, caption),
-            el('thead', {}, el('tr', {}, heads.map((head) => el('th', { scope: 'col' }, head)))),
-            el('tbody', {}, rows.map((cells) => el('tr', {}, cells.map((cell) => el('td', {}, cell)))))));
+        // On a narrow page each row is a card; it stays a table for whoever is read to.
+        el('table', { role: 'table', class: 'cards' }, el('caption', {}, caption),
+            el('thead', { role: 'rowgroup' }, el('tr', { role: 'row' }, heads.map((head) => el('th', { scope: 'col', role: 'columnheader' }, head)))),
+            el('tbody', { role: 'rowgroup' }, rows.map((cells) => el('tr', { role: 'row' }, cells.map((cell, at) => el('td', { role: 'cell', 'data-head': heads[at] }, cell)))))));
 
 /** A field with its label, and what is said of it. */
 export function field(label, input, help) {
@@ -87,13 +95,13 @@ export const pressed = (act) => async (...given) => {
     try {
         await act(...given);
     } catch (error) {
-        if (error.name !== 'AbortError') tell(`${error.title ?? 'It did not work'}: ${visible(error.message)}`);
+        if (error.name !== 'AbortError') tell(visible(error.message));
     }
 };
 
 /** What went wrong, with the words of the service. */
 export const failure = (error) =>
-    el('div', { class: 'failure', role: 'alert' }, el('strong', {}, error.title ?? 'It did not work'), ' ', visible(error.message, true));
+    el('div', { class: 'failure', role: 'alert' }, error.status ? null : [el('strong', {}, error.title ?? 'It did not work:'), ' '], visible(error.message, true));
 
 /** A form that asks why; `act` is given the reason, and what it throws is shown. */
 export function reasoned(legend, buttons, act) {

@@ -51,7 +51,7 @@ export async function show({ title }) {
             field('Who', principal), field('For whom', behalf, 'If an agent acts for somebody: the stricter answer holds.'), field('Capability', capability), el('datalist', { id: 'known' }, known), field('Input', inputs, 'A JSON object; without it the input is empty.'),
             el('p', { class: 'buttons' }, el('button', { type: 'submit' }, 'Explain')))),
         answer,
-        el('h3', {}, 'In force'),
+        el('h2', {}, 'In force'),
         facts([['File', quoted(policy.name)], ['Digest', el('code', { class: 'digest' }, policy.policy)], ['Shadow', policy.shadow && el('code', { class: 'digest' }, policy.shadow)]]),
         el('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'The text of the policy' }, el('ol', { class: 'text' }, lines)),
     ];

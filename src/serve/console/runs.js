@@ -3,7 +3,7 @@
 import { follow, get, post } from './api.js';
 import { el, facts, field, pressed, quoted, reasoned, table, tell, time, value, visible } from './page.js';
 import { graph } from './graph.js';
-import { badge, link, list as items, step as shownStep } from './shown.js';
+import { badge, link, list as items, standing, step as shownStep } from './shown.js';
 
 const STATES = ['RUNNING', 'PAUSED', 'ROLLING_BACK', 'STUCK', 'COMPLETED', 'ROLLED_BACK', 'ROLLED_BACK_WITH_RESIDUE', 'KILLED'];
 
@@ -46,7 +46,7 @@ export async function one({ title, signal, who }, id) {
         head.replaceChildren(
             el('h2', {}, quoted(run.workflow), ' ', badge(run.state)),
             facts([
-                ['On behalf of', run.principal],
+                ['On behalf of', run.agent ? `${run.principal}, by ${run.agent}` : run.principal],
                 ['Submitted', time(run.submitted)],
                 ['Closed', run.closed && time(run.closed)],
                 ['Turned back', reason && [reason.code.replaceAll('_', ' '), reason.step && [' in ', quoted(reason.step)], ': ', quoted(reason.message)]],
@@ -54,7 +54,10 @@ export async function one({ title, signal, who }, id) {
                 ['Id', el('code', {}, run.run)],
                 ['Host', `Redress ${run.host.version}`],
             ]),
-            run.steps.filter((step) => step.state === 'WAITING' && step.approval && !DONE.includes(run.state)).map(({ name, approval }) => el('p', { class: 'notice' },
+            ...run.steps.filter((step) => step.state === 'UNDO_FAILED').map(({ name, error }) => el('p', { class: 'notice bad' },
+                'The undo of ', quoted(name), ' failed for good', error && [': ', quoted(error.message)],
+                `. Mend the cause, then: redress repair ${run.run} ${name} retry --reason REASON`)),
+            ...run.steps.filter((step) => step.state === 'WAITING' && step.approval && !DONE.includes(run.state)).map(({ name, approval }) => el('p', { class: 'notice' },
                 quoted(name), ` waits for ${approval.approvers.join(', ')}, until `, time(approval.expires), '. ',
                 who.scopes.includes('vote') && link(`#/approvals/${run.run}/${encodeURIComponent(name)}`, 'Look and decide'))));
         picture.replaceChildren(run.steps.length ? graph(run.steps) : el('p', { class: 'empty' }, 'It has no steps yet.'));
@@ -63,7 +66,7 @@ export async function one({ title, signal, who }, id) {
         steps.replaceChildren(...run.steps.map((step) => {
             const id = `step:${encodeURIComponent(step.name)}`;
             return el('details', { id, open: open.has(id) },
-                el('summary', {}, quoted(step.name), ' ', badge(step.state)),
+                el('summary', {}, quoted(step.name), ' ', badge(standing(step))),
                 shownStep(step));
         }));
         if (focused) document.getElementById(focused)?.querySelector('summary')?.focus();

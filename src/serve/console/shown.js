@@ -4,10 +4,18 @@ import { block, counted, el, facts, quoted, table, time, value, visible } from '
 
 const KINDS = {
     COMPLETED: 'good', SUCCEEDED: 'good', ALLOW: 'good', UNDONE: 'undone', ROLLED_BACK: 'undone', UNDOING: 'undone', ROLLING_BACK: 'undone',
-    PAUSED: 'waits', WAITING: 'waits', REQUIRE_APPROVAL: 'waits', RUNNING: 'moves', FAILED: 'bad', DENY: 'bad', UNCLEAR: 'bad', STUCK: 'bad',
-    UNDO_FAILED: 'bad', RESIDUE: 'bad', KILLED: 'bad', ROLLED_BACK_WITH_RESIDUE: 'bad', HIGH: 'waits', CRITICAL: 'bad',
+    PAUSED: 'waits', WAITS_FOR_A_PERSON: 'waits', REQUIRE_APPROVAL: 'waits', RUNNING: 'moves', FAILED: 'bad', DENY: 'bad', UNCLEAR: 'bad', STUCK: 'bad',
+    REJECTED: 'bad', CANCELLED: 'undone', DENIED: 'bad', UNDO_FAILED: 'bad', RESIDUE: 'bad', KILLED: 'bad', ROLLED_BACK_WITH_RESIDUE: 'bad', HIGH: 'risk', CRITICAL: 'bad',
 };
-const SIGNS = { good: '✓', undone: '↩', waits: '…', moves: '▸', bad: '!' };
+const SIGNS = { good: '✓', undone: '↩', waits: '…', moves: '▸', risk: '▲', bad: '!' };
+
+/** How a step stands, in the words of who looks: what waits for its turn and what waits for a person are not the same, nor are what failed, what was
+ * rejected and what was not reached. */
+export function standing({ state, approval, error }) {
+    if (state === 'WAITING' && approval) return 'WAITS_FOR_A_PERSON';
+    const word = { skipped: 'NOT_REACHED', rejected: 'REJECTED', denied: 'DENIED', cancelled: 'CANCELLED' }[error?.code];
+    return state === 'FAILED' && word ? word : state;
+}
 
 /** A word of the host's, with a sign and a colour for it. */
 export const badge = (word) =>
@@ -21,9 +29,9 @@ export const list = (items) => (items.length ? el('ul', {}, items.map((item) => 
 const target = ({ file, http }) => (file ? file.guest : `${http.method} ${http.url}`);
 
 /** Which rule answered. */
-export function rule({ rule, line, reason, escalated, risk }) {
+export function rule({ rule, line, rule_name: name, reason, escalated, risk }) {
     const which = rule == null ? 'the default' : `rule ${rule}${line == null ? '' : `, line ${line}`}`;
-    return [which, escalated && `; made stricter by the risk ${risk}`, reason && [': ', quoted(reason)]];
+    return [which, name && [' ', quoted(name)], escalated && `; made stricter by the risk ${risk}`, reason && [': ', quoted(reason)]];
 }
 
 /** What a grant opens. */
@@ -104,10 +112,10 @@ export function change({ target: at, now, lines, why }) {
         el('tr', { class: kind },
             el('td', { class: 'at' }, before ?? ''), el('td', { class: 'at' }, after ?? ''),
             el('td', { class: 'sign', 'aria-hidden': 'true' }, signs[kind]),
-            el('td', { class: 'text' }, el('span', { class: 'unseen' }, words[kind]), visible(text)));
+            el('td', { class: 'text' }, el('span', { class: 'unseen' }, words[kind]), visible(text).replace(/ +$/, (blanks) => '\\u{20}'.repeat(blanks.length))));
     return el('section', { class: 'change' },
         el('h3', {}, 'What changes in ', quoted(at)), place && el('p', {}, place),
         lines.length > 0 && el('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Lines that change' },
-            el('table', {}, el('thead', { class: 'unseen' }, el('tr', {}, ['now', 'then', '', 'line'].map((head) => el('th', { scope: 'col' }, head)))), el('tbody', {}, lines.map(row)))),
+            el('table', {}, el('thead', { class: 'unseen' }, el('tr', {}, ['now', 'then', 'change', 'line'].map((head) => el('th', { scope: 'col' }, head)))), el('tbody', {}, lines.map(row)))),
         why ? el('p', {}, `It is not shown whole: ${why}.`) : lines.length === 0 && el('p', {}, 'No line changes.'));
 }

@@ -18,7 +18,7 @@ use crate::engine::{
 };
 use crate::journal::{RunFilter, Scope};
 use crate::saga::RunState;
-use crate::types::{RunId, StepName};
+use crate::types::{Principal, RunId, StepName};
 
 /// How many runs are read at a time, about how many requests a page has, and how many runs are looked through for it.
 const PAGE: usize = 100;
@@ -49,9 +49,19 @@ pub(super) struct Of {
 #[schemars(rename = "Approvals")]
 pub(super) struct Page {
     /// Those of the newest runs, the first to expire first.
-    waiting: Vec<Waiting>,
+    waiting: Vec<Request>,
     /// What shows the next page, if there may be one.
     cursor: Option<RunId>,
+}
+
+/// A request, and whether the caller may answer it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ApprovalRequest")]
+struct Request {
+    #[serde(flatten)]
+    waiting: Waiting,
+    /// Why the caller may not, if that is so.
+    refused: Option<String>,
 }
 
 /// What waits for a person.
@@ -67,18 +77,35 @@ pub(super) async fn list(
         parsed.map_err(|_| Problem::bad_request("bad-query", format!("`{what}` is not one of this service")))
     };
     let (run, cursor) = (id("run", run)?, id("cursor", cursor)?);
-    let page = service.read(move |service| waiting_page(&service, run.as_ref(), cursor)).await?;
+    let page = service.read(move |service| waiting_page(&service, caller.principal(), run.as_ref(), cursor)).await?;
     Ok(Json(page).into_response())
 }
 
 /// What waits in one run, or in the next runs that are not over, the newest first.
-fn waiting_page(service: &Service, only: Option<&RunId>, mut before: Option<RunId>) -> Result<Page, EngineError> {
+fn waiting_page(
+    service: &Service,
+    by: &Principal,
+    only: Option<&RunId>,
+    mut before: Option<RunId>,
+) -> Result<Page, EngineError> {
     let engine = service.keeper.engine();
     let (journal, policy, now) = (&**engine.journal(), engine.policy(), engine.now());
     let mut mask = Mask::new(journal, InForce::Policy(&policy));
-    let mut waiting: Vec<Waiting> = Vec::new();
-    let mut add = |waiting: &mut Vec<Waiting>, run: &RunId| match state_of(journal, run) {
-        Ok(state) => waiting_in(journal, &state, now, Some(&mut mask)).map(|found| waiting.extend(found)),
+    let mut waiting: Vec<Request> = Vec::new();
+    let mut add = |waiting: &mut Vec<Request>, run: &RunId| match state_of(journal, run) {
+        Ok(state) => {
+            for found in waiting_in(journal, &state, now, Some(&mut mask))? {
+                let step = state.index(found.step.as_str()).and_then(|index| state.step(index));
+                let asked = step.and_then(|step| Some((step, step.request()?)));
+                let refused = asked.and_then(|(step, request)| {
+                    let voted = step.votes.iter().any(|vote| vote.by == *by);
+                    let voted = voted.then(|| format!("`{by}` has voted already"));
+                    state.may_answer(step, request, by).err().or(voted)
+                });
+                waiting.push(Request { waiting: found, refused });
+            }
+            Ok::<(), EngineError>(())
+        }
         // One run that cannot be read does not hide the requests of the others.
         Err(error) => {
             tracing::warn!(run = %run, "{}", crate::document::escape(&error.to_string()));
@@ -108,7 +135,7 @@ fn waiting_page(service: &Service, only: Option<&RunId>, mut before: Option<RunI
             }
         }
     }
-    waiting.sort_by(|a, b| (&a.expires, &a.run).cmp(&(&b.expires, &b.run)));
+    waiting.sort_by(|a, b| (&a.waiting.expires, &a.waiting.run).cmp(&(&b.waiting.expires, &b.waiting.run)));
     Ok(Page { waiting, cursor: if is_last { None } else { before } })
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem::Problem;
 use super::{Service, console};
-use crate::journal::{RunRow, Scope, SystemEvent};
+use crate::journal::{Journal, JournalError, RunRow, Scope, SystemEvent};
 use crate::serve::token::{Token, of_peer};
 use crate::types::Principal;
 
@@ -132,11 +132,6 @@ impl Caller {
         &self.token.actor.principal
     }
 
-    /// On whose behalf the runs are.
-    pub fn behalf(&self) -> &Principal {
-        self.token.actor.behalf()
-    }
-
     pub fn may(&self, scope: Scope) -> bool {
         self.token.scopes.contains(&scope)
     }
@@ -147,9 +142,9 @@ impl Caller {
     }
 
     /// Whether a run is shown: to whom it belongs, and to those who look after the runs of all.
-    pub fn sees(&self, row: &RunRow) -> bool {
-        let all = [Scope::ReadAll, Scope::Operate, Scope::Vote];
-        row.principal == *self.behalf() || all.into_iter().any(|scope| self.may(scope))
+    pub fn sees(&self, journal: &dyn Journal, row: &RunRow) -> Result<bool, JournalError> {
+        let all = [Scope::ReadAll, Scope::Operate, Scope::Vote].into_iter().any(|scope| self.may(scope));
+        Ok(all || self.token.actor.owns(journal, row)?)
     }
 
     /// Refuses if the token may not be used for this. That is recorded.

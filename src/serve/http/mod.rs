@@ -45,12 +45,12 @@ use tokio::sync::watch;
 
 use self::guard::Caller;
 use self::problem::{Code, Problem};
+use super::Actor;
 use super::keeper::Keeper;
 use super::mcp::{Acting, Connection};
 use super::token::{Peers, Tokens};
 use crate::engine::{EngineError, Submit};
 use crate::journal::Scope;
-use crate::types::Principal;
 
 pub use listen::Doors;
 pub use openapi::document;
@@ -140,8 +140,9 @@ impl Service {
         self.read(work).await
     }
 
-    fn submit_for(&self, principal: Principal, run_key: Option<String>) -> Submit {
-        Submit { principal, run_key, ..self.submit.clone() }
+    fn submit_for(&self, actor: &Actor, run_key: Option<String>) -> Submit {
+        let (principal, agent) = (actor.behalf().clone(), actor.agent().cloned());
+        Submit { principal, agent, run_key, ..self.submit.clone() }
     }
 }
 

@@ -126,8 +126,8 @@ pub(super) fn run_of(path: Named<String>) -> Result<RunId, Problem> {
 
 pub(super) fn reason_of(reason: &str) -> Result<&str, Problem> {
     match reason.len() {
-        0 => Err(Problem::bad_request("bad-reason", "a reason cannot be empty")),
-        1..=MAX_REASON => Ok(reason),
+        _ if reason.trim().is_empty() => Err(Problem::bad_request("bad-reason", "a reason cannot be empty")),
+        0..=MAX_REASON => Ok(reason),
         _ => Err(Problem::bad_request("bad-reason", format!("a reason has at most {MAX_REASON} bytes"))),
     }
 }
@@ -145,15 +145,16 @@ impl Service {
 
     pub(super) fn row(&self, caller: &Caller, run: &RunId) -> Result<RunRow, Problem> {
         let unknown = || Problem::not_found("there is no run of that id");
-        let row = self.keeper.engine().journal().run(run)?.ok_or_else(unknown)?;
-        if caller.sees(&row) { Ok(row) } else { Err(unknown()) }
+        let journal = &**self.keeper.engine().journal();
+        let row = journal.run(run)?.ok_or_else(unknown)?;
+        if caller.sees(journal, &row)? { Ok(row) } else { Err(unknown()) }
     }
 
     /// Refuses whoever may not change a run: those who did not submit it, unless they operate.
     async fn must_own(&self, caller: &Caller, run: &RunId, request: &str) -> Result<(), Problem> {
         let row = self.row(caller, run)?;
-        let scope =
-            if row.principal == *caller.behalf() && caller.may(Scope::Submit) { Scope::Submit } else { Scope::Operate };
+        let owns = caller.token.actor.owns(&**self.keeper.engine().journal(), &row)?;
+        let scope = if owns && caller.may(Scope::Submit) { Scope::Submit } else { Scope::Operate };
         caller.must(scope, self, &format!("{request} {run}")).await
     }
 
@@ -197,7 +198,7 @@ pub(super) async fn submit(
     if place.is_none() && !known {
         return Err(busy());
     }
-    let submit = service.submit_for(actor.behalf().clone(), key);
+    let submit = service.submit_for(actor, key);
     let engine = service.keeper.engine();
     let begun = match submission {
         Submission { workflow: Some(text), capability: None, open: None, inputs } => {
@@ -279,7 +280,7 @@ pub(super) async fn list(
         for row in page.rows {
             before = Some(row.run.clone());
             looked += 1;
-            if caller.sees(&row) {
+            if caller.sees(&**journal, &row)? {
                 runs.push(line(row));
             }
             if runs.len() == PAGE {

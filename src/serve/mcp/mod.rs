@@ -39,7 +39,7 @@ use crate::engine::{
 };
 use crate::journal::RunFilter;
 use crate::saga::event::Verb;
-use crate::types::{CapabilityId, Catalog as _, Principal, RunId, StepName};
+use crate::types::{CapabilityId, Catalog as _, RunId, StepName};
 use crate::workflow::Workflow;
 
 use answer::{Answer, Trouble};
@@ -95,7 +95,7 @@ impl Connection {
     }
 
     fn made(keeper: Keeper, actor: Actor, submit: Submit, per_request: bool, show_sensitive: bool) -> Connection {
-        let submit = Submit { principal: actor.behalf().clone(), ..submit };
+        let submit = Submit { principal: actor.behalf().clone(), agent: actor.agent().cloned(), ..submit };
         let (begun, calls) = Default::default();
         Connection { inner: Arc::new(Inner { keeper, actor, submit, per_request, show_sensitive, begun, calls }) }
     }
@@ -111,11 +111,6 @@ impl Connection {
         };
         let Inner { keeper, submit, .. } = &*self.inner;
         Ok(Connection::made(keeper.clone(), actor.clone(), submit.clone(), false, false))
-    }
-
-    /// Whose runs it sees.
-    fn behalf(&self) -> &Principal {
-        self.inner.actor.behalf()
     }
 
     fn begun(&self) -> std::sync::MutexGuard<'_, BTreeSet<RunId>> {
@@ -266,10 +261,12 @@ impl Connection {
 
     /// Refuses a run of somebody else. Whose it is is not told: it is as if it were not there.
     fn must_own(&self, run: &RunId) -> Result<(), Trouble> {
-        let row = self.inner.keeper.engine().journal().run(run).map_err(EngineError::from)?;
-        match row.is_some_and(|row| row.principal == *self.behalf()) {
-            true => Ok(()),
-            false => Err(Trouble::of_request(format!("there is no run `{run}` of yours"))),
+        let journal = &**self.inner.keeper.engine().journal();
+        let row = journal.run(run).map_err(EngineError::from)?;
+        let owns = row.map(|row| self.inner.actor.owns(journal, &row)).transpose().map_err(EngineError::from)?;
+        match owns {
+            Some(true) => Ok(()),
+            _ => Err(Trouble::of_request(format!("there is no run `{run}` of yours"))),
         }
     }
 
@@ -301,12 +298,17 @@ impl Connection {
         let engine = self.inner.keeper.engine();
         let page = engine.journal().runs(&RunFilter::default(), before, PAGE)?;
         let more = (page.rows.len() == PAGE).then(|| page.rows.last().map(|row| row.run.to_string())).flatten();
-        let own = page.rows.iter().filter(|row| row.principal == *self.behalf());
+        let mut own = Vec::with_capacity(page.rows.len());
+        for row in &page.rows {
+            if self.inner.actor.owns(&**engine.journal(), row)? {
+                own.push(row);
+            }
+        }
         let resource = |row: &crate::journal::RunRow| {
             let name = format!("{} {} {}", rfc3339(row.submitted), row.state, tools::plain(&row.workflow));
             Resource::new(format!("{SCHEME}{}", row.run), name).with_mime_type("application/json")
         };
-        Ok((own.map(resource).collect(), more))
+        Ok((own.into_iter().map(resource).collect(), more))
     }
 }
 
