@@ -48,6 +48,8 @@ struct Inner {
     stop: Stop,
     kept: Mutex<BTreeMap<RunId, Arc<Kept>>>,
     tasks: Mutex<JoinSet<()>>,
+    /// Read while a run is begun, until it is kept: in between it can be seen in the journal, and must not be taken from whoever begins it.
+    beginning: tokio::sync::RwLock<()>,
     /// One of them is held while a run is taken over: two who take one at the same time would take it from each other.
     taking: [tokio::sync::Mutex<()>; TAKING],
     /// How often a run came to rest.
@@ -175,9 +177,10 @@ impl Keeper {
     /// Keeps runs of `engine`, from now on until [`Keeper::stop`]; no more are begun while `most` are in memory. Call it within a
     /// runtime.
     pub fn new(engine: Engine, most: usize) -> Keeper {
-        let (stop, kept, tasks, in_memory) = Default::default();
+        let (stop, kept, tasks, in_memory, beginning) = Default::default();
         let taking = std::array::from_fn(|_| tokio::sync::Mutex::default());
-        let inner = Inner { engine, stop, kept, tasks, taking, rests: watch::Sender::new(0), in_memory, most };
+        let inner =
+            Inner { engine, stop, kept, tasks, beginning, taking, rests: watch::Sender::new(0), in_memory, most };
         let keeper = Keeper { inner: Arc::new(inner) };
         let looking = keeper.clone();
         keeper.spawn(async move { looking.look().await });
@@ -246,6 +249,8 @@ impl Keeper {
         let (keeper, run) = (self.clone(), run.clone());
         self.whole(async move {
             let _taking = keeper.taking(&run).await;
+            // Whoever begins it keeps it first.
+            drop(keeper.inner.beginning.write().await);
             if let Some(kept) = keeper.find(&run) {
                 return Ok(kept);
             }
@@ -275,9 +280,11 @@ impl Keeper {
     {
         let keeper = self.clone();
         self.whole(async move {
+            let beginning = keeper.inner.beginning.read().await;
             match submit(keeper.inner.engine.clone()).await? {
                 Submitted::New(run) => {
                     let kept = keeper.keep(run, place);
+                    drop(beginning);
                     Ok(Begun::New(kept.clone(), keeper.driving(kept, None::<Nothing>)))
                 }
                 Submitted::Existing(run) => Ok(Begun::Existing(run)),
@@ -330,9 +337,8 @@ impl Keeper {
     pub fn go_on(&self, kept: Arc<Kept>) {
         let keeper = self.clone();
         self.spawn(async move {
-            if let Err(error) = keeper.turn(&kept, None::<Nothing>).await {
-                tracing::warn!(run = %kept.id, "it rests: {}", escape(&error.to_string()));
-            }
+            // That the host could not drive it is told where it is.
+            drop(keeper.turn(&kept, None::<Nothing>).await);
         });
     }
 
@@ -427,10 +433,11 @@ impl Keeper {
             }
             // Another process has it.
             Err(error @ (EngineError::Owned { .. } | EngineError::WrongState { .. })) => {
-                drop(lock(&self.inner.kept).remove(&kept.id));
+                self.forget(kept);
                 Err(error)
             }
             Err(error) => {
+                tracing::warn!(run = %kept.id, "it rests: {}", escape(&error.to_string()));
                 self.try_again(kept);
                 Err(error)
             }
@@ -445,6 +452,14 @@ impl Keeper {
         }
         let head = self.inner.engine.journal().head(&kept.id)?;
         Ok(resting.driven.filter(|_| head.is_some_and(|head| head <= resting.seq)))
+    }
+
+    /// Keeps a run no more.
+    fn forget(&self, kept: &Kept) {
+        let mut all = lock(&self.inner.kept);
+        if all.get(&kept.id).is_some_and(|known| std::ptr::eq(Arc::as_ptr(known), kept)) {
+            all.remove(&kept.id);
+        }
     }
 
     /// Lets a run rest that the host could not drive, until it is tried again. What it did is on record, and so it is taken anew.
@@ -480,7 +495,7 @@ impl Keeper {
         match driven {
             Driven::Rest(rest) if rest.is_end() => {
                 *lock(&kept.resting) = Some(Resting { seq: state.seq, due: None, looked: true, driven: rests });
-                drop(lock(&self.inner.kept).remove(&kept.id));
+                self.forget(kept);
                 drop(lock(&kept.run).take());
             }
             Driven::Rest(_) | Driven::Idle => {

@@ -175,6 +175,26 @@ fn a_run_whose_client_goes_away_while_it_is_submitted_comes_to_its_end() {
     assert_eq!(server.get("/v1/runs", &own).is(200).json()["runs"].as_array().unwrap().len(), 20);
 }
 
+/// Whoever submits the same at the same time gets the same run, and nobody takes it from whoever begins it.
+#[test]
+fn what_is_submitted_many_times_at_once_is_one_run_that_comes_to_its_end() {
+    let server = Server::new();
+    let own = server.token("agent:a", &["submit"]);
+    for i in 0..20 {
+        let (key, body) = (format!("Idempotency-Key: k{i}\r\n"), write(&format!("w{i}")).to_string());
+        let asks = || server.asks("POST", "/v1/runs?wait=30", &own, &key, &body).json();
+        let said: Vec<Value> = std::thread::scope(|scope| {
+            let asking: Vec<_> = (0..5).map(|_| scope.spawn(asks)).collect();
+            asking.into_iter().map(|asking| asking.join().unwrap()).collect()
+        });
+        for one in &said {
+            assert_eq!((&one["state"], &one["run"]), (&"COMPLETED".into(), &said[0]["run"]));
+        }
+        let run = redress::types::RunId::parse(said[0]["run"].as_str().unwrap()).unwrap();
+        assert_eq!(server.place.count(&run, |event| event.kind() == "OWNER"), 1, "the {i}th");
+    }
+}
+
 #[test]
 fn a_run_that_is_taken_over_for_a_request_that_is_refused_goes_on() {
     let place = crate::common::Place::with_policy(crate::server::POLICY);

@@ -7,7 +7,7 @@ import { badge, change, code, grant, link, rule, runLink } from './shown.js';
 
 /** What is short of an input, by which one tells one request from another. */
 const brief = (input) =>
-    Object.entries(input ?? {}).filter(([, given]) => ['string', 'number', 'boolean'].includes(typeof given) && String(given).length <= 80).slice(0, 2)
+    Object.entries(input ?? {}).filter(([, given]) => ['string', 'number', 'boolean'].includes(typeof given) && /^.{0,80}$/u.test(String(given))).slice(0, 2)
         .map(([name, given]) => el('div', {}, quoted(name), ' ', value(given)));
 
 const place = ({ run, step }) => `#/approvals/${run}/${encodeURIComponent(step)}`;
