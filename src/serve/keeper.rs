@@ -222,13 +222,19 @@ impl Keeper {
         (before < self.inner.most).then_some(place)
     }
 
-    /// Whether an open run takes more steps.
-    pub fn is_open(&self, kept: &Kept) -> Result<bool, EngineError> {
-        match kept.run() {
-            Some(run) => Ok(run.state().is_open()),
+    /// Whether an open run takes more steps. That it does not is durable when this returns: whoever is told that it was committed must not
+    /// find it open after a crash.
+    pub async fn is_open(&self, kept: &Kept) -> Result<bool, EngineError> {
+        let journal = self.inner.engine.journal();
+        let open = match kept.run() {
+            Some(run) => run.state().is_open(),
             // It has ended, or the host could not drive it, and it is taken anew.
-            None => Ok(state_of(&**self.inner.engine.journal(), &kept.id)?.is_open()),
+            None => state_of(&**journal, &kept.id)?.is_open(),
+        };
+        if !open {
+            journal.flush().await?;
         }
+        Ok(open)
     }
 
     /// How many runs it keeps.

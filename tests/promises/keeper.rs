@@ -27,7 +27,7 @@ async fn an_open_run_that_the_host_could_not_drive_still_takes_steps() {
     assert_eq!(driving.rests().await.unwrap(), Driven::Idle);
     let fails = |_| async { Err(EngineError::Bug { why: "the disk is away".to_owned() }) };
     assert!(keeper.drive_after(kept.clone(), fails).await.is_err());
-    assert!(keeper.is_open(&kept).unwrap());
+    assert!(keeper.is_open(&kept).await.unwrap());
     let add = |name: &str| AddedCall {
         name: Some(name.to_owned()),
         capability: "io.fs.write_file".to_owned(),
@@ -39,7 +39,7 @@ async fn an_open_run_that_the_host_could_not_drive_still_takes_steps() {
     // What is refused changes nothing for the run.
     assert!(matches!(keeper.call(kept.clone(), add("a")).await, Err(EngineError::Refused { .. })));
     keeper.drive_after(kept.clone(), |run| async move { run.seal().await }).await.unwrap();
-    assert!(!keeper.is_open(&kept).unwrap());
+    assert!(!keeper.is_open(&kept).await.unwrap());
     assert_eq!(keeper.drive(kept.clone()).await.unwrap(), Driven::Rest(RunState::Completed), "it has ended");
     assert_eq!(world.read("a").as_deref(), Some("x"));
     keeper.stop().await;

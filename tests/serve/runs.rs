@@ -217,6 +217,28 @@ fn a_run_that_is_taken_over_for_a_request_that_is_refused_goes_on() {
     assert!(!server.place.path("workspace/a").exists());
 }
 
+/// Many runs of one process that died are taken over at the same time, and none is taken for one that is still alive.
+#[test]
+fn after_a_death_every_open_run_is_committed_by_whoever_asks_for_it() {
+    let server = Server::new();
+    let own = server.token("agent:a", &["submit"]);
+    let open = |_| {
+        let made = server.post("/v1/runs?wait=10", &own, &json!({ "open": "session" })).is(201).json();
+        made["run"].as_str().unwrap().to_owned()
+    };
+    let runs: Vec<String> = (0..24).map(open).collect();
+    let server = Server::at(server.dies());
+    std::thread::scope(|scope| {
+        let (server, own) = (&server, &own);
+        for run in &runs {
+            scope.spawn(move || {
+                let done = server.asks("POST", &format!("/v1/runs/{run}/commit"), own, "", "").is(200).json();
+                assert_eq!(done["state"], "COMPLETED");
+            });
+        }
+    });
+}
+
 #[test]
 fn the_key_of_a_run_is_nobody_elses_however_they_are_named() {
     let server = Server::new();

@@ -389,7 +389,7 @@ impl Service {
 async fn open(service: &Arc<Service>, caller: &Caller, run: &RunId, request: &str) -> Result<Arc<Kept>, Problem> {
     service.must_own(caller, run, request).await?;
     let kept = service.keeper.find_or_take(run).await?;
-    match service.keeper.is_open(&kept)? {
+    match service.keeper.is_open(&kept).await? {
         true => Ok(kept),
         false => Err(Problem::new(StatusCode::CONFLICT, "wrong-state", "the run takes no more steps")),
     }

@@ -245,7 +245,7 @@ impl Connection {
     async fn open(&self, run: &RunId) -> Result<Arc<Kept>, Trouble> {
         self.must_own(run)?;
         let kept = self.inner.keeper.find_or_take(run).await?;
-        match self.inner.keeper.is_open(&kept)? {
+        match self.inner.keeper.is_open(&kept).await? {
             true => Ok(kept),
             false => Err(Trouble::of_request(format!(
                 "the run `{run}` takes no more: `transaction_status` tells how it ended"
