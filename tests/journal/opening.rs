@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt as _;
@@ -259,8 +260,9 @@ fn of_many_that_make_a_journal_at_once_each_gets_it() {
     }
 }
 
-/// The locks of this process on a file, as the system lists them.
-fn locks(path: &Path) -> Vec<String> {
+/// The locks of this process on a file, as the system lists them: the list is read in pieces, and one that others change meanwhile may have
+/// an entry twice.
+fn locks(path: &Path) -> BTreeSet<String> {
     use std::os::unix::fs::MetadataExt as _;
     let owner_and_file = (std::process::id().to_string(), format!(":{}", fs::metadata(path).unwrap().ino()));
     let of_file = |line: &&str| {
