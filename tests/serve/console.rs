@@ -179,6 +179,8 @@ fn a_reviewer_sees_what_was_asked_granted_and_used_and_why_the_policy_answers() 
     let kinds: Vec<&str> =
         events["events"].as_array().unwrap().iter().map(|entry| entry["event"]["kind"].as_str().unwrap()).collect();
     assert!(kinds.contains(&"TOKEN_ADDED") && kinds.contains(&"POLICY_LOADED"), "{kinds:?}");
+    let beyond = server.get("/v1/system/events?after=9007199254740992", &reader);
+    assert_eq!(beyond.is(400).problem(), "no-such-event");
     for path in ["/v1/policy", "/v1/audit", "/v1/system/events", "/v1/capabilities/io.fs.move/review"] {
         assert_eq!(server.get(path, &own).is(403).problem(), "forbidden", "{path}");
     }

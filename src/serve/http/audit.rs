@@ -83,8 +83,16 @@ pub(super) async fn events(
 ) -> Result<Response, Problem> {
     let Query(After { after }) = asked?;
     caller.must(Scope::ReadAll, &service, "see the system chain").await?;
-    let entries =
-        service.read(move |service| Ok(service.keeper.engine().journal().system_entries(after, PAGE)?)).await?;
+    let (head, entries) = service
+        .read(move |service| {
+            let journal = service.keeper.engine().journal();
+            let head = journal.system_head()?.map_or(0, |head| head.seq);
+            Ok((head, if after <= head { journal.system_entries(after, PAGE)? } else { Vec::new() }))
+        })
+        .await?;
+    if after > head {
+        return Err(Problem::bad_request("no-such-event", format!("the system chain has {head} events by now")));
+    }
     let next = (entries.len() == PAGE).then(|| entries.last().map(|entry| entry.seq)).flatten();
     let shown = entries.into_iter().map(|entry| Shown { seq: entry.seq, at: rfc3339(entry.at), event: entry.event });
     Ok(Json(Page { events: shown.collect(), after: next }).into_response())
