@@ -19,9 +19,9 @@ use super::context::{Context, Opening, shown_path};
 use super::drive::{self, Interrupt};
 use super::error::CliError;
 use crate::document::escape;
-use crate::engine::{Engine, EngineError};
-use crate::serve::Keeper;
+use crate::engine::Engine;
 use crate::serve::http::{self, About, Doors, Service};
+use crate::serve::{Keeper, blocking};
 use crate::types::{Principal, RunId};
 
 /// Where it listens unless something else is said: only who is on the machine can reach it.
@@ -181,8 +181,7 @@ async fn recover(engine: &Engine, keeper: &Keeper) {
     let mut left: HashSet<RunId> = HashSet::new();
     loop {
         let asked = engine.clone();
-        let found = tokio::task::spawn_blocking(move || asked.candidates()).await;
-        let found = found.map_err(|error| EngineError::Bug { why: error.to_string() }).flatten();
+        let found = blocking(move || asked.candidates()).await;
         let runs = found.map(|found| found.runs).unwrap_or_else(|error| {
             tracing::warn!("nobody can be taken over from now: {}", escape(&error.to_string()));
             Vec::new()

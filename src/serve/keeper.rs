@@ -1,12 +1,13 @@
 //! Keeps the runs of this process going while their clients do something else.
 //!
-//! A run is begun and driven in a task of its own until nothing of it moves: a client that goes away in the middle leaves nothing half begun. What rests and is not over is looked at again when somebody appended
-//! to it, which is a vote or a verb, or when its time has come: an approval that expires, a retry, an open run that was idle for
-//! too long. Once it is over nothing of it is kept. A client that goes away changes nothing.
+//! A run is begun and driven in a task of its own until nothing of it moves: a client that goes away in the middle leaves nothing half
+//! begun. What rests and is not over is looked at again when somebody appended to it, which is a vote or a verb, or when its time has
+//! come: an approval that expires, a retry, an open run that was idle for too long. Once it is over nothing of it is kept.
 //!
 //! Whoever drives a run holds its turn, so that a client that adds a step to an open run and waits for it sees the whole of that.
 //!
-//! A run that the host cannot drive, since a disk is full or a component is missing, is told of in the log and tried again, later each time.
+//! A run that the host cannot drive, since a disk is full or a component is missing, is told of in the log and tried again, later each
+//! time. How many runs are in memory is bounded: those that are driven or open, not those that wait for a person.
 //!
 //! When the process is to end, nothing new starts, and what runs is given its time; every run can be resumed by whoever takes it
 //! over.
@@ -22,6 +23,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::blocking;
 use crate::document::escape;
 use crate::engine::{Driven, Engine, EngineError, Recovery, Run, Stop, Submitted, state_of};
 use crate::journal::JournalError;
@@ -208,17 +210,18 @@ impl Keeper {
     }
 
     fn in_memory(&self, run: Run, place: Option<Place>) -> InMemory {
-        let place = place.unwrap_or_else(|| {
-            self.inner.in_memory.fetch_add(1, Ordering::Relaxed);
-            Place(self.inner.in_memory.clone())
-        });
-        InMemory { run: Arc::new(run), _place: place }
+        InMemory { run: Arc::new(run), _place: place.unwrap_or_else(|| self.one_more().0) }
+    }
+
+    /// A place, and how many were taken before.
+    fn one_more(&self) -> (Place, usize) {
+        let before = self.inner.in_memory.fetch_add(1, Ordering::Relaxed);
+        (Place(self.inner.in_memory.clone()), before)
     }
 
     /// A place for one more run to be begun here, if there is room. Those that wait for a person are not in memory, and take none.
     pub fn place(&self) -> Option<Place> {
-        let before = self.inner.in_memory.fetch_add(1, Ordering::Relaxed);
-        let place = Place(self.inner.in_memory.clone());
+        let (place, before) = self.one_more();
         (before < self.inner.most).then_some(place)
     }
 
@@ -411,8 +414,7 @@ impl Keeper {
     /// Asks for something as an operator. It is durable when this returns; whoever keeps the run acts on it.
     pub async fn operate(&self, run: &RunId, verb: Verb, by: &Principal, reason: &str) -> Result<(), EngineError> {
         let (engine, run, by, reason) = (self.inner.engine.clone(), run.clone(), by.clone(), reason.to_owned());
-        let asked = tokio::task::spawn_blocking(move || engine.operate(&run, verb, None, &by, &reason).map(drop)).await;
-        asked.map_err(|error| EngineError::Bug { why: error.to_string() })?
+        blocking(move || engine.operate(&run, verb, None, &by, &reason).map(drop)).await
     }
 
     async fn turn<F>(&self, kept: &Kept, before: Option<impl FnOnce(Arc<Run>) -> F>) -> Result<Driven, EngineError>

@@ -16,6 +16,7 @@ pub mod token;
 
 pub use keeper::{AddedCall, Begun, Driving, Keeper, Kept, Place};
 
+use crate::engine::EngineError;
 use crate::journal::{Journal, JournalError, RunRow};
 use crate::policy::{Foresight, Policy, Request, foresee};
 use crate::saga::event::Event;
@@ -58,6 +59,14 @@ impl Actor {
     pub fn agent(&self) -> Option<&Principal> {
         self.acting_for.as_ref().map(|_| &self.principal)
     }
+}
+
+/// Does what waits for the disk where it keeps nobody else waiting.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| EngineError::Bug { why: error.to_string() }).flatten()
 }
 
 /// Whether some input of a capability is not denied to somebody.

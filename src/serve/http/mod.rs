@@ -45,10 +45,10 @@ use tokio::sync::watch;
 
 use self::guard::Caller;
 use self::problem::{Code, Problem};
-use super::Actor;
 use super::keeper::Keeper;
 use super::mcp::{Acting, Connection};
 use super::token::{Peers, Tokens};
+use super::{Actor, blocking};
 use crate::engine::{EngineError, Submit};
 use crate::journal::Scope;
 
@@ -122,8 +122,7 @@ impl Service {
         work: impl FnOnce(Arc<Service>) -> Result<T, EngineError> + Send + 'static,
     ) -> Result<T, Problem> {
         let service = self.clone();
-        let done = tokio::task::spawn_blocking(move || work(service)).await;
-        Ok(done.map_err(|error| EngineError::Bug { why: error.to_string() }).flatten()?)
+        Ok(blocking(move || work(service)).await?)
     }
 
     /// The same for what takes as long as all of the journal: few of these go on at the same time.

@@ -17,11 +17,13 @@ use super::Service;
 use super::guard::{Caller, busy, record};
 use super::problem::Problem;
 use crate::document::Source;
-use crate::engine::{Driven, EngineError, InForce, Mask, RunView, entries_of, refuse_known_problems, rfc3339, view};
+use crate::engine::{
+    Driven, Engine, EngineError, InForce, Mask, RunView, Submit, entries_of, refuse_known_problems, rfc3339, view,
+};
 use crate::journal::{RunFilter, RunRow, Scope};
 use crate::saga::RunState;
 use crate::saga::event::{Event, Verb};
-use crate::serve::{AddedCall, Begun, Kept};
+use crate::serve::{AddedCall, Begun, Kept, Place};
 use crate::types::{Principal, RunId, StepName};
 use crate::workflow::Workflow;
 
@@ -202,16 +204,12 @@ pub(super) async fn submit(
     let engine = service.keeper.engine();
     let begun = match submission {
         Submission { workflow: Some(text), capability: None, open: None, inputs } => {
-            let (mut workflow, _) = Workflow::load(&Source::new("workflow", text), engine.registry(), &inputs)?;
-            service.act(&caller, &mut workflow).await?;
-            refuse_known_problems(&workflow, engine.registry())?;
-            service.keeper.begin(place, move |engine| async move { engine.submit(&workflow, &submit).await }).await?
+            let (workflow, _) = Workflow::load(&Source::new("workflow", text), engine.registry(), &inputs)?;
+            service.begin(&caller, place, workflow, submit).await?
         }
         Submission { workflow: None, capability: Some(capability), open: None, inputs } => {
-            let (mut workflow, _) = Workflow::one_step(&capability, &inputs, engine.registry())?;
-            service.act(&caller, &mut workflow).await?;
-            refuse_known_problems(&workflow, engine.registry())?;
-            service.keeper.begin(place, move |engine| async move { engine.submit(&workflow, &submit).await }).await?
+            let (workflow, _) = Workflow::one_step(&capability, &inputs, engine.registry())?;
+            service.begin(&caller, place, workflow, submit).await?
         }
         Submission { workflow: None, capability: None, open: Some(name), inputs } if inputs.is_empty() => {
             service.keeper.begin(place, move |engine| async move { engine.open(&name, &submit).await }).await?
@@ -235,6 +233,20 @@ pub(super) async fn submit(
 }
 
 impl Service {
+    /// Begins a run of a workflow.
+    async fn begin(
+        &self,
+        caller: &Caller,
+        place: Option<Place>,
+        mut workflow: Workflow,
+        submit: Submit,
+    ) -> Result<Begun, Problem> {
+        self.act(caller, &mut workflow).await?;
+        refuse_known_problems(&workflow, self.keeper.engine().registry())?;
+        let submit = move |engine: Engine| async move { engine.submit(&workflow, &submit).await };
+        Ok(self.keeper.begin(place, submit).await?)
+    }
+
     /// Lets the agent act in it that submits it for somebody else.
     async fn act(&self, caller: &Caller, workflow: &mut Workflow) -> Result<(), Problem> {
         let Some(agent) = caller.token.actor.agent() else { return Ok(()) };
