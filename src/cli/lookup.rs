@@ -5,9 +5,7 @@ use std::path::Path;
 use super::error::CliError;
 use super::output::quoted;
 use crate::document::escape;
-use crate::engine::entries_of;
 use crate::journal::{Journal, RunFilter, RunRow, try_lock_dead};
-use crate::saga::event::Entry;
 use crate::types::{Duration, RunId, Timestamp};
 
 /// The least of an id that names a run.
@@ -27,46 +25,6 @@ pub(super) fn moment(text: &str, now: Timestamp) -> Result<Timestamp, CliError> 
         CliError::usage("bad-time", format!("`{}` is not a moment", escape(text)))
             .help("write `2026-11-01T00:00:00Z`, or a length of time such as `30d`")
     })
-}
-
-/// Hands over the events of each run that was submitted since then, newest first; how many could not be read.
-pub(super) fn each_run(
-    journal: &dyn Journal,
-    since: Option<Timestamp>,
-    mut take: impl FnMut(&[Entry]) -> Result<(), CliError>,
-) -> Result<u64, CliError> {
-    let mut unreadable = 0;
-    unreadable += each_page(journal, since, |runs| {
-        for run in runs {
-            match entries_of(journal, run) {
-                Ok(entries) => take(&entries)?,
-                Err(_) => unreadable += 1,
-            }
-        }
-        Ok(())
-    })?;
-    Ok(unreadable)
-}
-
-/// Hands over the runs that were submitted since then, newest first, many at a time; how many rows could not be read.
-pub(super) fn each_page(
-    journal: &dyn Journal,
-    since: Option<Timestamp>,
-    mut take: impl FnMut(&[RunId]) -> Result<(), CliError>,
-) -> Result<u64, CliError> {
-    let mut damaged = 0;
-    let mut before = None;
-    loop {
-        let page = journal.runs(&RunFilter::default(), before.as_ref(), PAGE)?;
-        damaged += page.damaged.len() as u64;
-        let young = page.rows.iter().take_while(|row| since.is_none_or(|since| row.submitted >= since));
-        let runs: Vec<RunId> = young.map(|row| row.run.clone()).collect();
-        take(&runs)?;
-        match page.rows.last() {
-            Some(last) if runs.len() == page.rows.len() => before = Some(last.run.clone()),
-            _ => return Ok(damaged),
-        }
-    }
 }
 
 /// The run that is meant by its id, by the beginning of its id, or by `latest`.

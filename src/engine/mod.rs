@@ -53,7 +53,7 @@ pub use clock::{Clock, SimClock, SystemClock};
 pub(crate) use decide::human;
 pub use error::EngineError;
 pub use explain::{Explained, Supposed, explained};
-pub use history::{entries_of, state_of};
+pub use history::{LookedThrough, each_page, each_run, entries_of, state_of};
 pub use mask::{Called, InForce, Mask};
 pub use named::{NamedPayload, payloads_of, payloads_of_event};
 pub use outbox::{Outbox, SECRET_PREFIX, Sent, Webhook, WebhookError, send_test, vote_command, voter};

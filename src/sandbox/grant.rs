@@ -7,7 +7,7 @@ use std::path::Path;
 
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
-use crate::types::{Access, DirGrant, Failure, Grant, code};
+use crate::types::{Access, DirGrant, Failure, Grant, below, code};
 
 /// One granted directory.
 #[derive(Clone, Debug)]
@@ -62,12 +62,6 @@ fn resolved(dir: &DirGrant) -> Result<String, String> {
         return Err("is not a directory".into());
     }
     real.into_os_string().into_string().map_err(|_| "has a name that is not UTF-8".into())
-}
-
-/// The part of `path` below `above`, without a leading slash; none if it is not below or the same.
-pub(super) fn below<'a>(path: &'a str, above: &str) -> Option<&'a str> {
-    let rest = path.strip_prefix(above.trim_end_matches('/'))?;
-    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('/') }
 }
 
 impl Roots {

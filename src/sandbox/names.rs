@@ -14,9 +14,9 @@ use wasmtime_wasi::p2::{FsError, FsResult};
 
 use super::attempt::{Refusal, Stopped};
 use super::fs::GateFsView;
-use super::grant::below;
 use super::limits::leaves_room;
 use super::observe::{file_type, stat_at};
+use crate::types::below;
 use crate::types::{Failure, Target, code};
 
 const LINK_HOPS: usize = 16;

@@ -56,7 +56,20 @@ pub struct Grant {
     pub limits: Limits,
 }
 
+/// The part of `path` below `above`, both absolute, without a leading slash; none if it is not below or the same.
+pub fn below<'p>(path: &'p str, above: &str) -> Option<&'p str> {
+    let rest = path.strip_prefix(above.trim_end_matches('/'))?;
+    if rest.is_empty() || rest == "/" { Some("") } else { rest.strip_prefix('/') }
+}
+
 impl Grant {
+    /// The granted directory in which a path lies that a component sees, the innermost one, and the rest of the path beneath it; the
+    /// directory's own name has no rest.
+    pub fn holding<'g, 'p>(&'g self, guest: &'p str) -> Option<(&'g DirGrant, &'p str)> {
+        let holding = self.filesystem.iter().filter_map(|dir| Some((dir, below(guest, &dir.guest)?)));
+        holding.max_by_key(|(dir, _)| dir.guest.len())
+    }
+
     /// Whether this opens anything that `other` does not.
     pub fn opens_more_than(&self, other: &Grant) -> bool {
         let dir = |dir: &DirGrant| {

@@ -25,7 +25,7 @@ pub use capability::{CapabilityInfo, Catalog, EffectKind, MapCatalog, Risk};
 pub use digest::{Digest, PayloadRef, Salt, salted_digest, sha256};
 pub use failure::{Failure, MAX_MESSAGE, code, cut};
 pub use glob::{PatternError, check_characters, wild};
-pub use grant::{Access, DirGrant, Grant};
+pub use grant::{Access, DirGrant, Grant, below};
 pub use id::{CapabilityId, IdError, Principal, RunId, StepName};
 pub use limits::{LimitOverrides, LimitUnit, Limits};
 pub use network::{HttpMethod, Opened, SecretGrant, SecretSource, UrlGrant, opened};

@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use super::{Context, Exit, Opening, asked, unknown};
 use crate::cli::error::CliError;
-use crate::cli::lookup::{each_run, moment};
+use crate::cli::lookup::moment;
 use crate::cli::output::quoted;
 use crate::cli::text::{granted, reads};
 use crate::document::escape;
 use crate::engine::review::{Granted, Opened, Refused, Review, Reviewed, Reviewer, Used, yaml};
-use crate::engine::rfc3339;
+use crate::engine::{LookedThrough, each_run, rfc3339};
 use crate::policy::Pattern;
 use crate::saga::event::ReadRecord;
 use crate::types::{CapabilityInfo, Catalog as _, DirGrant, Grant};
@@ -60,10 +60,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
         return Err(unknown(arguments.what.as_str(), &registry));
     }
     let mut reviewer = Reviewer::new(subjects, context.globals.principal.as_ref());
-    let unreadable = each_run(&journal, since, |entries| {
-        reviewer.run(entries);
-        Ok(())
-    })?;
+    let LookedThrough { unreadable, .. } = each_run(&journal, since, usize::MAX, |entries| reviewer.run(entries))?;
     let review = reviewer.finish(&policy);
     if unreadable > 0 {
         context

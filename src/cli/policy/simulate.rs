@@ -2,6 +2,7 @@
 //! policy was recorded to answer.
 
 use std::fmt::Write as _;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -10,11 +11,11 @@ use serde::Serialize;
 use super::{Context, Exit};
 use crate::cli::context::load_policy;
 use crate::cli::error::CliError;
-use crate::cli::lookup::{each_page, moment};
+use crate::cli::lookup::moment;
 use crate::cli::text::granted;
 use crate::document::escape;
-use crate::engine::rfc3339;
 use crate::engine::simulate::{Answered, Flip, GrantFlip, Shadowed, Simulation};
+use crate::engine::{each_page, rfc3339};
 use crate::types::{Digest, Grant, Limits};
 
 /// See [`Verb`](super::Verb).
@@ -61,7 +62,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
             let mut unreadable = 0;
             unreadable += each_page(&journal, since, |runs| {
                 unreadable += simulation.runs(runs, &journal);
-                Ok(())
+                Ok::<_, CliError>(ControlFlow::Continue(()))
             })?;
             let Simulation { decisions, not_redecidable, flips, .. } = simulation;
             let policy = Some(policy.digest());
@@ -73,7 +74,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
             let mut unreadable = 0;
             unreadable += each_page(&journal, since, |runs| {
                 unreadable += runs.iter().filter(|run| shadowed.run(run, &journal).is_err()).count() as u64;
-                Ok(())
+                Ok::<_, CliError>(ControlFlow::Continue(()))
             })?;
             let Shadowed { decisions, flips, .. } = shadowed;
             Simulated { schema: 1, policy: None, since: since_text, decisions, not_redecidable: 0, unreadable, flips }

@@ -26,7 +26,7 @@ use crate::saga::event::{Entry, Event, Evidence, Outcome, StepSpec};
 use crate::types::{
     Access, Action, CapabilityId, CapabilityInfo, Digest, DirGrant, Effect, EffectKind, EffectStatus, Failure, Grant,
     HttpMethod, Permission, Principal, Risk, RunId, SecretGrant, StepName, Target, TargetState, UrlGrant, UrlParts,
-    code, opened,
+    below, code, opened,
 };
 
 /// How many refusals are listed of each capability.
@@ -384,12 +384,6 @@ impl<'a> Reviewer<'a> {
     }
 }
 
-/// The part of `path` below `above`, both absolute, without a leading slash; none if it is not below or the same.
-fn below<'p>(path: &'p str, above: &str) -> Option<&'p str> {
-    let rest = path.strip_prefix(above.trim_end_matches('/'))?;
-    if rest.is_empty() || rest == "/" { Some("") } else { rest.strip_prefix('/') }
-}
-
 /// The path `rest` below `above`.
 fn joined(above: &str, rest: &str) -> String {
     match (above.trim_end_matches('/'), rest) {
@@ -407,8 +401,7 @@ fn any_request() -> Vec<Permission> {
 impl Place {
     /// A directory as the component sees it, below one that was granted; none if it was not granted.
     fn of(grant: &Grant, guest: &str) -> Option<Place> {
-        let roots = grant.filesystem.iter().filter_map(|dir| Some((dir, below(guest, &dir.guest)?)));
-        let (root, rest) = roots.max_by_key(|(dir, _)| dir.guest.len())?;
+        let (root, rest) = grant.holding(guest)?;
         Some(Place { guest: joined(&root.guest, rest), host: joined(&root.host, rest), root: root.guest.clone() })
     }
 

@@ -16,11 +16,11 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::{Place, Usage, any_request, below, joined};
+use super::{Place, Usage, any_request, joined};
 use crate::policy::Opening;
 use crate::types::{
     Access, CapabilityId, DirGrant, Duration, HttpMethod, LimitUnit, Limits, Principal, ResourceGlob, SecretGrant,
-    SecretSource, UrlGrant, UrlParts, opened,
+    SecretSource, UrlGrant, UrlParts, below, opened,
 };
 
 /// The most directories of one entry.

@@ -14,16 +14,15 @@ use super::guard::Caller;
 use super::problem::Problem;
 use super::runs::{Asked, Named};
 use crate::engine::review::{Review, Reviewer};
-use crate::engine::{EngineError, entries_of};
-use crate::journal::{RunFilter, Scope};
+use crate::engine::{EngineError, LookedThrough, each_run};
+use crate::journal::Scope;
 use crate::serve::may_ask;
 use crate::types::{CapabilityId, CapabilityInfo, Catalog as _, Digest, Duration, Permission, Timestamp};
 
 /// How far a review looks back unless something else is said.
 const SINCE: Duration = Duration::from_secs(30 * 86_400);
-/// How many runs it looks at, the newest first, and how many rows are read at a time.
+/// How many runs it looks at, the newest first.
 const REVIEWED: usize = 5_000;
-const PAGE: usize = 500;
 
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Capability")]
@@ -123,29 +122,6 @@ fn reviewed(service: &Service, id: &CapabilityId, since: Duration) -> Result<Rev
     let journal = &**engine.journal();
     let since = Timestamp(engine.now().0.saturating_sub(since.0));
     let mut reviewer = Reviewer::new(engine.registry().capability(id.as_str()).into_iter().collect(), None);
-    let (mut before, mut looked, mut unreadable, mut more) = (None, 0, 0, false);
-    'all: loop {
-        let page = journal.runs(&RunFilter::default(), before.as_ref(), PAGE)?;
-        unreadable += page.damaged.len() as u64;
-        let is_last = page.rows.len() < PAGE;
-        for row in page.rows {
-            if row.submitted < since {
-                break 'all;
-            }
-            if looked == REVIEWED {
-                more = true;
-                break 'all;
-            }
-            looked += 1;
-            match entries_of(journal, &row.run) {
-                Ok(entries) => reviewer.run(&entries),
-                Err(_) => unreadable += 1,
-            }
-            before = Some(row.run);
-        }
-        if is_last {
-            break;
-        }
-    }
+    let LookedThrough { unreadable, more } = each_run(journal, Some(since), REVIEWED, |entries| reviewer.run(entries))?;
     Ok(Reviewed { schema: 1, more, unreadable, review: reviewer.finish(&engine.policy()) })
 }
