@@ -1,7 +1,7 @@
 //! `redress mcp`: an agent that started this process calls capabilities as tools, over standard input and output.
 //!
-//! Whoever is in force as the principal is who acts, for whom `--for` says. When the client closes the connection, what it left open is rolled back; what
-//! waits for a person stays, and goes on with whoever approves it. When the process is told to end, every run stays resumable.
+//! Whoever is in force as the principal is who acts, for whom `--for` says. When the client closes the connection, what it left open is
+//! rolled back; what waits for a person stays, and goes on with whoever approves it. When the process is told to end, every run stays resumable.
 
 use std::io::IsTerminal as _;
 use std::os::unix::net::UnixStream as Pair;
@@ -16,9 +16,10 @@ use super::Exit;
 use super::context::{Context, Opening};
 use super::drive::{self, Interrupt};
 use super::error::CliError;
+use super::token::acting;
 use crate::engine::Engine;
+use crate::serve::Keeper;
 use crate::serve::mcp::Connection;
-use crate::serve::{Actor, Keeper};
 use crate::types::Principal;
 
 /// The longest message that is taken: an input may have as much.
@@ -42,6 +43,7 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
     let settings = context.settings()?;
     settings.check_complete()?;
     let principal = context.principal()?.clone();
+    let actor = acting(&principal, arguments.acting_for.as_ref())?;
     let host = context.host(context.tools(Opening::Create)?)?;
     drive::tell_of_orphans(context, &host)?;
     if std::io::stdin().is_terminal() {
@@ -49,7 +51,6 @@ pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<
     }
     let interrupt = Interrupt::listen(context, "redress recover".to_owned())?;
     let keeper = Keeper::new(host.engine.clone(), settings.max_runs());
-    let actor = Actor { principal: principal.clone(), acting_for: arguments.acting_for.clone() };
     let connection = Connection::new(keeper.clone(), actor, settings.submit(principal), context.globals.show_sensitive);
     let told = drive::tell(context, &host, &keeper);
     let served = serve(context, &connection, &keeper, &interrupt);

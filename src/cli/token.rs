@@ -104,6 +104,14 @@ pub(super) async fn execute(verb: &Verb, context: &Context) -> Result<Exit, CliE
     }
 }
 
+/// Who acts, for whom `--for` says.
+pub(super) fn acting(principal: &Principal, acting_for: Option<&Principal>) -> Result<Actor, CliError> {
+    Actor::acting(principal.clone(), acting_for.cloned()).map_err(|why| {
+        CliError::usage("bad-principal", why)
+            .help("`--for` is for an agent, such as `agent:assistant`, and names another principal")
+    })
+}
+
 async fn add(arguments: &Add, context: &Context) -> Result<Exit, CliError> {
     let by = context.principal()?.clone();
     if let Some(other) = &arguments.acting_for {
@@ -112,27 +120,20 @@ async fn add(arguments: &Add, context: &Context) -> Result<Exit, CliError> {
             let message = format!("who acts for {other} may only `submit`");
             return Err(CliError::usage("bad-scope", message).help("make another token, without `--for`, for the rest"));
         }
-        if arguments.acts_as.kind() != "agent" {
-            return Err(CliError::usage("bad-principal", format!("{} is no agent", arguments.acts_as))
-                .help("who acts for somebody is an agent, such as `agent:assistant`"));
-        }
-        if *other == arguments.acts_as {
-            return Err(CliError::usage("bad-principal", format!("{other} needs nobody to act for {other}"))
-                .help("leave `--for` out"));
-        }
     }
+    let Actor { principal, acting_for } = acting(&arguments.acts_as, arguments.acting_for.as_ref())?;
     let journal = context.journal(Opening::Existing)?;
     let (secret, digest) = draw()?;
     let now = context.now();
     let id: String =
         format!("t{}", digest.to_string().trim_start_matches("sha256:").chars().take(8).collect::<String>());
-    let (principal, expires) = (arguments.acts_as.clone(), now.plus(arguments.expires));
+    let expires = now.plus(arguments.expires);
     let scopes: BTreeSet<Scope> = arguments.may.iter().copied().collect();
     let event = SystemEvent::TokenAdded {
         id: id.clone(),
         digest,
         principal: principal.clone(),
-        acting_for: arguments.acting_for.clone(),
+        acting_for: acting_for.clone(),
         scopes: scopes.clone(),
         expires: Some(expires),
         by,
@@ -143,7 +144,7 @@ async fn add(arguments: &Add, context: &Context) -> Result<Exit, CliError> {
         schema: 1,
         id,
         principal,
-        acting_for: arguments.acting_for.clone(),
+        acting_for,
         scopes,
         expires: Some(rfc3339(expires)),
         expired: false,

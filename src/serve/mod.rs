@@ -37,6 +37,17 @@ impl Actor {
         Actor { principal, acting_for: None }
     }
 
+    /// Somebody who acts for `acting_for`, if that is said. Only an agent acts for somebody else; the error says what is wrong.
+    pub fn acting(principal: Principal, acting_for: Option<Principal>) -> Result<Actor, String> {
+        match &acting_for {
+            Some(other) if principal.kind() != "agent" => {
+                Err(format!("{principal} is no agent, and so does not act for {other}"))
+            }
+            Some(other) if *other == principal => Err(format!("{other} needs nobody to act for {other}")),
+            _ => Ok(Actor { principal, acting_for }),
+        }
+    }
+
     /// On whose behalf the runs are.
     pub fn behalf(&self) -> &Principal {
         self.acting_for.as_ref().unwrap_or(&self.principal)

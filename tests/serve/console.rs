@@ -57,6 +57,11 @@ fn the_files_of_the_console_are_given_to_everybody_and_may_do_nothing_but_ask_th
         assert!(!text.contains("innerHTML") && !text.contains("eval("), "{path}");
     }
     assert_eq!(seen.len(), 13, "{seen:?}");
+    // The states that can be chosen are those that there are.
+    let runs = server.get("/console/runs.js", "").is(200).body;
+    for state in redress::saga::RunState::ALL {
+        assert!(runs.contains(&format!("'{state}'")), "{state}");
+    }
     assert_eq!(server.asks("POST", "/console", "", "", "").is(405).problem(), "wrong-method");
     assert_eq!(server.get("/console/none.js", "").is(401).problem(), "unauthorized");
 }

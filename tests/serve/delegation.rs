@@ -123,4 +123,7 @@ fn a_token_for_somebody_else_only_submits() {
     ] {
         server.place.redress(wrong).exits(2);
     }
+    for wrong in [["--as", "user:bob", "--for", "user:alice"], ["--as", "agent:a", "--for", "agent:a"]] {
+        server.place.redress(&[&["mcp"], &wrong[..]].concat()).exits(2);
+    }
 }

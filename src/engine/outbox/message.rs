@@ -76,16 +76,16 @@ fn approval_required(
         "rule": rule,
         "policy": decision.policy,
         "requester": requester,
-        "acting_for": acting_for,
         "request": request.id,
         "approvers": request.approvers,
         "also": request.also,
         "quorum": request.quorum,
         "expires": rfc3339(request.expires),
-        "console": console.map(|console| format!("{console}/console#/approvals/{run}/{name}")),
         "approve": vote_command(true, run, name, &request.id, &voter),
         "reject": vote_command(false, run, name, &request.id, &voter),
     });
+    let data = and(data, "acting_for", acting_for.map(|other| other.as_str().to_owned()));
+    let data = and(data, "console", console.map(|console| format!("{console}/console#/approvals/{run}/{name}")));
     Some(message(MessageKind::ApprovalRequired, state, step, at, data))
 }
 
@@ -103,13 +103,21 @@ pub(in crate::engine) fn run_stuck(
         "component": step.spec.component,
         "failure": code::documented(&failure.code),
         "attempts": step.undo.attempts,
-        "console": console.map(|console| format!("{console}/console#/runs/{run}")),
         "show": format!("redress show {run} --effects"),
         "retry": repair("retry"),
         "resolve_undone": repair("resolve --undone"),
         "resolve_left": repair("resolve --left"),
     });
+    let data = and(data, "console", console.map(|console| format!("{console}/console#/runs/{run}")));
     Some(message(MessageKind::RunStuck, state, step, at, data))
+}
+
+/// The same data, and a field that is there only if there is something to say.
+fn and(mut data: Value, field: &str, said: Option<impl Into<Value>>) -> Value {
+    if let (Some(fields), Some(said)) = (data.as_object_mut(), said) {
+        fields.insert(field.to_owned(), said.into());
+    }
+    data
 }
 
 /// What every message says, and `data`.
@@ -122,10 +130,7 @@ fn message(kind: MessageKind, state: &State, step: &Step, at: Timestamp, data: V
         "capability": step.spec.capability,
     });
     if let (Value::Object(all), Value::Object(data)) = (&mut all, data) {
-        all.extend(
-            data.into_iter()
-                .filter(|(key, value)| !["acting_for", "console"].contains(&key.as_str()) || !value.is_null()),
-        );
+        all.extend(data);
     }
     let body = body(kind.as_str(), at, all);
     Message { id: message_id(), kind, step: step.spec.name.clone(), at, body: body.into() }
