@@ -173,10 +173,28 @@ await asking.getByLabel('Capability').selectOption('io.fs.write_file');
 await asking.getByRole('textbox', { name: 'Input', exact: true }).fill('{"path": "/workspace/page.txt", "content": "three"}');
 await asking.getByRole('button', { name: 'Make one call' }).click();
 await state(asking, 'PAUSED');
-await go(deciding, 'Approvals');
-await deciding.getByRole('link', { name: /call/ }).click();
-await deciding.getByLabel('Reason').waitFor();
 const gone = asking.url().split('/').at(-1);
+await go(deciding, 'Approvals');
+// Whoever is on a request stays on it while others come.
+await deciding.getByRole('link', { name: /call/ }).focus();
+await go(asking, 'Submit');
+await asking.getByLabel('Workflow file').fill('name: other\nsteps: [{ name: later, capability: io.fs.write_file, inputs: { path: /workspace/o, content: o } }]\n');
+await asking.getByRole('button', { name: 'Run a workflow' }).click();
+await state(asking, 'PAUSED');
+const other = asking.url().split('/').at(-1);
+await deciding.getByRole('link', { name: /later.*other/ }).waitFor();
+assert(await deciding.evaluate((run) => document.activeElement.getAttribute('href')?.includes(run), gone), 'the focus is lost');
+assert.equal(spawnSync(binary, ['cancel', other, '--reason', 'it was only in the way']).status, 3);
+await deciding.keyboard.press('Enter');
+await deciding.getByLabel('Reason').waitFor();
+// What stands in the file changes under whoever decides: a yes is only for what is shown.
+writeFileSync('workspace/page.txt', 'somebody else\n');
+await deciding.getByText('What the call would change is not what is shown here any more.').waitFor();
+await deciding.getByRole('button', { name: 'Look at it again' }).click();
+await deciding.locator('tr.removed', { hasText: 'somebody else' }).waitFor();
+writeFileSync('workspace/page.txt', 'one\n2\nthree\n');
+await deciding.getByRole('button', { name: 'Look at it again' }).click();
+await deciding.locator('tr.removed', { hasText: 'two' }).or(deciding.locator('tr.removed', { hasText: '2' })).waitFor();
 assert.equal(spawnSync(binary, ['cancel', gone, '--reason', 'somebody else was faster']).status, 3);
 await deciding.getByText('It does not wait any more.').waitFor();
 

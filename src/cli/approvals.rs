@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::context::Context;
 use super::error::CliError;
@@ -13,7 +14,7 @@ use super::output::quoted;
 use super::text::{granted, json_lines};
 use super::{Exit, lookup};
 use crate::document::escape;
-use crate::engine::{Waiting, state_of, waiting_in};
+use crate::engine::{self, Change, LineKind, Present, Waiting, change_of, state_of};
 use crate::journal::{Journal, RunFilter};
 use crate::saga::RunState;
 use crate::types::{Principal, RunId};
@@ -23,10 +24,23 @@ const PAGE: usize = 500;
 
 /// See [`super::Command::Approvals`].
 #[derive(Args, Debug)]
-#[command(after_help = "Example: redress approvals")]
-pub(super) struct Arguments {}
+#[command(after_help = "Example: redress approvals --changes")]
+pub(super) struct Arguments {
+    /// Show also, line by line, what the calls would change in files
+    #[arg(long)]
+    changes: bool,
+}
 
-pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError> {
+/// A request, and what its call would change if that is shown.
+#[derive(Serialize)]
+pub(super) struct Shown {
+    #[serde(flatten)]
+    pub(super) waiting: Waiting,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) change: Option<Change>,
+}
+
+pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let journal = context.journal_to_read()?;
     let now = context.now();
     let policy = context.policy_to_mask_by();
@@ -42,7 +56,16 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
             damage.extend(page.damaged.iter().map(|row| lookup::damage_note(&row.run, &row.what)));
             for row in &page.rows {
                 match state_of(&journal, &row.run) {
-                    Ok(state) => waiting.extend(waiting_in(&journal, &state, now, mask.as_mut())?),
+                    Ok(state) => {
+                        for (_, step) in state.awaiting_approval() {
+                            let found = engine::waiting(&journal, &state, step, now, mask.as_mut())?;
+                            let change = match arguments.changes {
+                                true => change_of(&journal, step, mask.as_mut())?,
+                                false => None,
+                            };
+                            waiting.extend(found.map(|waiting| Shown { waiting, change }));
+                        }
+                    }
                     // One run that cannot be read does not hide the requests of the others.
                     Err(error) => {
                         damage.insert(lookup::damage_note(row.run.as_str(), &error.to_string()));
@@ -58,15 +81,16 @@ pub(super) fn execute(_: &Arguments, context: &Context) -> Result<Exit, CliError
     for note in &damage {
         context.output.note(note);
     }
-    waiting.sort_by(|a, b| (&a.expires, &a.run).cmp(&(&b.expires, &b.run)));
+    waiting
+        .sort_by(|Shown { waiting: a, .. }, Shown { waiting: b, .. }| (&a.expires, &a.run).cmp(&(&b.expires, &b.run)));
     context.output.list(&waiting, "nothing waits for approval", || text(&waiting))?;
     Ok(Exit::Done)
 }
 
 /// Requests with everything that a person needs to decide on them.
-pub(super) fn text(waiting: &[Waiting]) -> String {
+pub(super) fn text(waiting: &[Shown]) -> String {
     let mut text = String::new();
-    for one in waiting {
+    for Shown { waiting: one, change } in waiting {
         if !text.is_empty() {
             text.push('\n');
         }
@@ -80,7 +104,10 @@ pub(super) fn text(waiting: &[Waiting]) -> String {
         };
         let requesters: Vec<&str> = one.requesters.iter().map(Principal::as_str).collect();
         let rule = match (one.rule, one.line) {
-            (Some(rule), Some(line)) => format!("rule {rule} (line {line}) of {}", one.policy),
+            (Some(rule), Some(line)) => {
+                let name = one.rule_name.as_deref().map_or_else(String::new, |name| format!(" {}", quoted(name)));
+                format!("rule {rule}{name} (line {line}) of {}", one.policy)
+            }
             _ => format!("the default of {}", one.policy),
         };
         let also: String = one.also.iter().map(|also| format!(" and also {}", also.join(", "))).collect();
@@ -117,7 +144,35 @@ pub(super) fn text(waiting: &[Waiting]) -> String {
             }
             None => field("input", "erased"),
         }
+        if let Some(change) = change {
+            text.push_str(&changes(change));
+        }
         let _ = writeln!(text, "  approve:    {}\n  reject:     {}", escape(&one.approve), escape(&one.reject));
+    }
+    text
+}
+
+/// What a call would change, each line with a sign before it: nothing of a file can look like a sign.
+fn changes(change: &Change) -> String {
+    let now = match change.now {
+        Present::Absent => ", where nothing is now",
+        Present::File => ", which is there now",
+        Present::Other => "",
+    };
+    let mut text = format!("  {:<11} {}{now}\n", "changes", quoted(&change.target));
+    for line in &change.lines {
+        let sign = match line.kind {
+            LineKind::Stays => ' ',
+            LineKind::Added => '+',
+            LineKind::Removed => '-',
+            LineKind::LeftOut => '~',
+        };
+        let _ = writeln!(text, "    {sign} {}", escape(&line.text));
+    }
+    match change.why {
+        Some(why) => text.push_str(&format!("    not shown whole: {why}\n")),
+        None if change.lines.is_empty() => text.push_str("    no line changes\n"),
+        None => {}
     }
     text
 }

@@ -231,9 +231,14 @@ impl Context {
         }
     }
 
+    /// Whether the command line asks for values that are sensitive.
+    pub(super) fn shows_sensitive(&self) -> bool {
+        self.globals.show_sensitive
+    }
+
     /// What masks values that are sensitive; none if the command line asks for them.
     pub(super) fn mask<'a>(&self, journal: &'a dyn Journal, in_force: InForce<'a>) -> Option<Mask<'a>> {
-        (!self.globals.show_sensitive).then(|| Mask::new(journal, in_force))
+        (!self.shows_sensitive()).then(|| Mask::new(journal, in_force))
     }
 
     /// The policy in force, for verbs that only show and go without one. What it says is sensitive cannot be told if it does not load.

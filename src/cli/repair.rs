@@ -64,7 +64,7 @@ struct Settled {
     left: bool,
 }
 
-fn parse_digest(text: &str) -> Result<Digest, String> {
+pub(super) fn parse_digest(text: &str) -> Result<Digest, String> {
     Digest::parse(text).ok_or_else(|| format!("`{text}` is not a digest: write `sha256:` and 64 hexadecimal digits"))
 }
 

@@ -1,9 +1,9 @@
 //! What a call that waits for a person would change in a file, line by line, as far as the host can tell without making it.
 //!
 //! Only the standard library's own calls are foretold: `io.` is a name that no other component may use, so what these do is known. The
-//! file is read as the call itself could reach it, under the grant that was decided, for those alone who may answer the request, and not if
-//! the policy calls what is read from files sensitive. Between this look and the call somebody else may change the file; the input can
-//! say `if_sha256` against that.
+//! file is read as the call itself could reach it, under the grant that was decided, and not if the policy calls what is read from files
+//! sensitive. A vote can name what was seen, and is refused if something else stands there by then. Between the vote and the call somebody
+//! else may still change the file; the input can say `if_sha256` against that.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,8 +17,8 @@ use super::mask::{Called, Mask};
 use crate::journal::Journal;
 use crate::policy::{MASKED, Side};
 use crate::saga::{State, Step};
-use crate::sandbox::{Looked, look};
-use crate::types::{CapabilityId, Principal};
+use crate::sandbox::{FollowSymlinks, Looked, look};
+use crate::types::{CapabilityId, Digest, Principal, sha256};
 
 /// How many bytes of a file are looked at, and how many it may have afterwards.
 const MOST: u64 = 256 << 10;
@@ -31,7 +31,7 @@ const NO_END: &str = " (no end of line)";
 const SHORTEST: std::time::Duration = std::time::Duration::from_millis(300);
 
 /// What would be changed.
-#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Change {
     /// The number of this schema.
     pub schema: u32,
@@ -43,6 +43,8 @@ pub struct Change {
     pub lines: Vec<Line>,
     /// Why there are no lines, or not all of them.
     pub why: Option<&'static str>,
+    /// What a vote can name, so that it counts only if the same stands there; none if that was not looked at whole.
+    pub seen: Option<Digest>,
 }
 
 /// What stands at a target.
@@ -58,7 +60,7 @@ pub enum Present {
 }
 
 /// One line.
-#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Line {
     /// Whether it stays.
     pub kind: LineKind,
@@ -91,59 +93,81 @@ enum Then {
     Deleted,
 }
 
-/// What the call of a step that waits would change, if the host can tell. Refused for who may not answer the request.
-pub fn change_of(
+/// The same as [`change_of`], for one who may answer the request; refused for all others.
+pub fn change_for(
+    by: &Principal,
     journal: &dyn Journal,
     state: &State,
     step: &Step,
-    by: &Principal,
-    mask: &mut Mask<'_>,
+    mask: Option<&mut Mask<'_>>,
+) -> Result<Option<Change>, EngineError> {
+    let Some(request) = step.request() else { return Ok(None) };
+    state.may_answer(step, request, by).map_err(|why| EngineError::Refused { why })?;
+    change_of(journal, step, mask)
+}
+
+/// What the call of a step that waits would change, if the host can tell: for who sees all that the host sees.
+pub fn change_of(
+    journal: &dyn Journal,
+    step: &Step,
+    mask: Option<&mut Mask<'_>>,
 ) -> Result<Option<Change>, EngineError> {
     let Some((capability, decision)) = step.spec.capability.as_ref().zip(step.decision.as_ref()) else {
         return Ok(None);
     };
-    let Some(request) = step.request() else { return Ok(None) };
-    state.may_answer(step, request, by).map_err(|why| EngineError::Refused { why })?;
     let bytes = match &decision.input {
         Some(input) => journal.payload(&input.digest)?,
         None => None,
     };
     let Some(mut input) = bytes.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()) else { return Ok(None) };
     let Some(then) = then(capability.as_str(), &input) else { return Ok(None) };
-    let masked = mask.value(&Called::by(step), Side::Inputs, &mut input);
+    let hidden = mask.and_then(|mask| {
+        if mask.value(&Called::by(step), Side::Inputs, &mut input) {
+            return Some("values of the input are masked");
+        }
+        reading_is_sensitive(step, mask).then_some("the policy calls what is read from files sensitive")
+    });
     let target = input.get("path").and_then(Value::as_str).unwrap_or(MASKED).to_owned();
-    let shown = |now, lines, why| Ok(Some(Change { schema: 1, target: target.clone(), now, lines, why }));
-    if masked {
-        return shown(Present::Other, Vec::new(), Some("values of the input are masked"));
+    let change = Change { schema: 1, target, now: Present::Other, lines: Vec::new(), why: None, seen: None };
+    let untold = |now, why| Ok(Some(Change { now, why: Some(why), ..change.clone() }));
+    if let Some(why) = hidden {
+        return untold(Present::Other, why);
     }
-    if reading_is_sensitive(step, mask) {
-        return shown(Present::Other, Vec::new(), Some("the policy calls what is read from files sensitive"));
-    }
-    let before = match look(&decision.grant, &target, MOST) {
+    // To delete a link is to delete that alone; to write is to write where it leads.
+    let follow = if matches!(then, Then::Deleted) { FollowSymlinks::No } else { FollowSymlinks::Yes };
+    let before = match look(&decision.grant, &change.target, follow, MOST) {
         Ok(Looked::File(bytes)) => Some(bytes),
         Ok(Looked::Absent) => None,
-        Ok(Looked::Longer) => return shown(Present::File, Vec::new(), Some("the file has more than 256 KiB")),
-        Ok(Looked::NoFile) => return shown(Present::Other, Vec::new(), Some("what stands there is no file")),
-        Ok(Looked::NotGranted) => return shown(Present::Other, Vec::new(), Some("no directory of the grant holds it")),
-        Err(_) => return shown(Present::Other, Vec::new(), Some("it cannot be read under the grant")),
+        Ok(Looked::Longer) => return untold(Present::File, "the file has more than 256 KiB"),
+        Ok(Looked::NoFile) => return untold(Present::Other, "what stands there is no file"),
+        Ok(Looked::Link) => return untold(Present::Other, "what stands there is a link, and only that would be gone"),
+        Ok(Looked::NotGranted) => return untold(Present::Other, "no directory of the grant holds it"),
+        Err(_) => return untold(Present::Other, "it cannot be read under the grant"),
     };
     let now = if before.is_some() { Present::File } else { Present::Absent };
     let before = before.unwrap_or_default();
+    let shown = Change { now, seen: Some(seen(now, &before)), ..change };
     let after = match then {
         Then::Written(bytes) => bytes,
         Then::Appended(bytes) => [before.clone(), bytes].concat(),
         Then::Deleted => Vec::new(),
     };
     if after.len() as u64 > MOST {
-        return shown(now, Vec::new(), Some("it would have more than 256 KiB"));
+        return Ok(Some(Change { why: Some("it would have more than 256 KiB"), ..shown }));
     }
-    match (std::str::from_utf8(&before), std::str::from_utf8(&after)) {
+    Ok(Some(match (std::str::from_utf8(&before), std::str::from_utf8(&after)) {
         (Ok(before), Ok(after)) => {
             let (lines, all) = lines(before, after);
-            shown(now, lines, (!all).then_some("more than 2000 lines would be shown"))
+            Change { lines, why: (!all).then_some("more than 2000 lines would be shown"), ..shown }
         }
-        _ => shown(now, Vec::new(), Some("it is not text")),
-    }
+        _ => Change { why: Some("it is not text"), ..shown },
+    }))
+}
+
+/// What names what stands at a target: nothing is not the same as a file that is empty.
+fn seen(now: Present, bytes: &[u8]) -> Digest {
+    let kind: &[u8] = if now == Present::File { b"file:" } else { b"absent:" };
+    sha256(&[kind, bytes].concat())
 }
 
 /// Whether a call that reads files would show what it reads only masked.

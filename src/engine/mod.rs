@@ -48,7 +48,7 @@ use std::sync::Arc;
 
 pub use auditor::{Auditor, Found, Report, Signer, audit};
 pub use binary::{binary_digest, prepare_binary_digest};
-pub use change::{Change, Line, LineKind, Present, change_of};
+pub use change::{Change, Line, LineKind, Present, change_for, change_of};
 pub use clock::{Clock, SimClock, SystemClock};
 pub(crate) use decide::human;
 pub use error::EngineError;

@@ -4,7 +4,9 @@
 //! run's owner, if it lives, acts on them; if it does not, whoever takes the run over does. What is refused becomes no event of
 //! the run: the system chain records who asked for what, and why not.
 
+use super::change::change_for;
 use super::history::{entries_of, state_of};
+use super::mask::Mask;
 use super::named::{NamedPayload, payloads_of};
 use super::view::rfc3339;
 use super::{Engine, EngineError};
@@ -20,6 +22,9 @@ pub struct VoteRequest {
     pub step: StepName,
     /// The request that was seen.
     pub request: Option<String>,
+    /// What stood in the file that the call changes when somebody looked; refused if something else does. See
+    /// [`Change`](super::Change).
+    pub seen: Option<Digest>,
     /// Who votes.
     pub by: Principal,
     /// Yes or no.
@@ -28,8 +33,14 @@ pub struct VoteRequest {
     pub reason: String,
 }
 
-/// Votes. Returns when the vote is durable.
-pub fn vote(journal: &dyn Journal, run: &RunId, request: &VoteRequest, now: Timestamp) -> Result<State, EngineError> {
+/// Votes. Returns when the vote is durable. What is masked by `mask` cannot be named as seen.
+pub fn vote(
+    journal: &dyn Journal,
+    run: &RunId,
+    request: &VoteRequest,
+    mut mask: Option<&mut Mask<'_>>,
+    now: Timestamp,
+) -> Result<State, EngineError> {
     let verb = if request.approve { "approve" } else { "reject" };
     let appended = append(journal, run, now, |state| {
         let passed = state.submitted.deadline.filter(|deadline| now >= *deadline && state.phase == Phase::Forward);
@@ -39,6 +50,13 @@ pub fn vote(journal: &dyn Journal, run: &RunId, request: &VoteRequest, now: Time
         }
         let step = state.index(request.step.as_str()).and_then(|index| state.step(index));
         let current = step.and_then(|step| step.request()).map(|request| request.id.clone());
+        if let Some((step, seen)) = step.zip(request.seen) {
+            let change = change_for(&request.by, journal, state, step, mask.as_deref_mut())?;
+            if change.and_then(|change| change.seen) != Some(seen) {
+                let why = "what the call would change is not as it was seen: look at it again".to_owned();
+                return Err(EngineError::Refused { why });
+            }
+        }
         let vote = Vote {
             step: request.step.clone(),
             request: request.request.clone().or(current).unwrap_or_default(),
@@ -170,7 +188,7 @@ fn append(
     journal: &dyn Journal,
     run: &RunId,
     now: Timestamp,
-    event: impl Fn(&State) -> Result<Event, EngineError>,
+    event: impl FnMut(&State) -> Result<Event, EngineError>,
 ) -> Result<State, EngineError> {
     append_needing(journal, run, now, Vec::new(), event)
 }
@@ -181,7 +199,7 @@ fn append_needing(
     run: &RunId,
     now: Timestamp,
     needs: Vec<Digest>,
-    event: impl Fn(&State) -> Result<Event, EngineError>,
+    mut event: impl FnMut(&State) -> Result<Event, EngineError>,
 ) -> Result<State, EngineError> {
     loop {
         let mut state = state_of(journal, run)?;

@@ -182,9 +182,9 @@ pub trait Journal: Send + Sync {
     /// One run's row.
     fn run(&self, run: &RunId) -> Result<Option<RunRow>, JournalError>;
 
-    /// One page of runs, newest first. `before` is the last run of the page before. A page with fewer rows than `limit` is
-    /// the last one.
-    fn runs(&self, filter: &RunFilter, before: Option<&RunId>, limit: usize) -> Result<Page, JournalError>;
+    /// One page of runs, in the order that the filter names. `past` is the last run of the page before. A page with fewer rows
+    /// than `limit` is the last one.
+    fn runs(&self, filter: &RunFilter, past: Option<&RunId>, limit: usize) -> Result<Page, JournalError>;
 
     /// The run that was submitted under a key.
     fn find_by_key(&self, run_key: &str) -> Result<Option<RunId>, JournalError>;
@@ -501,4 +501,16 @@ pub struct RunFilter {
     pub closed: Option<bool>,
     /// Only those of which it is not known that they are due after this moment.
     pub due: Option<Timestamp>,
+    /// Which come first.
+    pub order: RunOrder,
+}
+
+/// In which order runs are listed: that in which they were submitted, or the reverse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunOrder {
+    /// The newest first.
+    #[default]
+    Newest,
+    /// The oldest first.
+    Oldest,
 }

@@ -10,8 +10,8 @@ use super::error::{is_of_value, on_read, on_row};
 use super::owner::is_name;
 use super::store::{int, uint};
 use super::{
-    Component, DamagedRow, Finding, Flaw, Head, JournalError, Page, PolicyText, RunFilter, RunRow, StoredEntry,
-    SystemEntry, schema,
+    Component, DamagedRow, Finding, Flaw, Head, JournalError, Page, PolicyText, RunFilter, RunOrder, RunRow,
+    StoredEntry, SystemEntry, schema,
 };
 use crate::saga::RunState;
 use crate::saga::event::Entry;
@@ -268,14 +268,19 @@ pub(super) fn run(conn: &Connection, run: &RunId) -> Result<Option<RunRow>, Jour
 pub(super) fn runs(
     conn: &Connection,
     filter: &RunFilter,
-    before: Option<&RunId>,
+    past: Option<&RunId>,
     limit: usize,
 ) -> Result<Page, JournalError> {
     let mut sql = format!("SELECT {} FROM runs WHERE 1", columns(conn)?);
     let mut values: Vec<&dyn ToSql> = Vec::new();
-    let before = before.map(|run| run.as_str());
-    if let Some(run) = &before {
-        sql.push_str(" AND id < (SELECT id FROM runs WHERE run = ?)");
+    let (beyond, order) = match filter.order {
+        RunOrder::Newest => (" AND id < ", " ORDER BY id DESC"),
+        RunOrder::Oldest => (" AND id > ", " ORDER BY id"),
+    };
+    let past = past.map(|run| run.as_str());
+    if let Some(run) = &past {
+        sql.push_str(beyond);
+        sql.push_str("(SELECT id FROM runs WHERE run = ?)");
         values.push(run);
     }
     let state = filter.state.map(RunState::as_str);
@@ -296,7 +301,7 @@ pub(super) fn runs(
         sql.push_str(" AND (typeof(due) <> 'integer' OR due <= ?)");
         values.push(due);
     }
-    sql.push_str(" ORDER BY id DESC");
+    sql.push_str(order);
     let mut statement = conn.prepare_cached(&sql).map_err(on_read)?;
     let mut found = statement.query(values.as_slice()).map_err(on_read)?;
     let mut page = Page::default();
@@ -307,7 +312,7 @@ pub(super) fn runs(
             Err(error) => page.damaged.push(damaged(row, &error)?),
         }
     }
-    if filter.state.is_some() && before.is_none() {
+    if filter.state.is_some() && past.is_none() {
         page.damaged.extend(in_no_state(conn)?);
     }
     Ok(page)

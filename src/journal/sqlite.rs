@@ -407,8 +407,8 @@ impl Journal for SqliteJournal {
         self.read(|conn| reader::run(conn, run))
     }
 
-    fn runs(&self, filter: &RunFilter, before: Option<&RunId>, limit: usize) -> Result<Page, JournalError> {
-        self.read(|conn| reader::runs(conn, filter, before, limit))
+    fn runs(&self, filter: &RunFilter, past: Option<&RunId>, limit: usize) -> Result<Page, JournalError> {
+        self.read(|conn| reader::runs(conn, filter, past, limit))
     }
 
     fn find_by_key(&self, run_key: &str) -> Result<Option<RunId>, JournalError> {

@@ -1,7 +1,10 @@
 //! A look at a file that a call could reach, without any call: for whoever decides whether it may be made.
 
 use std::io::{self, Read as _};
+use std::path::Path;
 
+pub use cap_primitives::fs::FollowSymlinks;
+use cap_primitives::fs::stat;
 use rustix::io::Errno;
 
 use super::open::{directory, file_beneath};
@@ -16,6 +19,8 @@ pub enum Looked {
     Absent,
     /// A directory, a pipe, or whatever else is no file.
     NoFile,
+    /// A link, where links are not followed.
+    Link,
     /// A file with more bytes than were wanted.
     Longer,
     /// A file: its bytes.
@@ -23,15 +28,21 @@ pub enum Looked {
 }
 
 /// What stands at `path`, as a component sees it under `grant`; no more than `most` bytes of it are read. It is confined as a call
-/// would be: a link that leads out of the granted directory is an error.
-pub fn look(grant: &Grant, path: &str, most: u64) -> io::Result<Looked> {
+/// would be: a link that leads out of the granted directory is an error, if links are followed at all.
+pub fn look(grant: &Grant, path: &str, follow: FollowSymlinks, most: u64) -> io::Result<Looked> {
     let Some((dir, rest)) = grant.holding(path) else { return Ok(Looked::NotGranted) };
     if rest.is_empty() {
         return Ok(Looked::NoFile);
     }
-    let file = match directory(&dir.host).and_then(|dir| file_beneath(&dir, rest)) {
-        Ok(Some(file)) => file,
-        Ok(None) => return Ok(Looked::NoFile),
+    let opened = directory(&dir.host).and_then(|dir| {
+        if follow == FollowSymlinks::No && stat(&dir, Path::new(rest), follow)?.is_symlink() {
+            return Ok(Err(Looked::Link));
+        }
+        Ok(file_beneath(&dir, rest)?.ok_or(Looked::NoFile))
+    });
+    let file = match opened {
+        Ok(Ok(file)) => file,
+        Ok(Err(other)) => return Ok(other),
         Err(error) => {
             return match Errno::from_io_error(&error) {
                 Some(Errno::NOENT | Errno::NOTDIR) => Ok(Looked::Absent),
@@ -65,11 +76,18 @@ mod tests {
         std::os::unix::fs::symlink("file", host("a/link")).unwrap();
         let filesystem = vec![dir("/work", "a"), dir("/work/inner", "inner"), dir("/gone", "gone")];
         let grant = Grant { filesystem, ..Grant::default() };
-        let look = |path: &str| super::look(&grant, path, 5);
+        let look = |path: &str| super::look(&grant, path, FollowSymlinks::Yes, 5);
+        let stays = |path: &str| super::look(&grant, path, FollowSymlinks::No, 5);
         assert_eq!(look("/work/file").unwrap(), Looked::File(b"12345".to_vec()));
         assert_eq!(look("/work/link").unwrap(), Looked::File(b"12345".to_vec()));
         assert_eq!(look("/work/inner/file").unwrap(), Looked::File(b"inner".to_vec()));
-        assert_eq!(super::look(&grant, "/work/file", 4).unwrap(), Looked::Longer);
+        assert_eq!(super::look(&grant, "/work/file", FollowSymlinks::Yes, 4).unwrap(), Looked::Longer);
+        for link in ["/work/link", "/work/out"] {
+            assert_eq!(stays(link).unwrap(), Looked::Link, "{link}");
+        }
+        assert_eq!(stays("/work/file").unwrap(), Looked::File(b"12345".to_vec()));
+        assert_eq!((stays("/work/none").unwrap(), stays("/work/b").unwrap()), (Looked::Absent, Looked::NoFile));
+        assert!(stays("/work/../secret").is_err());
         for absent in ["/work/none", "/work/none/x", "/work/file/x", "/gone/x"] {
             assert_eq!(look(absent).unwrap(), Looked::Absent, "{absent}");
         }

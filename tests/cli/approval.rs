@@ -48,7 +48,7 @@ fn the_requester_cannot_vote_and_an_agent_only_if_a_rule_names_it() {
     }
     assert_eq!(place.count(&run, |event| matches!(event, Event::Vote(_))), 0);
     let wrong = vote(&place, "approve", &run, "user:alice", &["--request", "another"]).exits(6);
-    assert!(wrong.stderr.contains("was replaced"), "{wrong:?}");
+    assert!(wrong.stderr.contains("was look at it again"), "{wrong:?}");
     let request = place.redress(&["recover", run.as_str(), "--json"]).exits(4).json()["steps"][0]["approval"]["id"]
         .as_str()
         .unwrap()
@@ -108,6 +108,31 @@ fn who_may_vote_stands_in_the_commands_that_are_suggested() {
         let listed = place.redress(&["approvals"]).exits(0).stdout;
         assert_eq!(listed.matches(&format!(" --as {voter} --reason REASON\n")).count(), 2, "{listed}");
     }
+}
+
+#[test]
+fn what_a_call_would_change_is_shown_line_by_line_and_a_vote_can_be_for_that_alone() {
+    let place = Place::new();
+    place.write("workspace/a", "one\n\u{1b}[2Jtwo\n");
+    place.redress(&DELETE).exits(4);
+    assert!(!place.redress(&["approvals"]).exits(0).stdout.contains("changes"));
+    let shown = place.redress(&["approvals", "--changes"]).exits(0).stdout;
+    let lines = "  changes     \"/workspace/a\", which is there now\n    - one\n    - \\u{1b}[2Jtwo\n";
+    assert!(shown.contains(lines), "{shown}");
+    let waiting = place.redress(&["approvals", "--changes", "--json"]).exits(0).json();
+    let run = waiting[0]["run"].as_str().unwrap();
+    let seen = waiting[0]["change"]["seen"].as_str().unwrap();
+    let approve =
+        |seen: &str| place.redress(&["approve", run, "call", "--seen", seen, "--as", "user:ann", "--reason", "y"]);
+    place.write("workspace/a", "another\n");
+    let refused = approve(seen).exits(6).stderr;
+    assert!(refused.contains("not as it was seen: look at it again"), "{refused}");
+    assert!(refused.contains("redress approvals --changes"), "{refused}");
+    assert!(place.path("workspace/a").exists());
+    place.write("workspace/a", "one\n\u{1b}[2Jtwo\n");
+    approve(seen).exits(0);
+    assert!(!place.path("workspace/a").exists());
+    assert!(approve("sha256:12").exits(2).stderr.contains("64 hexadecimal digits"));
 }
 
 /// A run that was paused two days ago, by a process that has ended.

@@ -1,4 +1,4 @@
-use redress::journal::{Finding, Flaw, GENESIS, Journal, JournalError, RunFilter, link};
+use redress::journal::{Finding, Flaw, GENESIS, Journal, JournalError, RunFilter, RunOrder, link};
 use redress::saga::RunState;
 use redress::types::{Digest, RunId, sha256};
 use rusqlite::params;
@@ -186,6 +186,10 @@ fn ten_thousand_runs_are_listed_page_by_page_newest_first() {
     let newest_first: Vec<RunId> = (0..10_000).rev().map(run_id).collect();
     assert_eq!(list(&RunFilter::default(), 100), newest_first);
     let completed = RunFilter { state: Some(RunState::Completed), ..RunFilter::default() };
+    let oldest = RunFilter { order: RunOrder::Oldest, ..RunFilter::default() };
+    assert_eq!(list(&oldest, 333), (0..10_000).map(run_id).collect::<Vec<_>>());
+    let oldest = RunFilter { order: RunOrder::Oldest, ..completed.clone() };
+    assert_eq!(list(&oldest, 7), (0..100).map(|n| run_id(n * 100)).collect::<Vec<_>>());
     assert_eq!(list(&completed, 7), (0..100).rev().map(|n| run_id(n * 100)).collect::<Vec<_>>());
     assert_eq!(list(&RunFilter { closed: Some(false), ..RunFilter::default() }, 999).len(), 9_900);
     let both = RunFilter { state: Some(RunState::Running), closed: Some(true), ..RunFilter::default() };

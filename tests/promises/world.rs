@@ -199,9 +199,15 @@ impl World {
     }
 
     pub fn vote(&self, run: &RunId, step: &str, by: &str, approve: bool) -> Result<State, EngineError> {
-        let request =
-            VoteRequest { step: name(step), request: None, by: user(by), approve, reason: "a reason".to_owned() };
-        vote(&*self.journal, run, &request, self.clock.now())
+        let request = VoteRequest {
+            step: name(step),
+            request: None,
+            seen: None,
+            by: user(by),
+            approve,
+            reason: "a reason".to_owned(),
+        };
+        vote(&*self.journal, run, &request, None, self.clock.now())
     }
 
     pub fn operate(&self, run: &RunId, verb: Verb, step: Option<&str>) -> Result<State, EngineError> {

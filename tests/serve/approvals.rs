@@ -40,6 +40,23 @@ fn a_person_sees_exactly_what_waits_and_votes_for_the_request_that_was_seen() {
     assert_eq!(rejected["state"], "ROLLED_BACK");
 }
 
+/// What came later does not push what waits out of sight.
+#[test]
+fn what_waits_longest_is_on_the_first_page() {
+    let server = Server::new();
+    let (own, voter) = (server.token("agent:a", &["submit"]), server.token("user:alice", &["vote"]));
+    let runs: Vec<String> = (0..103).map(|_| submitted(&server, &own)).collect();
+    let page = |cursor: &str| {
+        let page = server.get(&format!("/v1/approvals{cursor}"), &voter).is(200).json();
+        let waiting = page["waiting"].as_array().unwrap();
+        let runs: Vec<String> = waiting.iter().map(|one| one["run"].as_str().unwrap().to_owned()).collect();
+        (runs, page["cursor"].as_str().map(str::to_owned))
+    };
+    let (first, cursor) = page("");
+    assert_eq!(first, runs[..100]);
+    assert_eq!(page(&format!("?cursor={}", cursor.unwrap())), (runs[100..].to_vec(), None));
+}
+
 /// A run that waits for a person, moving a file.
 fn submitted(server: &Server, own: &str) -> String {
     server.place.write("workspace/a", "x");

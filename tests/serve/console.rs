@@ -102,14 +102,52 @@ fn a_write_that_waits_shows_line_by_line_what_it_would_change() {
     assert_eq!(server.get(&format!("/v1/runs/{run}/steps/none/change"), &voter).is(200).json(), Value::Null);
     // Of others it is known only where the file is, and what the sandbox would not open is not looked at.
     std::os::unix::fs::symlink("/etc/hostname", server.place.path("workspace/out")).unwrap();
-    let run = paused(&server, &own, "io.fs.delete", &json!({ "path": "/workspace/out" }));
-    let change = server.get(&format!("/v1/runs/{run}/steps/call/change"), &voter).is(200).json();
-    assert_eq!((&change["lines"], &change["why"]), (&json!([]), &"it cannot be read under the grant".into()));
+    for (capability, inputs, why) in [
+        ("io.fs.write_file", json!({ "path": "/workspace/out", "content": "x" }), "it cannot be read under the grant"),
+        (
+            "io.fs.delete",
+            json!({ "path": "/workspace/out" }),
+            "what stands there is a link, and only that would be gone",
+        ),
+    ] {
+        let run = paused(&server, &own, capability, &inputs);
+        let change = server.get(&format!("/v1/runs/{run}/steps/call/change"), &voter).is(200).json();
+        assert_eq!((&change["lines"], &change["why"], &change["seen"]), (&json!([]), &why.into(), &Value::Null));
+    }
     server.place.write("workspace/b", "\u{fffd}");
     std::fs::write(server.place.path("workspace/b"), [0xff, 0xfe]).unwrap();
     let run = paused(&server, &own, "io.fs.delete", &json!({ "path": "/workspace/b" }));
     let change = server.get(&format!("/v1/runs/{run}/steps/call/change"), &voter).is(200).json();
     assert_eq!(change["why"], "it is not text");
+}
+
+/// A vote that names what was seen is for that alone.
+#[test]
+fn a_vote_counts_only_if_what_was_seen_stands_there_still() {
+    let server = writing_waits();
+    let (own, voter) = (server.token("agent:a", &["submit"]), server.token("user:alice", &["vote"]));
+    let run = paused(&server, &own, "io.fs.write_file", &json!({ "path": "/workspace/a", "content": "new\n" }));
+    let request = server.get("/v1/approvals", &voter).is(200).json()["waiting"][0]["request"].clone();
+    let seen = || server.get(&format!("/v1/runs/{run}/steps/call/change"), &voter).is(200).json()["seen"].clone();
+    let vote = |seen: &Value| {
+        let body = json!({ "request": request, "seen": seen, "approve": true, "reason": "y" });
+        server.post(&format!("/v1/runs/{run}/steps/call/votes"), &voter, &body)
+    };
+    let nothing = seen();
+    server.place.write("workspace/a", "");
+    let empty = seen();
+    server.place.write("workspace/a", "theirs\n");
+    assert_ne!(nothing, empty, "a file that is empty is not none");
+    for before in [&nothing, &empty] {
+        let said = vote(before).is(409);
+        assert!(said.problem() == "refused" && said.body.contains("not as it was seen"), "{said:#?}");
+    }
+    assert_eq!(vote(&"sha256:0".into()).is(422).problem(), "bad-body");
+    assert_eq!(server.place.read("workspace/a"), "theirs\n");
+    let told = server.place.redress(&["events", "system", "--json"]).exits(0).stdout;
+    assert_eq!(told.matches("not as it was seen").count(), 2, "{told}");
+    assert_eq!(vote(&seen()).is(200).json()["state"], "COMPLETED");
+    assert_eq!(server.place.read("workspace/a"), "new\n");
 }
 
 /// A look at what a call would change is no way to read what one may not.

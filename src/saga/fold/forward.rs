@@ -61,7 +61,7 @@ impl State {
         let (_, step) = self.find(&event.step)?;
         let request = step.request().ok_or("nobody is asked about this step")?;
         ensure(request.id == event.request, || {
-            format!("the request `{}` was replaced by `{}`: look at it again", event.request, request.id)
+            format!("the request that waits is `{}`, not `{}`: look at it again", request.id, event.request)
         })?;
         ensure(step.awaits_approval(), || "the request has been decided".into())?;
         self.may_answer(step, request, &event.by)?;

@@ -16,7 +16,7 @@ fn an_approval_is_bound_to_its_request_its_time_and_its_voters() {
     let old = run.step("a").request().unwrap().id.clone();
     run.decide("a", Action::RequireApproval);
     let stale = Vote { step: name("a"), request: old, by: user("user:b"), approve: true, reason: "r".into() };
-    assert!(run.try_push(Event::Vote(stale)).unwrap_err().why.contains("replaced"));
+    assert!(run.try_push(Event::Vote(stale)).unwrap_err().why.contains("look at it again"));
     run.vote("a", "user:b", true).unwrap();
     assert!(run.vote("a", "user:c", true).unwrap_err().why.contains("has been decided"));
     assert_eq!(run.next(), [Command::Execute { step: 0, attempt: 1 }]);

@@ -2,7 +2,7 @@
 // meanwhile, the vote does not count for that.
 
 import { get, post } from './api.js';
-import { el, facts, failure, pressed, quoted, reasoned, table, tell, time, until, value, visible } from './page.js';
+import { el, facts, failure, pressed, quoted, reasoned, redraw, table, tell, time, until, value, visible } from './page.js';
 import { badge, change, code, grant, link, rule, runLink } from './shown.js';
 
 /** What is short of an input, by which one tells one request from another. */
@@ -15,16 +15,16 @@ const place = ({ run, step }) => `#/approvals/${run}/${encodeURIComponent(step)}
 export function list({ every, title }) {
     title('Approvals');
     const shown = el('div', {}, el('p', {}, 'Loading…'));
-    const older = el('button', { type: 'button', hidden: true }, 'Those of older runs');
-    const newest = el('button', { type: 'button', hidden: true, onclick: pressed(() => { cursor = null; return read(); }) }, 'Those of the newest runs');
+    const later = el('button', { type: 'button', hidden: true }, 'Those of later runs');
+    const first = el('button', { type: 'button', hidden: true, onclick: pressed(() => { cursor = null; return read(); }) }, 'Those of the first runs');
     let [cursor, last] = [null, ''];
     const read = async (signal) => {
         const asked = cursor;
         const { waiting, cursor: next } = await get(`/v1/approvals${asked ? `?cursor=${asked}` : ''}`, signal);
         if (asked !== cursor) return;
-        older.hidden = !next;
-        older.onclick = pressed(() => { cursor = next; return read(); });
-        newest.hidden = !cursor;
+        later.hidden = !next;
+        later.onclick = pressed(() => { cursor = next; return read(); });
+        first.hidden = !cursor;
         // What is said of the time that is left changes by itself.
         const now = JSON.stringify([waiting, waiting.map(({ expires }) => until(expires))]);
         if (now === last) return;
@@ -34,12 +34,12 @@ export function list({ every, title }) {
             [one.capability ? code(one.capability) : 'waits for a person', ...brief(one.input)],
             badge(one.risk), one.requesters.join(' for '), `${one.approvals} of ${one.quorum}`, [time(one.expires), ` (${until(one.expires)})`],
         ]);
-        shown.replaceChildren(rows.length === 0
-            ? el('p', { class: 'empty' }, next ? 'Nothing of these runs waits; there may be older ones.' : 'Nothing waits for a person.')
+        redraw(shown, rows.length === 0
+            ? el('p', { class: 'empty' }, next ? 'Nothing of these runs waits; there may be later ones.' : 'Nothing waits for a person.')
             : table('Waiting for a person', ['Step', 'What', 'Risk', 'Who asks', 'Approvals', 'Until'], rows));
     };
     every(2000, read);
-    return [shown, el('p', { class: 'buttons' }, newest, older)];
+    return [shown, el('p', { class: 'buttons' }, first, later)];
 }
 
 export async function one({ title, every }, run, step) {
@@ -48,10 +48,13 @@ export async function one({ title, every }, run, step) {
     const waiting = await find();
     const gone = () => el('p', { class: 'empty' }, 'This step does not wait for a person (any more). ', runLink(run));
     if (!waiting) return gone();
-    const changes = await get(`/v1/runs/${run}/steps/${encodeURIComponent(step)}/change`).catch((error) => error);
+    const look = () => get(`/v1/runs/${run}/steps/${encodeURIComponent(step)}/change`).catch((error) => error);
+    const changes = await look();
     const notice = el('div', { role: 'status' });
     const vote = async (reason, what) => {
-        const body = { request: waiting.request, approve: what === 'approve', reason };
+        // A yes is for what is shown; a no, whatever stands there by now.
+        const seen = what === 'approve' ? changes?.seen : null;
+        const body = { request: waiting.request, seen, approve: what === 'approve', reason };
         const after = await post(`/v1/runs/${run}/steps/${encodeURIComponent(step)}/votes`, body);
         // The policy may have changed between the look and the vote.
         const void_ = after.steps.find(({ name }) => name === step)?.void_votes?.some(({ request }) => request === waiting.request);
@@ -64,11 +67,16 @@ export async function one({ title, every }, run, step) {
         : reasoned('Your decision', [['Approve', 'good', 'approve'], ['Reject', 'bad', 'reject']], vote);
     every(3000, async () => {
         const now = await find();
-        if (now?.request === waiting.request && !now.expired) return;
+        const waits = now && !now.expired;
+        const replaced = now?.request !== waiting.request;
+        if (waits && !replaced) {
+            const again = changes?.seen ? await look() : changes;
+            if (again instanceof Error || again?.seen === changes?.seen) return;
+        }
+        const again = el('button', { type: 'button', onclick: () => window.dispatchEvent(new Event('hashchange')) }, 'Look at it again');
+        const what = replaced ? 'The request was replaced by another one. ' : 'What the call would change is not what is shown here any more. ';
         form.replaceWith(notice);
-        notice.replaceChildren(el('p', { class: 'notice' }, now && !now.expired
-            ? ['The request was replaced by another one. ', link(place(waiting), 'Look at that')]
-            : ['It does not wait any more. ', runLink(run)]));
+        redraw(notice, el('p', { class: 'notice' }, waits ? [what, again] : ['It does not wait any more. ', runLink(run)]));
     });
     const also = (waiting.also ?? []).map((names) => `and one of ${names.join(', ')}`);
     return [

@@ -44,6 +44,17 @@ export function value(given) {
     return [fields(entries.slice(0, MANY)), el('details', {}, el('summary', {}, `${entries.length - MANY} more fields`), fields(entries.slice(MANY)))];
 }
 
+/** Puts something in the place of what was there. Who was on a link, a button or a step there stays on it, or on the place if that is gone. */
+export function redraw(place, ...content) {
+    const on = place.contains(document.activeElement) ? document.activeElement : null;
+    const name = (one) => JSON.stringify([one.closest('[id]')?.id, one.getAttribute('href'), one.getAttribute('aria-label'), one.localName === 'button' && one.textContent]);
+    place.replaceChildren(...content);
+    if (!on) return;
+    const same = [...place.querySelectorAll(on.localName)].find((one) => name(one) === name(on));
+    if (!same) place.tabIndex = -1;
+    (same ?? place).focus({ preventScroll: true });
+}
+
 /** A moment, as the clock of whoever looks shows it. */
 export function time(text) {
     const at = new Date(text);

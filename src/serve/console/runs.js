@@ -1,7 +1,7 @@
 // Runs: all that one may see, and each as it goes on.
 
 import { follow, get, post } from './api.js';
-import { el, facts, field, pressed, quoted, reasoned, table, tell, time, value, visible } from './page.js';
+import { el, facts, field, pressed, quoted, reasoned, redraw, table, tell, time, value, visible } from './page.js';
 import { graph } from './graph.js';
 import { badge, link, list as items, standing, step as shownStep } from './shown.js';
 
@@ -23,7 +23,7 @@ export function list({ every, title }) {
         if (now === last) return;
         last = now;
         const rows = page.runs.map((run) => [link(`#/runs/${run.run}`, quoted(run.workflow)), badge(run.state), run.principal, time(run.submitted), el('code', {}, run.run)]);
-        shown.replaceChildren(rows.length ? table('Runs, newest first', ['Workflow', 'State', 'On behalf of', 'Submitted', 'Id'], rows) : el('p', { class: 'empty' }, page.cursor ? 'There is none among these; there may be older ones.' : 'There are no such runs.'));
+        redraw(shown, rows.length ? table('Runs, newest first', ['Workflow', 'State', 'On behalf of', 'Submitted', 'Id'], rows) : el('p', { class: 'empty' }, page.cursor ? 'There is none among these; there may be older ones.' : 'There are no such runs.'));
         older.hidden = !page.cursor;
         older.onclick = pressed(() => { [cursor, paging] = [page.cursor, true]; return read(); });
     };
@@ -43,7 +43,7 @@ export async function one({ title, signal, who }, id) {
     let acting;
     const show = (run) => {
         const { reason, residue } = run;
-        head.replaceChildren(
+        redraw(head,
             el('h2', {}, quoted(run.workflow), ' ', badge(run.state)),
             facts([
                 ['On behalf of', run.agent ? `${run.principal}, by ${run.agent}` : run.principal],
@@ -60,16 +60,14 @@ export async function one({ title, signal, who }, id) {
             ...run.steps.filter((step) => step.state === 'WAITING' && step.approval && !DONE.includes(run.state)).map(({ name, approval }) => el('p', { class: 'notice' },
                 quoted(name), ` waits for ${approval.approvers.join(', ')}, until `, time(approval.expires), '. ',
                 who.scopes.includes('vote') && link(`#/approvals/${run.run}/${encodeURIComponent(name)}`, 'Look and decide'))));
-        picture.replaceChildren(run.steps.length ? graph(run.steps) : el('p', { class: 'empty' }, 'It has no steps yet.'));
+        redraw(picture, run.steps.length ? graph(run.steps) : el('p', { class: 'empty' }, 'It has no steps yet.'));
         const open = new Set([...steps.querySelectorAll('details[open]')].map((details) => details.id));
-        const focused = document.activeElement?.closest?.('details')?.id;
-        steps.replaceChildren(...run.steps.map((step) => {
+        redraw(steps, ...run.steps.map((step) => {
             const id = `step:${encodeURIComponent(step.name)}`;
             return el('details', { id, open: open.has(id) },
                 el('summary', {}, quoted(step.name), ' ', badge(standing(step))),
                 shownStep(step));
         }));
-        if (focused) document.getElementById(focused)?.querySelector('summary')?.focus();
         offer(run);
     };
     const act = (verb, legend, name) => reasoned(legend, [[name, 'bad', verb]], async (reason) => {

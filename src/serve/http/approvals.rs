@@ -14,11 +14,11 @@ use super::guard::Caller;
 use super::problem::Problem;
 use super::runs::{Asked, Body, LONGEST, MAX_REASON, Named, Waits, reason_of};
 use crate::engine::{
-    EngineError, InForce, Mask, VoteRequest, Waiting, change_of, state_of, vote as put_vote, waiting_in,
+    EngineError, InForce, Mask, VoteRequest, Waiting, change_for, state_of, vote as put_vote, waiting_in,
 };
-use crate::journal::{RunFilter, Scope};
+use crate::journal::{RunFilter, RunOrder, Scope};
 use crate::saga::RunState;
-use crate::types::{Principal, RunId, StepName};
+use crate::types::{Digest, Principal, RunId, StepName};
 
 /// How many runs are read at a time, about how many requests a page has, and how many runs are looked through for it.
 const PAGE: usize = 100;
@@ -29,6 +29,8 @@ const LOOKED: usize = 2_000;
 pub(super) struct Ballot {
     /// The request that was seen.
     request: String,
+    /// The `seen` of what the call would change; the vote is refused if something else stands there by now.
+    seen: Option<Digest>,
     /// Yes or no.
     approve: bool,
     /// Why; it is recorded.
@@ -48,7 +50,7 @@ pub(super) struct Of {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Approvals")]
 pub(super) struct Page {
-    /// Those of the newest runs, the first to expire first.
+    /// Those of the runs that were submitted first, the first to expire first.
     waiting: Vec<Request>,
     /// What shows the next page, if there may be one.
     cursor: Option<RunId>,
@@ -81,12 +83,12 @@ pub(super) async fn list(
     Ok(Json(page).into_response())
 }
 
-/// What waits in one run, or in the next runs that are not over, the newest first.
+/// What waits in one run, or in the next runs that are not over: what waits longest is not on a later page than what came after it.
 fn waiting_page(
     service: &Service,
     by: &Principal,
     only: Option<&RunId>,
-    mut before: Option<RunId>,
+    mut past: Option<RunId>,
 ) -> Result<Page, EngineError> {
     let engine = service.keeper.engine();
     let (journal, policy, now) = (&**engine.journal(), engine.policy(), engine.now());
@@ -112,7 +114,7 @@ fn waiting_page(
             Ok(())
         }
     };
-    let filter = RunFilter { closed: Some(false), ..RunFilter::default() };
+    let filter = RunFilter { closed: Some(false), order: RunOrder::Oldest, ..RunFilter::default() };
     let (mut looked, mut is_last) = (0, false);
     match only {
         Some(run) => {
@@ -123,11 +125,11 @@ fn waiting_page(
         }
         None => {
             while !is_last && waiting.len() < PAGE && looked < LOOKED {
-                let page = journal.runs(&filter, before.as_ref(), PAGE)?;
+                let page = journal.runs(&filter, past.as_ref(), PAGE)?;
                 is_last = page.rows.len() < PAGE;
                 looked += page.rows.len();
                 for row in &page.rows {
-                    before = Some(row.run.clone());
+                    past = Some(row.run.clone());
                     if matches!(row.state, RunState::Paused | RunState::Running) {
                         add(&mut waiting, &row.run)?;
                     }
@@ -136,7 +138,7 @@ fn waiting_page(
         }
     }
     waiting.sort_by(|a, b| (&a.waiting.expires, &a.waiting.run).cmp(&(&b.waiting.expires, &b.waiting.run)));
-    Ok(Page { waiting, cursor: if is_last { None } else { before } })
+    Ok(Page { waiting, cursor: if is_last { None } else { past } })
 }
 
 /// The step of a run that a path names.
@@ -163,7 +165,7 @@ pub(super) async fn change(
             let state = state_of(journal, &run)?;
             let mut waiting = state.awaiting_approval().map(|(_, waiting)| waiting);
             let Some(waiting) = waiting.find(|waiting| waiting.spec.name == step) else { return Ok(None) };
-            change_of(journal, &state, waiting, &by, &mut Mask::new(journal, InForce::Policy(&policy)))
+            change_for(&by, journal, &state, waiting, Some(&mut Mask::new(journal, InForce::Policy(&policy))))
         })
         .await?;
     Ok(Json(change).into_response())
@@ -176,13 +178,19 @@ pub(super) async fn vote(
     body: Body<Ballot>,
 ) -> Result<Response, Problem> {
     let (run, step) = step_of(place)?;
-    let Json(Ballot { request, approve, reason }) = body?;
+    let Json(Ballot { request, seen, approve, reason }) = body?;
     caller.must(Scope::Vote, &service, &format!("vote on {run} {step}")).await?;
     let reason = reason_of(&reason)?.to_owned();
     service.row(&caller, &run)?;
-    let vote = VoteRequest { step, request: Some(request), by: caller.principal().clone(), approve, reason };
+    let vote = VoteRequest { step, request: Some(request), seen, by: caller.principal().clone(), approve, reason };
     let (engine, id) = (service.keeper.engine().clone(), run.clone());
-    service.read(move |_| put_vote(&**engine.journal(), &id, &vote, engine.now()).map(drop)).await?;
+    service
+        .read(move |_| {
+            let (journal, policy) = (&**engine.journal(), engine.policy());
+            let mut mask = Mask::new(journal, InForce::Policy(&policy));
+            put_vote(journal, &id, &vote, Some(&mut mask), engine.now()).map(drop)
+        })
+        .await?;
     service.move_on(&run, &Waits { wait: LONGEST }).await?;
     Ok((StatusCode::OK, Json(service.view(&caller, &run)?)).into_response())
 }

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Service;
-use super::guard::{Caller, Room, StreamPlace};
+use super::guard::{Caller, Room, StreamSeat};
 use super::problem::Problem;
 use super::runs::{Asked, Named, run_of};
 use crate::engine::rfc3339;
@@ -70,8 +70,8 @@ pub(super) async fn list(
         let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
         let after = last.unwrap_or(after);
         is_there(&service, &run, after)?;
-        let place = Room::stream(&service, &caller)?;
-        let stream = Sse::new(coming(service, run, after, (caller, place)));
+        let seat = Room::stream(&service, &caller)?;
+        let stream = Sse::new(coming(service, run, after, (caller, seat)));
         return Ok(stream.keep_alive(KeepAlive::default()).into_response());
     }
     is_there(&service, &run, after)?;
@@ -94,25 +94,25 @@ fn coming(
     service: Arc<Service>,
     run: RunId,
     after: u64,
-    place: (Caller, StreamPlace),
+    seat: (Caller, StreamSeat),
 ) -> impl Stream<Item = Result<sse::Event, Infallible>> {
     let ending = service.ending.subscribe();
-    let begin = (service, run, after, Vec::<Entry>::new().into_iter(), ending, false, place);
+    let begin = (service, run, after, Vec::<Entry>::new().into_iter(), ending, false, seat);
     futures_util::stream::unfold(
         begin,
-        |(service, run, mut after, mut waiting, mut ending, mut over, place)| async move {
+        |(service, run, mut after, mut waiting, mut ending, mut over, seat)| async move {
             loop {
                 if let Some(entry) = waiting.next() {
                     after = entry.seq;
                     let (seq, kind) = (entry.seq.to_string(), entry.event.kind());
                     let event = sse::Event::default().id(seq).event(kind).json_data(Shown::from(entry));
                     let event = event.unwrap_or_else(|_| sse::Event::default().comment("an event has no JSON form"));
-                    return Some((Ok(event), (service, run, after, waiting, ending, over, place)));
+                    return Some((Ok(event), (service, run, after, waiting, ending, over, seat)));
                 }
                 if over || *ending.borrow() {
                     return None;
                 }
-                if !place.0.counts(&service) {
+                if !seat.0.counts(&service) {
                     return None;
                 }
                 let journal = service.keeper.engine().journal();

@@ -64,38 +64,38 @@ fn too_many() -> Problem {
 }
 
 impl Room {
-    /// A place among the requests that read all of the journal, for as long as they read.
+    /// A permit for one of the requests that read all of the journal, for as long as they read.
     pub fn long(&self) -> Result<OwnedSemaphorePermit, Problem> {
         self.long.clone().try_acquire_owned().map_err(|_| busy())
     }
 
-    /// A place for a stream of events, until it is dropped.
-    pub fn stream(service: &Arc<Service>, caller: &Caller) -> Result<StreamPlace, Problem> {
+    /// A seat for a stream of events, until it is dropped.
+    pub fn stream(service: &Arc<Service>, caller: &Caller) -> Result<StreamSeat, Problem> {
         let permit = service.room.streams.clone().try_acquire_owned().map_err(|_| busy())?;
-        let place = Place::take(service, &caller.token.id).ok_or_else(too_many)?;
-        Ok(StreamPlace { _permit: permit, _place: place })
+        let seat = Seat::take(service, &caller.token.id).ok_or_else(too_many)?;
+        Ok(StreamSeat { _permit: permit, _seat: seat })
     }
 }
 
-/// A place among the requests of a token, until this is dropped.
-struct Place {
+/// A seat among the requests of a token, until this is dropped.
+struct Seat {
     service: Arc<Service>,
     id: String,
 }
 
-impl Place {
-    fn take(service: &Arc<Service>, id: &str) -> Option<Place> {
+impl Seat {
+    fn take(service: &Arc<Service>, id: &str) -> Option<Seat> {
         let mut of_token = service.room.of_token.lock().unwrap_or_else(PoisonError::into_inner);
         let taken = of_token.entry(id.to_owned()).or_default();
         if *taken >= OF_ONE {
             return None;
         }
         *taken += 1;
-        Some(Place { service: service.clone(), id: id.to_owned() })
+        Some(Seat { service: service.clone(), id: id.to_owned() })
     }
 }
 
-impl Drop for Place {
+impl Drop for Seat {
     fn drop(&mut self) {
         let mut of_token = self.service.room.of_token.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(taken) = of_token.get_mut(&self.id) {
@@ -107,10 +107,10 @@ impl Drop for Place {
     }
 }
 
-/// Holds a place among all streams, and one among what is asked with a token.
-pub(super) struct StreamPlace {
+/// Holds a seat among all streams, and one among what is asked with a token.
+pub(super) struct StreamSeat {
     _permit: OwnedSemaphorePermit,
-    _place: Place,
+    _seat: Seat,
 }
 
 /// The user of this machine who is at the other end of a connection, as the system says.
@@ -181,7 +181,7 @@ fn expired(token: &Token) -> Problem {
 pub(super) async fn admit(State(service): State<Arc<Service>>, request: Request, next: Next) -> Response {
     let answer = match service.room.all.try_acquire() {
         Ok(_permit) => match check(&service, request).await {
-            Ok((request, _place)) => next.run(request).await,
+            Ok((request, _seat)) => next.run(request).await,
             Err(problem) => problem.into_response(),
         },
         Err(_) => busy().into_response(),
@@ -204,7 +204,7 @@ fn with_headers(mut answer: Response) -> Response {
     answer
 }
 
-async fn check(service: &Arc<Service>, mut request: Request) -> Result<(Request, Option<Place>), Problem> {
+async fn check(service: &Arc<Service>, mut request: Request) -> Result<(Request, Option<Seat>), Problem> {
     if let Err(problem) = is_ours(service, &request) {
         record_stranger(service, None, "an answer for another place", &problem).await;
         return Err(problem);
@@ -228,9 +228,9 @@ async fn check(service: &Arc<Service>, mut request: Request) -> Result<(Request,
         record_stranger(service, Some(&token), "an answer with an expired token", &problem).await;
         return Err(problem);
     }
-    let place = Place::take(service, &token.id).ok_or_else(too_many)?;
+    let seat = Seat::take(service, &token.id).ok_or_else(too_many)?;
     request.extensions_mut().insert(Caller { token, is_peer });
-    Ok((request, Some(place)))
+    Ok((request, Some(seat)))
 }
 
 impl Room {
