@@ -48,9 +48,10 @@ export function value(given) {
 export function redraw(place, ...content) {
     const on = place.contains(document.activeElement) ? document.activeElement : null;
     const name = (one) => JSON.stringify([one.closest('[id]')?.id, one.getAttribute('href'), one.getAttribute('aria-label'), one.localName === 'button' && one.textContent]);
+    const before = on && name(on);
     place.replaceChildren(...content);
     if (!on) return;
-    const same = [...place.querySelectorAll(on.localName)].find((one) => name(one) === name(on));
+    const same = [...place.querySelectorAll(on.localName)].find((one) => name(one) === before);
     if (!same) place.tabIndex = -1;
     (same ?? place).focus({ preventScroll: true });
 }
