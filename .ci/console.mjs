@@ -187,16 +187,33 @@ assert(await deciding.evaluate((run) => document.activeElement.getAttribute('hre
 assert.equal(spawnSync(binary, ['cancel', other, '--reason', 'it was only in the way']).status, 3);
 await deciding.keyboard.press('Enter');
 await deciding.getByLabel('Reason').waitFor();
-// What stands in the file changes under whoever decides: a yes is only for what is shown.
+// What stands in the file changes under whoever decides: a yes is only for what is shown, and what was typed stays.
+const stale = deciding.getByText('What the call would change is not what is shown here any more.');
+await deciding.getByLabel('Reason').fill('half a sen');
 writeFileSync('workspace/page.txt', 'somebody else\n');
-await deciding.getByText('What the call would change is not what is shown here any more.').waitFor();
+await stale.waitFor();
+assert.equal(await deciding.evaluate(() => document.activeElement.localName), 'textarea');
+await deciding.getByRole('button', { name: 'Approve' }).click();
+await deciding.getByText('is not as it was seen: look at it again').waitFor();
+// The browser calls an answer that is a refusal an error.
+assert.match(wrong.pop(), /status of 409/);
 await deciding.getByRole('button', { name: 'Look at it again' }).click();
-await deciding.locator('tr.removed', { hasText: 'somebody else' }).waitFor();
+await deciding.locator('tr.removed .text', { hasText: /^removed: somebody else$/ }).waitFor();
+await stale.waitFor({ state: 'detached' });
+assert.equal(await deciding.getByLabel('Reason').inputValue(), 'half a sen');
 writeFileSync('workspace/page.txt', 'one\n2\nthree\n');
+await stale.waitFor();
 await deciding.getByRole('button', { name: 'Look at it again' }).click();
-await deciding.locator('tr.removed', { hasText: 'two' }).or(deciding.locator('tr.removed', { hasText: '2' })).waitFor();
+await deciding.locator('tr.removed .text', { hasText: /^removed: 2$/ }).waitFor();
+// Whoever looks at the graph stays on it, and can come back to it.
+await asking.goto(`${url}/console#/runs/${gone}`);
+await state(asking, 'PAUSED');
+const graph = asking.getByRole('region', { name: 'Graph of the steps' });
+await graph.focus();
 assert.equal(spawnSync(binary, ['cancel', gone, '--reason', 'somebody else was faster']).status, 3);
 await deciding.getByText('It does not wait any more.').waitFor();
+await state(asking, 'ROLLED BACK');
+assert.deepEqual(await graph.evaluate((it) => [it.tabIndex, it === document.activeElement]), [0, true]);
 
 // The other parts.
 await go(deciding, 'Capabilities');

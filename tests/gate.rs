@@ -366,6 +366,21 @@ fn the_names_of_the_host_cannot_be_made() {
 }
 
 #[test]
+fn what_belongs_to_the_host_moves_with_no_directory() {
+    for own in ["d/redress.yaml", "d/deep/er/redress.yaml", "d/deep/.redress/journal.db"] {
+        let world = World::new();
+        std::fs::create_dir_all(world.path(own).parent().unwrap()).unwrap();
+        world.write(own, "theirs");
+        let before = tree(&world.path(""));
+        let report = escape(&world, json!({"how": "rename", "path": "/workspace/d", "to": "/workspace/e"}));
+        assert_eq!((failed(&report), report.outcome), (code::NOT_GRANTED, Outcome::Clean), "{own}");
+        let message = report.result.unwrap_err().message;
+        assert!(message.contains("the host's own names"), "{message}");
+        assert_eq!(tree(&world.path("")), before);
+    }
+}
+
+#[test]
 fn a_read_only_directory_stays_so_inside_a_wider_grant() {
     let world = World::new();
     std::fs::create_dir(world.path("ro")).unwrap();

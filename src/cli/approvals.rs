@@ -40,6 +40,16 @@ pub(super) struct Shown {
     pub(super) change: Option<Change>,
 }
 
+impl Shown {
+    /// The command to approve is for what is shown, so that it also names what stands in the file.
+    pub(super) fn new(mut waiting: Waiting, change: Option<Change>) -> Shown {
+        if let Some(seen) = change.as_ref().and_then(|change| change.seen) {
+            let _ = write!(waiting.approve, " --seen {seen}");
+        }
+        Shown { waiting, change }
+    }
+}
+
 pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {
     let journal = context.journal_to_read()?;
     let now = context.now();
@@ -63,7 +73,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
                                 true => change_of(&journal, step, mask.as_mut())?,
                                 false => None,
                             };
-                            waiting.extend(found.map(|waiting| Shown { waiting, change }));
+                            waiting.extend(found.map(|waiting| Shown::new(waiting, change)));
                         }
                     }
                     // One run that cannot be read does not hide the requests of the others.
@@ -81,8 +91,7 @@ pub(super) fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, 
     for note in &damage {
         context.output.note(note);
     }
-    waiting
-        .sort_by(|Shown { waiting: a, .. }, Shown { waiting: b, .. }| (&a.expires, &a.run).cmp(&(&b.expires, &b.run)));
+    waiting.sort_by(|Shown { waiting: a, .. }, Shown { waiting: b, .. }| (a.until, &a.run).cmp(&(b.until, &b.run)));
     context.output.list(&waiting, "nothing waits for approval", || text(&waiting))?;
     Ok(Exit::Done)
 }
@@ -154,12 +163,15 @@ pub(super) fn text(waiting: &[Shown]) -> String {
 
 /// What a call would change, each line with a sign before it: nothing of a file can look like a sign.
 fn changes(change: &Change) -> String {
-    let now = match change.now {
-        Present::Absent => ", where nothing is now",
-        Present::File => ", which is there now",
-        Present::Other => "",
+    let becomes = match (change.now, change.then) {
+        (Present::Absent, Present::File) => " would be made",
+        (Present::File, Present::File) => " would be written",
+        (Present::File, Present::Absent) => " would be deleted",
+        (Present::Absent, _) => " is not there",
+        (Present::Other, _) | (Present::File, Present::Other) => "",
     };
-    let mut text = format!("  {:<11} {}{now}\n", "changes", quoted(&change.target));
+    let link = change.link.as_ref().map_or_else(String::new, |link| format!(", a link to {},", quoted(link)));
+    let mut text = format!("  {:<11} {}{link}{becomes}\n", "changes", quoted(&change.target));
     for line in &change.lines {
         let sign = match line.kind {
             LineKind::Stays => ' ',
@@ -167,7 +179,10 @@ fn changes(change: &Change) -> String {
             LineKind::Removed => '-',
             LineKind::LeftOut => '~',
         };
-        let _ = writeln!(text, "    {sign} {}", escape(&line.text));
+        let _ = writeln!(text, "    {sign} {}", exact(&line.text));
+        if line.no_end {
+            text.push_str("    \\ no end of line\n");
+        }
     }
     match change.why {
         Some(why) => text.push_str(&format!("    not shown whole: {why}\n")),
@@ -175,4 +190,13 @@ fn changes(change: &Change) -> String {
         None => {}
     }
     text
+}
+
+/// A line whose tabs, and whose blanks at the end, are written out: they may be all that changes. So is the backslash of what only looks
+/// like something written out.
+fn exact(line: &str) -> String {
+    let text = line.trim_end_matches(' ');
+    let part = |part: &str| part.split("\\u{").map(escape).collect::<Vec<_>>().join("\\u{5c}u{");
+    let parts: Vec<String> = text.split('\t').map(part).collect();
+    format!("{}{}", parts.join("\\u{9}"), "\\u{20}".repeat(line.len() - text.len()))
 }

@@ -212,7 +212,9 @@ fn text(report: &Report) -> String {
             Verdict::Note => "note ",
             Verdict::Wrong => "WRONG",
         };
-        let _ = writeln!(text, "{word}  {about:<10}  {}", escape(says));
+        // An error with its place in a file has several lines.
+        let lines: Vec<String> = says.lines().map(escape).collect();
+        let _ = writeln!(text, "{word}  {about:<10}  {}", lines.join("\n                   "));
         if let Some(way_out) = way_out {
             let _ = writeln!(text, "{:19}{}", "", escape(way_out));
         }

@@ -3,7 +3,8 @@
 //! Whoever is in force as the principal is who acts, for whom `--for` says. When the client closes the connection, what it left open is
 //! rolled back; what waits for a person stays, and goes on with whoever approves it. When the process is told to end, every run stays resumable.
 
-use std::io::IsTerminal as _;
+use std::borrow::Cow;
+use std::io::{BufRead, IsTerminal as _, Read as _, Write};
 use std::os::unix::net::UnixStream as Pair;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::error::CliError;
 use super::token::acting;
 use crate::engine::Engine;
 use crate::serve::Keeper;
-use crate::serve::mcp::Connection;
+use crate::serve::mcp::{Connection, strict};
 use crate::types::Principal;
 
 /// The longest message that is taken: an input may have as much.
@@ -129,7 +130,28 @@ fn standard_input() -> std::io::Result<UnixStream> {
     outer.set_nonblocking(true)?;
     std::thread::Builder::new().name("stdin".to_owned()).spawn(move || {
         // Whoever reads has gone, or nothing more comes: either way that is the end.
-        drop(std::io::copy(&mut std::io::stdin().lock(), &mut inner));
+        drop(pass_on(&mut std::io::stdin().lock(), &mut inner));
     })?;
     UnixStream::from_std(outer)
+}
+
+/// Passes messages on, a line each, as [`strict`] reads them. What is longer than a message may be passes as it is: it is refused there.
+fn pass_on(from: &mut impl BufRead, to: &mut impl Write) -> std::io::Result<()> {
+    let (mut line, mut begins) = (Vec::new(), true);
+    loop {
+        line.clear();
+        let read = from.take(MAX_MESSAGE as u64).read_until(b'\n', &mut line)?;
+        if read == 0 {
+            return Ok(());
+        }
+        let ends = line.ends_with(b"\n") || read < MAX_MESSAGE;
+        match strict(&line) {
+            Cow::Owned(mut message) if begins && ends => {
+                message.push(b'\n');
+                to.write_all(&message)?;
+            }
+            _ => to.write_all(&line)?,
+        }
+        begins = ends;
+    }
 }

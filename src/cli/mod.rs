@@ -63,7 +63,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
 use crate::saga::RunState;
-use crate::types::Principal;
+use crate::types::{Digest, Principal};
 
 use context::Context;
 use error::CliError;
@@ -114,6 +114,10 @@ fn parse_reason(text: &str) -> Result<String, String> {
         0..=MAX_REASON => Ok(text.to_owned()),
         bytes => Err(format!("a reason has at most {MAX_REASON} bytes, and this one has {bytes}: name a file instead")),
     }
+}
+
+fn parse_digest(text: &str) -> Result<Digest, String> {
+    Digest::parse(text).ok_or_else(|| format!("`{text}` is not a digest: write `sha256:` and 64 hexadecimal digits"))
 }
 
 fn parse_principal(text: &str) -> Result<Principal, String> {

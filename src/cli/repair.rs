@@ -6,6 +6,7 @@ use super::Exit;
 use super::context::Context;
 use super::error::CliError;
 use super::operate::operate;
+use super::parse_digest;
 use super::vote::parse_step;
 use crate::saga::event::Verb;
 use crate::types::{Digest, StepName};
@@ -62,10 +63,6 @@ struct Settled {
     /// It stays as it is
     #[arg(long)]
     left: bool,
-}
-
-pub(super) fn parse_digest(text: &str) -> Result<Digest, String> {
-    Digest::parse(text).ok_or_else(|| format!("`{text}` is not a digest: write `sha256:` and 64 hexadecimal digits"))
 }
 
 pub(super) async fn execute(arguments: &Arguments, context: &Context) -> Result<Exit, CliError> {

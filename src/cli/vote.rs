@@ -9,9 +9,8 @@ use super::approvals::Shown;
 use super::context::{Context, Host};
 use super::drive;
 use super::error::CliError;
-use super::repair::parse_digest;
 use super::{Exit, approvals, lookup};
-use crate::engine::{self, InForce, Mask, VoteRequest};
+use crate::engine::{self, EngineError, InForce, Mask, VoteRequest};
 use crate::types::{Digest, Principal, RunId, StepName};
 
 /// What is voted on.
@@ -26,7 +25,7 @@ pub(super) struct Ballot {
     #[arg(long, value_name = "ID")]
     request: Option<String>,
     /// What stood in the file that the call changes, as `approvals --changes --json` tells it; refused if something else does
-    #[arg(long, value_name = "DIGEST", value_parser = parse_digest)]
+    #[arg(long, value_name = "DIGEST", value_parser = super::parse_digest)]
     seen: Option<Digest>,
     /// Why
     #[arg(long, value_parser = super::parse_reason)]
@@ -82,10 +81,14 @@ fn ask(
     let policy = host.engine.policy();
     let mut mask = context.mask(journal, InForce::Policy(&policy));
     let waiting = engine::waiting(journal, &state, step, context.now(), mask.as_mut())?;
-    // Who may not answer is told so by the vote.
-    let change = engine::change_for(by, journal, &state, step, mask.as_mut()).ok().flatten();
-    let seen = change.as_ref().and_then(|change| change.seen);
-    let shown = waiting.map(|waiting| Shown { waiting, change });
+    let change = match engine::change_for(by, journal, &state, step, mask.as_mut()) {
+        // Who may not answer is told so by the vote.
+        Err(EngineError::Refused { .. }) => None,
+        change => change?,
+    };
+    // A no is a no, whatever stands there by then.
+    let seen = change.as_ref().and_then(|change| change.seen).filter(|_| approve);
+    let shown = waiting.map(|waiting| Shown::new(waiting, change));
     context.output.note(approvals::text(shown.as_slice()).trim_end());
     let word = if approve { "approve" } else { "reject" };
     let mut stderr = std::io::stderr().lock();

@@ -1,6 +1,7 @@
 use serde_json::{Map, Number, Value};
 
 use super::Span;
+use crate::types::is_written_as_unsafe;
 
 /// One value of a document, with its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -179,7 +180,10 @@ pub(super) fn resolve(text: &str) -> Scalar<'_> {
         "true" | "True" | "TRUE" => Scalar::Bool(true),
         "false" | "False" | "FALSE" => Scalar::Bool(false),
         _ if is_integer(text) => integer(text).map_or(Scalar::Float(f64::INFINITY), Scalar::Integer),
-        _ if is_float(text) => Scalar::Float(text.parse().unwrap_or(f64::INFINITY)),
+        _ if is_float(text) => {
+            let value = text.parse().ok().filter(|value| !is_written_as_unsafe(*value));
+            Scalar::Float(value.unwrap_or(f64::INFINITY))
+        }
         _ if is_not_finite(text) => Scalar::Float(f64::INFINITY),
         _ => Scalar::String(text),
     }

@@ -4,6 +4,7 @@ use granit_parser::{Event, Marker, Parser, ScalarStyle};
 
 use super::node::{is_integer, resolve};
 use super::{Diagnostic, Diagnostics, Key, Node, NodeKind, Scalar, Source, Span, Style};
+use crate::types::is_written_as_unsafe;
 
 /// The largest document that [`parse`] reads.
 const MAX_BYTES: usize = 1 << 20;
@@ -166,7 +167,7 @@ impl Builder<'_> {
     }
 
     fn number_out_of_range(&mut self, text: &str, place: Span) {
-        let (code, message) = if is_integer(text) {
+        let (code, message) = if is_integer(text) || text.parse().is_ok_and(is_written_as_unsafe) {
             ("unsafe-integer", format!("the integer `{text}` is beyond 2^53 and would not survive as JSON"))
         } else {
             ("not-finite", format!("`{text}` is a number that JSON cannot write"))
@@ -292,6 +293,7 @@ mod tests {
         assert_eq!(refused("<<: {a: 1}\n"), [("merge-key", 1, 1, 2)]);
         assert_eq!(refused("a: 1\n---\nb: 2\n"), [("second-document", 2, 1, 3)]);
         assert_eq!(refused("a: 9007199254740993\n"), [("unsafe-integer", 1, 4, 16)]);
+        assert_eq!(refused("a: 1e17\n"), [("unsafe-integer", 1, 4, 4)]);
         assert_eq!(refused("a: [.inf, 1e999]\n"), [("not-finite", 1, 5, 4), ("not-finite", 1, 11, 5)]);
         assert!(read("a: 9007199254740992\n").is_ok());
     }

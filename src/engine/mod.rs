@@ -67,7 +67,7 @@ pub use view::{
     ApprovalView, DecisionView, Done, HostView, Reason, RunView, StepView, TargetView, UndoView, VoidVoteView,
     VoteView, outline, reason, rfc3339, view,
 };
-pub use waiting::{Waiting, waiting, waiting_in};
+pub use waiting::{Waiting, waiting};
 
 use crate::journal::{Journal, OwnerLock};
 use crate::policy::Policy;

@@ -4,7 +4,7 @@
 //! run's owner, if it lives, acts on them; if it does not, whoever takes the run over does. What is refused becomes no event of
 //! the run: the system chain records who asked for what, and why not.
 
-use super::change::change_for;
+use super::change::must_stand;
 use super::history::{entries_of, state_of};
 use super::mask::Mask;
 use super::named::{NamedPayload, payloads_of};
@@ -22,8 +22,8 @@ pub struct VoteRequest {
     pub step: StepName,
     /// The request that was seen.
     pub request: Option<String>,
-    /// What stood in the file that the call changes when somebody looked; refused if something else does. See
-    /// [`Change`](super::Change).
+    /// What stood in the file that the call changes when somebody looked, as [`Change::seen`](super::Change::seen) names it; refused
+    /// if something else does.
     pub seen: Option<Digest>,
     /// Who votes.
     pub by: Principal,
@@ -50,13 +50,6 @@ pub fn vote(
         }
         let step = state.index(request.step.as_str()).and_then(|index| state.step(index));
         let current = step.and_then(|step| step.request()).map(|request| request.id.clone());
-        if let Some((step, seen)) = step.zip(request.seen) {
-            let change = change_for(&request.by, journal, state, step, mask.as_deref_mut())?;
-            if change.and_then(|change| change.seen) != Some(seen) {
-                let why = "what the call would change is not as it was seen: look at it again".to_owned();
-                return Err(EngineError::Refused { why });
-            }
-        }
         let vote = Vote {
             step: request.step.clone(),
             request: request.request.clone().or(current).unwrap_or_default(),
@@ -64,7 +57,16 @@ pub fn vote(
             approve: request.approve,
             reason: request.reason.clone(),
         };
-        Ok(Event::Vote(vote))
+        let event = Event::Vote(vote);
+        if let Some((step, seen)) = step.zip(request.seen) {
+            // A vote that would not count is told why, and nothing of the file.
+            state
+                .clone()
+                .apply(&next(state, now, event.clone()))
+                .map_err(|illegal| EngineError::Refused { why: illegal.why })?;
+            must_stand(&request.by, journal, state, step, seen, mask.as_deref_mut())?;
+        }
+        Ok(event)
     });
     appended.or_else(|error| {
         record_refusal(journal, &request.by, &format!("{verb} {run} {}", request.step), &error, now).wait()?;
@@ -184,6 +186,11 @@ fn needed(journal: &dyn Journal, run: &RunId, verb: &Verb) -> Result<Vec<NamedPa
     Ok(parts)
 }
 
+/// The next entry of a run, if that is `event`.
+fn next(state: &State, now: Timestamp, event: Event) -> Entry {
+    Entry { seq: state.seq + 1, at: now.max(state.at), event }
+}
+
 fn append(
     journal: &dyn Journal,
     run: &RunId,
@@ -205,7 +212,7 @@ fn append_needing(
         let mut state = state_of(journal, run)?;
         let event = event(&state)?;
         let expected = state.seq;
-        let entry = Entry { seq: expected + 1, at: now.max(state.at), event: event.clone() };
+        let entry = next(&state, now, event.clone());
         state.apply(&entry).map_err(|illegal| EngineError::Refused { why: illegal.why })?;
         let summary = Summary::of(&state);
         let append = Append::by_anyone(expected, entry.at, event).with_summary(summary);

@@ -67,6 +67,9 @@ pub struct Waiting {
     pub quorum: u32,
     /// When it expires, RFC 3339.
     pub expires: String,
+    /// The same, for whoever sorts.
+    #[serde(skip)]
+    pub until: Timestamp,
     /// When the run rolls back, whoever votes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline: Option<String>,
@@ -76,20 +79,6 @@ pub struct Waiting {
     pub approve: String,
     /// The command with which one rejects.
     pub reject: String,
-}
-
-/// Every request of a run that waits.
-pub fn waiting_in(
-    journal: &dyn Journal,
-    state: &State,
-    now: Timestamp,
-    mut mask: Option<&mut Mask<'_>>,
-) -> Result<Vec<Waiting>, EngineError> {
-    let mut found = Vec::new();
-    for (_, step) in state.awaiting_approval() {
-        found.extend(waiting(journal, state, step, now, mask.as_deref_mut())?);
-    }
-    Ok(found)
 }
 
 /// The request that a step waits for, if it has one.
@@ -138,6 +127,7 @@ pub fn waiting(
         approvals: step.approvals(),
         quorum: request.quorum,
         expires: rfc3339(request.expires),
+        until: request.expires,
         deadline: state.submitted.deadline.map(rfc3339),
         expired: now >= state.submitted.deadline.map_or(request.expires, |deadline| deadline.min(request.expires)),
         approve: vote_command(true, run, name, &request.id, &voter),

@@ -81,7 +81,7 @@ use serde_json::Value;
 
 use crate::saga::event::{Entry, Event, RunSubmitted};
 use crate::saga::{RunState, State, due};
-use crate::types::{CapabilityId, Digest, Principal, RunId, Timestamp};
+use crate::types::{CapabilityId, Digest, Principal, RunId, Salt, Timestamp};
 
 /// Where runs are recorded.
 ///
@@ -191,6 +191,9 @@ pub trait Journal: Send + Sync {
 
     /// A payload's bytes, checked against their digest; none if they were erased.
     fn payload(&self, digest: &Digest) -> Result<Option<Bytes>, JournalError>;
+
+    /// A payload's salt, which none but whoever has the journal knows; none if it was erased.
+    fn salt(&self, digest: &Digest) -> Result<Option<Salt>, JournalError>;
 
     /// A kept component, checked against its digest.
     fn component(&self, digest: &Digest) -> Result<Option<Component>, JournalError>;

@@ -353,6 +353,16 @@ pub(super) fn payload(conn: &Connection, wanted: &Digest) -> Result<Option<Bytes
     }
 }
 
+pub(super) fn salt(conn: &Connection, of: &Digest) -> Result<Option<Salt>, JournalError> {
+    let found = conn
+        .prepare_cached("SELECT salt FROM payloads WHERE digest = ?")
+        .and_then(|mut statement| statement.query_row([of.0], |row| row.get::<_, Option<[u8; 16]>>(0)).optional());
+    match found.map_err(|error| on_kept(*of, error))? {
+        Some(salt) => Ok(salt.map(Salt)),
+        None => Err(JournalError::PayloadMissing { digest: *of }),
+    }
+}
+
 /// What is stored under a payload's digest.
 pub(super) enum Stored {
     Missing,

@@ -23,7 +23,7 @@ use super::{
     SystemEntry, SystemEvent, Taken, TargetNote, Tried, Verified, place, reader, schema, targets, verify,
 };
 use crate::saga::event::{Entry, Event};
-use crate::types::{Digest, Duration, Principal, RunId, Timestamp};
+use crate::types::{Digest, Duration, Principal, RunId, Salt, Timestamp};
 
 /// What can be set when a journal is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -417,6 +417,10 @@ impl Journal for SqliteJournal {
 
     fn payload(&self, digest: &Digest) -> Result<Option<Bytes>, JournalError> {
         self.read(|conn| reader::payload(conn, digest))
+    }
+
+    fn salt(&self, digest: &Digest) -> Result<Option<Salt>, JournalError> {
+        self.read(|conn| reader::salt(conn, digest))
     }
 
     fn component(&self, digest: &Digest) -> Result<Option<Component>, JournalError> {

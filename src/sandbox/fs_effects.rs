@@ -6,7 +6,7 @@
 //!
 //! Beyond what the library checks, these are refused: opening a file that has another name as well (a hard link may lead out
 //! of the grant), opening what is neither file nor directory, making hard links at all, making or moving a symbolic link so
-//! that it leads out, and moving or removing a directory that holds a granted one.
+//! that it leads out, moving or removing a directory that holds a granted one, and moving one that holds settings or state of the host.
 
 use std::sync::Arc;
 
@@ -21,11 +21,12 @@ use wasmtime_wasi::p2::{DynOutputStream, FsResult};
 
 use super::attempt::{Admitted, Answer};
 use super::fs::GateFsView;
+use super::grant::is_own_name;
 use super::names::{At, name_of};
 use super::stream::GateOutput;
 use crate::types::{Failure, Target, code};
 
-/// How many entries of a directory are looked through for links that would lead out once it is moved.
+/// How many entries of a directory that is moved are looked through for what must stay.
 const LOOKED_THROUGH: usize = 100_000;
 
 impl GateFsView<'_> {
@@ -265,7 +266,7 @@ impl GateFsView<'_> {
                 from.guest, to.guest
             ));
         }
-        self.refuse_leading_out(&from, &to)?;
+        self.refuse_moving(&from, &to)?;
         let admitted = self.gate.attempt.admit("fs.rename", &[&from, &to], true).await?;
         let (lent_from, lent_to) = (self.lend(&from.dir)?, self.lend(&to.dir)?);
         let result = self.fs.rename_at(lent_from.handle(), from.name.clone(), lent_to.handle(), to.name.clone()).await;
@@ -313,30 +314,35 @@ impl GateFsView<'_> {
         text.starts_with('/') || up > depth || segments.any(|segment| segment == "..")
     }
 
-    /// A link that is moved, alone or inside a directory, must not come to lead out.
-    fn refuse_leading_out(&self, from: &At, to: &At) -> FsResult<()> {
-        let out = match from.file_type() {
+    /// A link that is moved, alone or inside a directory, must not come to lead out, and what is the host's own moves with nothing.
+    fn refuse_moving(&self, from: &At, to: &At) -> FsResult<()> {
+        let stays = match from.file_type() {
             Some(FileType::Symlink) => {
                 let text =
                     rustix::fs::readlinkat(&from.dir.dir, &from.name, Vec::new()).map_err(std::io::Error::from)?;
-                from.parent() != to.parent() && self.leads_out_from(to.parent(), &text.to_string_lossy())
+                let leads_out =
+                    from.parent() != to.parent() && self.leads_out_from(to.parent(), &text.to_string_lossy());
+                leads_out.then_some(Stays::Link)
             }
             Some(FileType::Directory) => {
                 let depth = |at: &At| self.gate.attempt.roots.depth(at.parent());
-                depth(to) < depth(from) && self.holds_link_out(from, to)?
+                self.what_stays(from, to, depth(to) < depth(from))?
             }
-            _ => false,
+            _ => None,
         };
-        if out {
-            return self.refused(format!(
-                "`{}` cannot be moved to `{}`: a symbolic link would lead out of the grant",
-                from.guest, to.guest
-            ));
-        }
-        Ok(())
+        let Some(stays) = stays else { return Ok(()) };
+        let why = match stays {
+            Stays::Link => "a symbolic link would lead out of the grant".to_owned(),
+            Stays::Own => "`redress.yaml` and `.redress`, which are in it, are the host's own names".to_owned(),
+            Stays::TooMuch => {
+                format!("it holds more than {LOOKED_THROUGH} entries, which are too many to look through")
+            }
+        };
+        self.refused(format!("`{}` cannot be moved to `{}`: {why}", from.guest, to.guest))
     }
 
-    fn holds_link_out(&self, from: &At, to: &At) -> FsResult<bool> {
+    /// What in a directory keeps it where it is. Links can lead out only where it comes to lie higher.
+    fn what_stays(&self, from: &At, to: &At, rises: bool) -> FsResult<Option<Stays>> {
         let mut waiting = vec![(std::path::PathBuf::from(&from.host), to.host.clone())];
         let mut seen = 0;
         while let Some((dir, becomes)) = waiting.pop() {
@@ -344,20 +350,33 @@ impl GateFsView<'_> {
                 let entry = entry?;
                 seen += 1;
                 if seen > LOOKED_THROUGH {
-                    return Ok(true);
+                    return Ok(Some(Stays::TooMuch));
+                }
+                if is_own_name(&entry.file_name()) {
+                    return Ok(Some(Stays::Own));
                 }
                 let kind = entry.file_type()?;
                 if kind.is_dir() {
                     waiting.push((entry.path(), format!("{becomes}/{}", entry.file_name().to_string_lossy())));
-                } else if kind.is_symlink() {
+                } else if kind.is_symlink() && rises {
                     let text = std::fs::read_link(entry.path())?;
                     let text = text.to_string_lossy();
                     if self.leads_out_from(&becomes, &text) && !text.starts_with('/') {
-                        return Ok(true);
+                        return Ok(Some(Stays::Link));
                     }
                 }
             }
         }
-        Ok(false)
+        Ok(None)
     }
+}
+
+/// What keeps a directory from being moved.
+enum Stays {
+    /// A link in it would lead out.
+    Link,
+    /// It holds settings or state of the host.
+    Own,
+    /// It holds too much to be looked through.
+    TooMuch,
 }

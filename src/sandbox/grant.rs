@@ -98,8 +98,16 @@ impl Root {
     pub(super) fn is_reserved(&self, host: &str) -> bool {
         let rest = below(host, &self.host).unwrap_or(host);
         let last = rest.rsplit('/').next();
-        last == Some("redress.yaml") || rest.split('/').any(|segment| segment == ".redress")
+        last == Some(SETTINGS) || rest.split('/').any(|segment| segment == STATE)
     }
+}
+
+const SETTINGS: &str = "redress.yaml";
+const STATE: &str = ".redress";
+
+/// Whether the host calls its settings or its state so.
+pub(super) fn is_own_name(name: &std::ffi::OsStr) -> bool {
+    name == SETTINGS || name == STATE
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ pub use cancel::Cancel;
 pub use component::{Component, LoadError, Provenance};
 pub use describe::is_reserved;
 pub use engine::{Sandbox, SandboxConfig, SandboxError};
-pub use look::{FollowSymlinks, Looked, look};
+pub use look::{Looked, Stands, look};
 pub use net::{Connection, Net, NetError, Resolver, Stream, SystemResolver};
 pub use observe::{observe, observe_like, sync_paths};
 pub use private::PrivateFolder;

@@ -98,9 +98,10 @@ fn opened(dir: &File, flags: PathFlags, path: &str, open: OpenFlags, mode: OpenM
     })
 }
 
-/// Opens the regular file at `path` beneath `dir` to be read; none if something else is there. A link may lead on beneath `dir`.
-pub(super) fn file_beneath(dir: &File, path: &str) -> io::Result<Option<File>> {
-    match opened(dir, PathFlags::SYMLINK_FOLLOW, path, OpenFlags::empty(), OpenMode::READ)? {
+/// Opens the regular file at `path` beneath `dir` to be read; none if something else is there. A link on the way may lead on beneath
+/// `dir`; one at its end, if the flags follow it.
+pub(super) fn file_beneath(dir: &File, flags: PathFlags, path: &str) -> io::Result<Option<File>> {
+    match opened(dir, flags, path, OpenFlags::empty(), OpenMode::READ)? {
         Opened::File(file) => Ok(Some(file)),
         Opened::Directory(_) | Opened::Neither => Ok(None),
     }

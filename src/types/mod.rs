@@ -20,7 +20,9 @@ mod target;
 mod time;
 
 pub use address::AddressClass;
-pub use canonical::{CanonicalError, MAX_SAFE_INTEGER, canonical_bytes, parse_strict, reads_strictly};
+pub use canonical::{
+    CanonicalError, MAX_SAFE_INTEGER, canonical_bytes, is_written_as_unsafe, parse_strict, reads_strictly,
+};
 pub use capability::{CapabilityInfo, Catalog, EffectKind, MapCatalog, Risk};
 pub use digest::{Digest, PayloadRef, Salt, salted_digest, sha256};
 pub use failure::{Failure, MAX_MESSAGE, code, cut};

@@ -113,15 +113,17 @@ fn who_may_vote_stands_in_the_commands_that_are_suggested() {
 #[test]
 fn what_a_call_would_change_is_shown_line_by_line_and_a_vote_can_be_for_that_alone() {
     let place = Place::new();
-    place.write("workspace/a", "one\n\u{1b}[2Jtwo\n");
+    place.write("workspace/a", "one\n\u{1b}[2J\ttwo  \n\\u{1b}");
     place.redress(&DELETE).exits(4);
     assert!(!place.redress(&["approvals"]).exits(0).stdout.contains("changes"));
     let shown = place.redress(&["approvals", "--changes"]).exits(0).stdout;
-    let lines = "  changes     \"/workspace/a\", which is there now\n    - one\n    - \\u{1b}[2Jtwo\n";
+    let lines = "  changes     \"/workspace/a\" would be deleted\n    - one\n    - \\u{1b}[2J\\u{9}two\\u{20}\\u{20}\n    - \\u{5c}u{1b}\n    \\ no end of line\n";
     assert!(shown.contains(lines), "{shown}");
     let waiting = place.redress(&["approvals", "--changes", "--json"]).exits(0).json();
     let run = waiting[0]["run"].as_str().unwrap();
     let seen = waiting[0]["change"]["seen"].as_str().unwrap();
+    let command = format!("--reason REASON --seen {seen}");
+    assert!(shown.contains(&command) && waiting[0]["approve"].as_str().unwrap().ends_with(&command), "{shown}");
     let approve =
         |seen: &str| place.redress(&["approve", run, "call", "--seen", seen, "--as", "user:ann", "--reason", "y"]);
     place.write("workspace/a", "another\n");
@@ -129,7 +131,7 @@ fn what_a_call_would_change_is_shown_line_by_line_and_a_vote_can_be_for_that_alo
     assert!(refused.contains("not as it was seen: look at it again"), "{refused}");
     assert!(refused.contains("redress approvals --changes"), "{refused}");
     assert!(place.path("workspace/a").exists());
-    place.write("workspace/a", "one\n\u{1b}[2Jtwo\n");
+    place.write("workspace/a", "one\n\u{1b}[2J\ttwo  \n\\u{1b}");
     approve(seen).exits(0);
     assert!(!place.path("workspace/a").exists());
     assert!(approve("sha256:12").exits(2).stderr.contains("64 hexadecimal digits"));

@@ -91,6 +91,19 @@ fn what_is_wrong_with_a_call_is_told_before_anything_runs() {
         let error = client.fails("tools/call", json!({ "name": tool, "arguments": {} }));
         assert!(error["message"].as_str().unwrap().contains("there is no tool"), "{tool}: {error}");
     }
+    for (id, arguments, why) in [
+        ("x", r#"{"path":"/workspace/a","content":"1","content":"2"}"#, "the key `content` stands twice"),
+        ("y", r#"{"path":"/workspace/a","content":123456789012345678901234567890}"#, "beyond 2^53"),
+    ] {
+        client.says_line(&format!(
+            r#"{{"jsonrpc":"2.0","id":"{id}","method":"tools/call","params":{{"name":"io-fs-write_file","arguments":{arguments}}}}}"#
+        ));
+        let said = client.hears();
+        assert!(
+            said["id"] == id && said["result"]["structuredContent"]["error"]["message"].as_str().unwrap().contains(why),
+            "{said}"
+        );
+    }
     assert_eq!(client.asks("resources/list", json!({}))["resources"], json!([]));
     // A condition denies it once the input is known.
     let denied =

@@ -10,7 +10,7 @@ use redress::journal::{
     Taken, TargetNote, Tried,
 };
 use redress::saga::event::Entry;
-use redress::types::{Digest, RunId, Timestamp};
+use redress::types::{Digest, RunId, Salt, Timestamp};
 
 type Happens = Box<dyn FnOnce(&SqliteJournal, &RunRow) + Send>;
 
@@ -128,8 +128,8 @@ impl Journal for Meanwhile {
         self.journal.version()
     }
 
-    fn runs(&self, filter: &RunFilter, before: Option<&RunId>, limit: usize) -> Result<Page, JournalError> {
-        self.journal.runs(filter, before, limit)
+    fn runs(&self, filter: &RunFilter, past: Option<&RunId>, limit: usize) -> Result<Page, JournalError> {
+        self.journal.runs(filter, past, limit)
     }
 
     fn find_by_key(&self, run_key: &str) -> Result<Option<RunId>, JournalError> {
@@ -138,6 +138,10 @@ impl Journal for Meanwhile {
 
     fn payload(&self, digest: &Digest) -> Result<Option<Bytes>, JournalError> {
         self.journal.payload(digest)
+    }
+
+    fn salt(&self, digest: &Digest) -> Result<Option<Salt>, JournalError> {
+        self.journal.salt(digest)
     }
 
     fn component(&self, digest: &Digest) -> Result<Option<Component>, JournalError> {

@@ -52,6 +52,18 @@ fn an_agent_without_a_token_for_it_gets_no_tool() {
     assert!(
         server.asks("POST", "/mcp", &own, "Accept: application/json, text/event-stream\r\n", "nonsense").status < 500
     );
+    // Of two keys one reader takes the first and another the last.
+    let twice = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"io-fs-write_file","arguments":{"path":"/workspace/a","path":"/workspace/b","content":"x"}}}"#;
+    let said =
+        server.asks("POST", "/mcp", &own, "Accept: application/json, text/event-stream\r\n", twice).is(200).json();
+    assert!(
+        said["result"]["structuredContent"]["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("the key `path` stands twice"),
+        "{said}"
+    );
+    assert_eq!(server.get("/v1/runs", &own).is(200).json()["runs"], json!([]));
 }
 
 /// An open run whose client never comes back is undone.

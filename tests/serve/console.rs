@@ -107,12 +107,20 @@ fn a_write_that_waits_shows_line_by_line_what_it_would_change() {
         (
             "io.fs.delete",
             json!({ "path": "/workspace/out" }),
-            "what stands there is a link, and only that would be gone",
+            "what stands there is a link, which the call refuses to delete",
         ),
     ] {
         let run = paused(&server, &own, capability, &inputs);
         let change = server.get(&format!("/v1/runs/{run}/steps/call/change"), &voter).is(200).json();
-        assert_eq!((&change["lines"], &change["why"], &change["seen"]), (&json!([]), &why.into(), &Value::Null));
+        assert_eq!((&change["lines"], &change["why"]), (&json!([]), &why.into()));
+        let waiting = server.get(&format!("/v1/approvals?run={run}"), &voter).is(200).json()["waiting"][0].clone();
+        // Approved for a link, it is not for the file that somebody puts in its place.
+        std::fs::rename(server.place.path("workspace/out"), server.place.path("workspace/kept")).unwrap();
+        server.place.write("workspace/out", "x");
+        let yes = json!({ "request": waiting["request"], "seen": change["seen"], "approve": true, "reason": "y" });
+        let said = server.post(&format!("/v1/runs/{run}/steps/call/votes"), &voter, &yes).is(409);
+        assert!(said.body.contains("not as it was seen"), "{said:#?}");
+        std::fs::rename(server.place.path("workspace/kept"), server.place.path("workspace/out")).unwrap();
     }
     server.place.write("workspace/b", "\u{fffd}");
     std::fs::write(server.place.path("workspace/b"), [0xff, 0xfe]).unwrap();
@@ -146,8 +154,23 @@ fn a_vote_counts_only_if_what_was_seen_stands_there_still() {
     assert_eq!(server.place.read("workspace/a"), "theirs\n");
     let told = server.place.redress(&["events", "system", "--json"]).exits(0).stdout;
     assert_eq!(told.matches("not as it was seen").count(), 2, "{told}");
-    assert_eq!(vote(&seen()).is(200).json()["state"], "COMPLETED");
+    let theirs = seen();
+    server.place.write("workspace/b", "theirs\n");
+    let other = paused(&server, &own, "io.fs.write_file", &json!({ "path": "/workspace/b", "content": "new\n" }));
+    let path = format!("/v1/runs/{other}/steps/call");
+    let same = server.get(&format!("{path}/change"), &voter).is(200).json()["seen"].clone();
+    assert_ne!(same, theirs, "what names the content of a file for one request says nothing to another");
+    // A no is one, whatever stands there.
+    let waiting = server.get(&format!("/v1/approvals?run={other}"), &voter).is(200).json()["waiting"][0].clone();
+    let no = json!({ "request": waiting["request"], "approve": false, "reason": "n" });
+    assert_eq!(server.post(&format!("{path}/votes"), &voter, &no).is(200).json()["state"], "ROLLED_BACK");
+    assert_eq!(vote(&theirs).is(200).json()["state"], "COMPLETED");
     assert_eq!(server.place.read("workspace/a"), "new\n");
+    // Once it is decided, that is what one is told, and nothing of what stands there.
+    for seen in [&theirs, &nothing] {
+        let said = vote(seen).is(409);
+        assert!(!said.body.contains("seen"), "{said:#?}");
+    }
 }
 
 /// A look at what a call would change is no way to read what one may not.

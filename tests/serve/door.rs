@@ -218,12 +218,25 @@ fn what_is_no_request_is_a_problem_and_nothing_of_it_is_an_error_of_the_service(
         ("POST", "/v1/runs", r#"{"capability": "io.fs.none"}"#, 422),
         ("POST", "/v1/runs", r#"{"capability": "io.fs.write_file", "inputs": {"path": 7}}"#, 422),
         ("POST", "/v1/runs", r#"{"workflow": "name: x\nsteps: []"}"#, 422),
+        ("POST", "/v1/runs", r#"{"capability": "data.hash", "inputs": {"text": "a", "text": "b"}}"#, 422),
+        ("POST", "/v1/runs", r#"{"workflow": "name: x", "inputs": {"v": {"a": 1, "a": 2}}}"#, 422),
+        ("POST", "/v1/runs", r#"{"workflow": "name: x", "inputs": {"v": [123456789012345678901234567890]}}"#, 422),
+        ("POST", "/v1/runs", r#"{"workflow": "name: x", "inputs": {"v": 1e17}}"#, 422),
         ("POST", "/v1/runs", r#"{"capability": "a", "workflow": "b"}"#, 400),
         ("POST", &format!("/v1/runs/{run}/cancel"), r#"{"reason": "x"}"#, 404),
         ("POST", &format!("/v1/runs/{run}/steps/a/votes"), r#"{"request": "r", "approve": true, "reason": "x"}"#, 404),
     ] {
         let said = server.asks(method, path, &secret, "", body).is(status);
         assert!(!said.problem().is_empty(), "{method} {path}");
+    }
+    for twice in [
+        "Host: evil.example",
+        "Authorization: Bearer another",
+        "Content-Type: text/plain",
+        "Idempotency-Key: a\r\nIdempotency-Key: b",
+    ] {
+        let said = server.asks("POST", "/v1/runs", &secret, &format!("{twice}\r\n"), r#"{"open": "x"}"#).is(400);
+        assert!(said.problem() == "bad-header" && said.body.contains("stands twice"), "{said:#?}");
     }
     let long = "x".repeat(18 << 20);
     let said = server.post("/v1/runs", &secret, &json!({ "workflow": long }));

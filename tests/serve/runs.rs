@@ -108,6 +108,13 @@ fn an_open_run_takes_steps_until_it_is_committed_or_rolled_back() {
     assert_eq!(done["state"], "COMPLETED");
     assert_eq!(add(&run, "c").is(409).problem(), "wrong-state");
     let run = open();
+    // Who operates ends the runs of others by undoing them, and neither adds to them nor commits them.
+    let operator = server.token("user:op", &["submit", "operate"]);
+    let step =
+        json!({ "name": "x", "capability": "io.fs.write_file", "inputs": { "path": "/workspace/x", "content": "x" } });
+    assert_eq!(server.post(&format!("/v1/runs/{run}/steps"), &operator, &step).is(403).problem(), "forbidden");
+    let commit = server.asks("POST", &format!("/v1/runs/{run}/commit"), &operator, "", "");
+    assert_eq!(commit.is(403).problem(), "forbidden");
     add(&run, "d").is(201);
     let undone = server.post(&format!("/v1/runs/{run}/rollback"), &own, &json!({ "reason": "x" })).is(200).json();
     assert_eq!(undone["state"], "ROLLED_BACK");

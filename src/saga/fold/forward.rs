@@ -60,10 +60,10 @@ impl State {
         ensure(self.turn_back.is_none() && self.kill.is_none(), || "the run was asked to end".into())?;
         let (_, step) = self.find(&event.step)?;
         let request = step.request().ok_or("nobody is asked about this step")?;
+        ensure(step.awaits_approval(), || "the request has been decided".into())?;
         ensure(request.id == event.request, || {
             format!("the request that waits is `{}`, not `{}`: look at it again", request.id, event.request)
         })?;
-        ensure(step.awaits_approval(), || "the request has been decided".into())?;
         self.may_answer(step, request, &event.by)?;
         ensure(!step.votes.iter().any(|vote| vote.by == event.by), || format!("`{}` has voted already", event.by))?;
         Ok(request.expires)

@@ -44,16 +44,19 @@ export function value(given) {
     return [fields(entries.slice(0, MANY)), el('details', {}, el('summary', {}, `${entries.length - MANY} more fields`), fields(entries.slice(MANY)))];
 }
 
-/** Puts something in the place of what was there. Who was on a link, a button or a step there stays on it, or on the place if that is gone. */
+/** Puts something in the place of what was there. Who was on something in it stays on that, or on the place itself if it is gone. */
 export function redraw(place, ...content) {
-    const on = place.contains(document.activeElement) ? document.activeElement : null;
+    const on = place !== document.activeElement && place.contains(document.activeElement) ? document.activeElement : null;
+    if (!on) return place.replaceChildren(...content);
     const name = (one) => JSON.stringify([one.closest('[id]')?.id, one.getAttribute('href'), one.getAttribute('aria-label'), one.localName === 'button' && one.textContent]);
-    const before = on && name(on);
+    const alike = (wanted) => [...place.querySelectorAll(on.localName)].filter((one) => name(one) === wanted);
+    const [named, at] = [name(on), alike(name(on)).indexOf(on)];
+    const { scrollTop, scrollLeft } = on;
     place.replaceChildren(...content);
-    if (!on) return;
-    const same = [...place.querySelectorAll(on.localName)].find((one) => name(one) === before);
-    if (!same) place.tabIndex = -1;
+    const same = alike(named)[at];
+    if (!same && !place.hasAttribute('tabindex')) place.tabIndex = -1;
     (same ?? place).focus({ preventScroll: true });
+    if (same) Object.assign(same, { scrollTop, scrollLeft });
 }
 
 /** A moment, as the clock of whoever looks shows it. */

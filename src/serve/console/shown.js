@@ -104,17 +104,19 @@ export function step(shown) {
 }
 
 /** What a call would change in a file. */
-export function change({ target: at, now, lines, why }) {
-    const place = { absent: 'it is not there now', file: 'it is there now', other: '' }[now];
+export function change({ target: at, link: leads, now, then: after, lines, why }) {
+    const place = { absent_file: 'It would be made.', file_file: 'It would be written.', file_absent: 'It would be deleted.', absent_absent: 'It is not there.' }[`${now}_${after}`];
     const signs = { stays: ' ', added: '+', removed: '−', left_out: '⋯' };
     const words = { stays: '', added: 'added: ', removed: 'removed: ', left_out: 'lines are left out' };
-    const row = ({ kind, now: before, then: after, text }) =>
+    // What only looks like something written out is told from it, and blanks at the end are written out.
+    const exact = (text) => visible(text.replace(/\\(?=u\{)/g, '\\u{5c}')).replace(/ +$/, (blanks) => '\\u{20}'.repeat(blanks.length));
+    const row = ({ kind, now: before, then, text, no_end }) =>
         el('tr', { class: kind },
-            el('td', { class: 'at' }, before ?? ''), el('td', { class: 'at' }, after ?? ''),
+            el('td', { class: 'at' }, before ?? ''), el('td', { class: 'at' }, then ?? ''),
             el('td', { class: 'sign', 'aria-hidden': 'true' }, signs[kind]),
-            el('td', { class: 'text' }, el('span', { class: 'unseen' }, words[kind]), visible(text).replace(/ +$/, (blanks) => '\\u{20}'.repeat(blanks.length))));
+            el('td', { class: 'text' }, el('span', { class: 'unseen' }, words[kind]), exact(text), no_end && el('span', { class: 'unended' }, ' no end of line')));
     return el('section', { class: 'change' },
-        el('h3', {}, 'What changes in ', quoted(at)), place && el('p', {}, place),
+        el('h3', {}, 'What changes in ', quoted(at)), leads != null && el('p', {}, 'It is a link to ', quoted(leads), '.'), place && el('p', {}, place),
         lines.length > 0 && el('div', { class: 'wide', tabindex: 0, role: 'region', 'aria-label': 'Lines that change' },
             el('table', {}, el('thead', { class: 'unseen' }, el('tr', {}, ['now', 'then', 'change', 'line'].map((head) => el('th', { scope: 'col' }, head)))), el('tbody', {}, lines.map(row)))),
         why ? el('p', {}, `It is not shown whole: ${why}.`) : lines.length === 0 && el('p', {}, 'No line changes.'));

@@ -10,11 +10,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Service;
+use super::body::{Body, Given};
 use super::guard::Caller;
 use super::problem::Problem;
-use super::runs::{Asked, Body, LONGEST, MAX_REASON, Named, Waits, reason_of};
+use super::runs::{Asked, LONGEST, MAX_REASON, Named, Waits, reason_of};
 use crate::engine::{
-    EngineError, InForce, Mask, VoteRequest, Waiting, change_for, state_of, vote as put_vote, waiting_in,
+    EngineError, InForce, Mask, VoteRequest, Waiting, change_for, state_of, vote as put_vote, waiting as request_of,
 };
 use crate::journal::{RunFilter, RunOrder, Scope};
 use crate::saga::RunState;
@@ -29,7 +30,7 @@ const LOOKED: usize = 2_000;
 pub(super) struct Ballot {
     /// The request that was seen.
     request: String,
-    /// The `seen` of what the call would change; the vote is refused if something else stands there by now.
+    /// The `seen` of the step's `change`, for a vote that is to count only if the same stands there still.
     seen: Option<Digest>,
     /// Yes or no.
     approve: bool,
@@ -83,7 +84,7 @@ pub(super) async fn list(
     Ok(Json(page).into_response())
 }
 
-/// What waits in one run, or in the next runs that are not over: what waits longest is not on a later page than what came after it.
+/// What waits in one run, or in the next runs that are not over, those first that were submitted first.
 fn waiting_page(
     service: &Service,
     by: &Principal,
@@ -96,15 +97,13 @@ fn waiting_page(
     let mut waiting: Vec<Request> = Vec::new();
     let mut add = |waiting: &mut Vec<Request>, run: &RunId| match state_of(journal, run) {
         Ok(state) => {
-            for found in waiting_in(journal, &state, now, Some(&mut mask))? {
-                let step = state.index(found.step.as_str()).and_then(|index| state.step(index));
-                let asked = step.and_then(|step| Some((step, step.request()?)));
-                let refused = asked.and_then(|(step, request)| {
-                    let voted = step.votes.iter().any(|vote| vote.by == *by);
-                    let voted = voted.then(|| format!("`{by}` has voted already"));
-                    state.may_answer(step, request, by).err().or(voted)
-                });
-                waiting.push(Request { waiting: found, refused });
+            for (_, step) in state.awaiting_approval() {
+                let found = request_of(journal, &state, step, now, Some(&mut mask))?;
+                let voted = step.votes.iter().any(|vote| vote.by == *by);
+                let voted = voted.then(|| format!("`{by}` has voted already"));
+                let may = step.request().map(|request| state.may_answer(step, request, by));
+                let refused = may.and_then(Result::err).or(voted);
+                waiting.extend(found.map(|waiting| Request { waiting, refused }));
             }
             Ok::<(), EngineError>(())
         }
@@ -137,7 +136,7 @@ fn waiting_page(
             }
         }
     }
-    waiting.sort_by(|a, b| (&a.waiting.expires, &a.waiting.run).cmp(&(&b.waiting.expires, &b.waiting.run)));
+    waiting.sort_by(|a, b| (a.waiting.until, &a.waiting.run).cmp(&(b.waiting.until, &b.waiting.run)));
     Ok(Page { waiting, cursor: if is_last { None } else { past } })
 }
 
@@ -178,7 +177,7 @@ pub(super) async fn vote(
     body: Body<Ballot>,
 ) -> Result<Response, Problem> {
     let (run, step) = step_of(place)?;
-    let Json(Ballot { request, seen, approve, reason }) = body?;
+    let Given(Ballot { request, seen, approve, reason }) = body?;
     caller.must(Scope::Vote, &service, &format!("vote on {run} {step}")).await?;
     let reason = reason_of(&reason)?.to_owned();
     service.row(&caller, &run)?;

@@ -205,6 +205,7 @@ fn with_headers(mut answer: Response) -> Response {
 }
 
 async fn check(service: &Arc<Service>, mut request: Request) -> Result<(Request, Option<Seat>), Problem> {
+    said_once(request.headers())?;
     if let Err(problem) = is_ours(service, &request) {
         record_stranger(service, None, "an answer for another place", &problem).await;
         return Err(problem);
@@ -251,6 +252,16 @@ async fn record_stranger(service: &Service, by: Option<&Token>, request: &str, p
         let by = by.map(|token| token.actor.principal.clone());
         record(service, by, request, problem).await;
     }
+}
+
+/// Refuses a request that says twice who asks, for whom it is or what it brings: what stands before this service may have read the other one.
+fn said_once(headers: &HeaderMap) -> Result<(), Problem> {
+    for name in ["host", "origin", "authorization", "content-type", "idempotency-key"] {
+        if headers.get_all(name).iter().nth(1).is_some() {
+            return Err(Problem::bad_request("bad-header", format!("`{name}` stands twice")));
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what a page of another origin sends, and what is not for a name of ours: a name of others may lead here, too.

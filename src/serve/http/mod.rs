@@ -18,6 +18,7 @@
 
 mod approvals;
 mod audit;
+mod body;
 mod capabilities;
 mod console;
 mod events;
@@ -35,7 +36,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, any, get, post};
 use axum::{Router, middleware};
@@ -46,7 +49,7 @@ use tokio::sync::watch;
 use self::guard::Caller;
 use self::problem::{Code, Problem};
 use super::keeper::Keeper;
-use super::mcp::{Acting, Connection};
+use super::mcp::{Acting, Connection, strict};
 use super::token::{Peers, Tokens};
 use super::{Actor, blocking};
 use crate::engine::{EngineError, Submit};
@@ -212,7 +215,14 @@ fn agents(keeper: &Keeper, submit: &Submit) -> Agents {
 async fn tools(State(service): State<Arc<Service>>, caller: Caller, mut request: Request) -> Result<Response, Problem> {
     caller.must(Scope::Submit, &service, "use a tool").await?;
     request.extensions_mut().insert(Acting(caller.token.actor.clone()));
-    Ok(service.agents.handle(request).await.into_response())
+    let (mut parts, body) = request.into_parts();
+    let bytes = axum::body::to_bytes(body, MAX_BODY).await.map_err(|_| {
+        let detail = format!("a message has at most {MAX_BODY} bytes, and comes to its end");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "bad-body", detail)
+    })?;
+    let message = strict(&bytes).into_owned();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Ok(service.agents.handle(Request::from_parts(parts, Body::from(message))).await.into_response())
 }
 
 /// Answers until `ends`, and then what was asked by then, for as long as attempts that run are given.

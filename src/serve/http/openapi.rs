@@ -159,7 +159,8 @@ impl Operation {
             let description = if status == "201" { "Made" } else { "Done" };
             answers.insert(status.to_owned(), json!({ "description": description, "content": answer }));
         }
-        let always: &[&str] = if self.open { &["403", "405", "503"] } else { &["401", "403", "405", "429", "503"] };
+        let always: &[&str] =
+            if self.open { &["400", "403", "405", "503"] } else { &["400", "401", "403", "405", "429", "503"] };
         for status in always.iter().chain(self.problems) {
             let problem = content("application/problem+json", &json!({ "$ref": "#/components/schemas/Problem" }));
             answers.insert((*status).to_owned(), json!({ "description": "A problem", "content": problem }));

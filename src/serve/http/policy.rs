@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Service;
+use super::body::{Body, Given};
 use super::guard::Caller;
 use super::problem::Problem;
-use super::runs::Body;
 use crate::engine::{Supposed, explained};
 use crate::journal::Scope;
 use crate::types::{CapabilityId, Digest, Principal, Risk};
@@ -59,7 +59,7 @@ pub(super) async fn explain(
     caller: Caller,
     body: Body<Question>,
 ) -> Result<Response, Problem> {
-    let Json(Question { principal, acting_for, capability, risk, inputs }) = body?;
+    let Given(Question { principal, acting_for, capability, risk, inputs }) = body?;
     caller.must(Scope::ReadAll, &service, "explain the policy").await?;
     let wrong =
         |what: &str, error: &dyn std::fmt::Display| Problem::bad_request("bad-question", format!("`{what}`: {error}"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::Service;
+use super::body::{Body, Given};
 use super::guard::{Caller, busy, record};
 use super::problem::Problem;
 use crate::document::Source;
@@ -117,7 +118,6 @@ pub(super) struct Log {
     text: String,
 }
 
-pub(super) type Body<T> = Result<Json<T>, JsonRejection>;
 pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
 pub(super) type Named<T> = Result<Path<T>, PathRejection>;
 
@@ -188,7 +188,7 @@ pub(super) async fn submit(
     body: Body<Submission>,
 ) -> Result<Response, Problem> {
     caller.must(Scope::Submit, &service, "submit a run").await?;
-    let (Query(waits), Json(submission)) = (waits?, body?);
+    let (Query(waits), Given(submission)) = (waits?, body?);
     let actor = &caller.token.actor;
     // One's key is nobody else's.
     let key = run_key(&headers)?.map(|key| json!([actor.agent(), actor.behalf(), key]).to_string());
@@ -325,7 +325,7 @@ pub(super) async fn add_step(
     run: Named<String>,
     body: Body<StepBody>,
 ) -> Result<Response, Problem> {
-    let (run, Json(StepBody { name, capability, inputs })) = (run_of(run)?, body?);
+    let (run, Given(StepBody { name, capability, inputs })) = (run_of(run)?, body?);
     let kept = open(&service, &caller, &run, "add a step to").await?;
     let call = AddedCall { name: Some(name), capability, inputs, agent: caller.token.actor.agent().cloned() };
     service.keeper.call(kept, call).await?;
@@ -379,7 +379,7 @@ async fn change(
     verb: Verb,
     request: &str,
 ) -> Result<Response, Problem> {
-    let (run, Json(Why { reason })) = (run_of(run)?, body?);
+    let (run, Given(Why { reason })) = (run_of(run)?, body?);
     service.must_own(caller, &run, request).await?;
     service.keeper.operate(&run, verb, caller.principal(), reason_of(&reason)?).await?;
     service.move_on(&run, &Waits { wait: LONGEST }).await?;
@@ -399,7 +399,15 @@ impl Service {
 
 /// An open run of the caller.
 async fn open(service: &Arc<Service>, caller: &Caller, run: &RunId, request: &str) -> Result<Arc<Kept>, Problem> {
-    service.must_own(caller, run, request).await?;
+    let row = service.row(caller, run)?;
+    let asked = format!("{request} {run}");
+    caller.must(Scope::Submit, service, &asked).await?;
+    if !caller.token.actor.owns(&**service.keeper.engine().journal(), &row)? {
+        let detail = "only who opened a run adds to it and commits it: who operates can cancel it";
+        let problem = Problem::new(StatusCode::FORBIDDEN, "forbidden", detail);
+        record(service, Some(caller.principal().clone()), &asked, &problem).await;
+        return Err(problem);
+    }
     let kept = service.keeper.find_or_take(run).await?;
     match service.keeper.is_open(&kept).await? {
         true => Ok(kept),

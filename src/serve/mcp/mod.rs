@@ -15,6 +15,7 @@
 //! What comes from components is data of strangers: every answer says which of its parts are.
 
 mod answer;
+mod strict;
 mod tools;
 
 use std::collections::{BTreeSet, HashMap};
@@ -42,7 +43,10 @@ use crate::saga::event::Verb;
 use crate::types::{CapabilityId, Catalog as _, RunId, StepName};
 use crate::workflow::Workflow;
 
+pub use strict::strict;
+
 use answer::{Answer, Trouble};
+use strict::refused;
 use tools::Transaction;
 
 /// How a run is named as a resource.
@@ -139,6 +143,9 @@ impl Connection {
         context: &RequestContext<RoleServer>,
     ) -> Result<Answer, Trouble> {
         let given = request.arguments.unwrap_or_default();
+        if let Some(why) = refused(&given) {
+            return Err(Trouble::of_request(why));
+        }
         match Transaction::named(&request.name) {
             Some(Transaction::Begin) => self.begin(&given).await,
             Some(Transaction::Call) => self.add(&given).await,
