@@ -15,7 +15,7 @@ const REFUSED: &str = "\0refused";
 pub fn strict(message: &[u8]) -> Cow<'_, [u8]> {
     let Err(error) = parse_strict(message) else { return Cow::Borrowed(message) };
     let Ok(mut read) = serde_json::from_slice::<Value>(message) else { return Cow::Borrowed(message) };
-    if read["method"] != "tools/call" {
+    if read.get("method").is_none_or(|method| method != "tools/call") {
         return Cow::Borrowed(message);
     }
     if let Some(params) = read.get_mut("params").and_then(Value::as_object_mut) {
