@@ -62,6 +62,7 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::engine::check_reason;
 use crate::saga::RunState;
 use crate::types::{Digest, Principal};
 
@@ -105,15 +106,8 @@ struct Globals {
     verbose: bool,
 }
 
-/// The longest reason that is taken: it is kept for ever, and shown whole to whoever looks.
-const MAX_REASON: usize = 4 << 10;
-
 fn parse_reason(text: &str) -> Result<String, String> {
-    match text.len() {
-        _ if text.trim().is_empty() => Err("a reason cannot be empty".to_owned()),
-        0..=MAX_REASON => Ok(text.to_owned()),
-        bytes => Err(format!("a reason has at most {MAX_REASON} bytes, and this one has {bytes}: name a file instead")),
-    }
+    check_reason(text).map(|()| text.to_owned())
 }
 
 fn parse_digest(text: &str) -> Result<Digest, String> {

@@ -242,6 +242,11 @@ fn show(c: char, out: &mut String) -> usize {
     }
 }
 
+/// Whether nothing of a text can be seen.
+pub fn is_blank(text: &str) -> bool {
+    text.chars().all(|c| c.is_whitespace() || is_format(c) || c.width().is_none_or(|width| width == 0))
+}
+
 /// Characters that change how others are shown, whatever width a table gives them.
 fn is_format(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

@@ -23,7 +23,7 @@ mod reader;
 pub mod schema;
 mod source;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Severity, escape, escape_json};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity, escape, escape_json, is_blank};
 pub use node::{Key, Node, NodeKind, Scalar, Style};
 pub use parse::{parse, parse_up_to};
 pub use reader::{MapReader, boolean, duration, integer, list, positive_duration, string, strings, suggest};

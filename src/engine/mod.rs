@@ -60,7 +60,7 @@ pub use outbox::{Outbox, SECRET_PREFIX, Sent, Webhook, WebhookError, send_test, 
 pub use plan::{Egress, Foreseen, Plan, PlannedStep, known_problems, plan, refuse_known_problems, undo_of};
 pub use recovery::{Candidates, Orphans, Recovery, orphans};
 pub use registry::{Installed, Registry, embedded};
-pub use request::{VoteRequest, operate, vote};
+pub use request::{MAX_REASON, VoteRequest, check_reason, operate, vote};
 pub use runner::{Driven, Stop};
 pub use submit::{Submit, Submittal, Submitted};
 pub use view::{

@@ -10,10 +10,25 @@ use super::mask::Mask;
 use super::named::{NamedPayload, payloads_of};
 use super::view::rfc3339;
 use super::{Engine, EngineError};
+use crate::document::is_blank;
 use crate::journal::{Append, Journal, JournalError, Kept, Pending, Summary, SystemEvent};
 use crate::saga::event::{Entry, Event, Operator, Verb, Vote};
 use crate::saga::{Phase, State, Step};
 use crate::types::{CapabilityId, Digest, Principal, RunId, StepName, Timestamp};
+
+/// How many characters a reason may have: it is kept for ever, and shown whole to whoever looks.
+pub const MAX_REASON: usize = 4 << 10;
+
+/// Whether a person's reason may be recorded; why not, if it may not.
+pub fn check_reason(reason: &str) -> Result<(), String> {
+    match reason.chars().count() {
+        _ if is_blank(reason) => Err("a reason cannot be empty".to_owned()),
+        0..=MAX_REASON => Ok(()),
+        more => {
+            Err(format!("a reason has at most {MAX_REASON} characters, and this one has {more}: name a file instead"))
+        }
+    }
+}
 
 /// A vote: the request may be left out if the one in force is meant.
 #[derive(Clone, Debug)]

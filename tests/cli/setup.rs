@@ -149,7 +149,7 @@ fn a_mistake_in_usage_is_exit_2_and_json_where_json_is_wanted() {
     place.redress(&["repair", RUN, "a", "resolve", "--reason", "r"]).exits(2);
     let long = place.redress(&["undo", RUN, "--reason", &"x".repeat(100_000), "--json"]).exits(2).json();
     assert!(
-        long["error"]["message"].as_str().unwrap().contains("a reason has at most 4096 bytes"),
+        long["error"]["message"].as_str().unwrap().contains("a reason has at most 4096 characters"),
         "{:.300}",
         long["error"]["message"]
     );

@@ -24,8 +24,11 @@ fn a_person_sees_exactly_what_waits_and_votes_for_the_request_that_was_seen() {
     // Whoever asks does not answer, another request is not this one, and a reason is needed.
     assert_eq!(vote(&own, request, true).is(409).problem(), "refused");
     assert_eq!(vote(&voter, "another", true).is(409).problem(), "refused");
-    let mute = json!({ "request": request, "approve": true, "reason": "" });
-    assert_eq!(server.post(&format!("/v1/runs/{id}/steps/call/votes"), &voter, &mute).is(400).problem(), "bad-reason");
+    for nothing in ["", " \t", "\u{202e}\u{0}\u{1b}", &"é".repeat(4097)] {
+        let mute = json!({ "request": request, "approve": true, "reason": nothing });
+        let said = server.post(&format!("/v1/runs/{id}/steps/call/votes"), &voter, &mute);
+        assert_eq!(said.is(400).problem(), "bad-reason");
+    }
     assert!(server.place.path("workspace/a").exists());
     let done = vote(&voter, request, true).is(200).json();
     assert_eq!(done["state"], "COMPLETED");

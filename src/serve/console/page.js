@@ -120,7 +120,7 @@ export const failure = (error) =>
 
 /** A form that asks why; `act` is given the reason, and what it throws is shown. */
 export function reasoned(legend, buttons, act) {
-    const reason = el('textarea', { rows: 2, required: true, maxlength: 4000 });
+    const reason = el('textarea', { rows: 2, required: true, maxlength: 4096 });
     const wrong = el('div', {});
     const all = buttons.map(([text, kind, what]) => el('button', { type: 'submit', class: kind, value: what }, text));
     const send = async (event) => {

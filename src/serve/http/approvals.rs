@@ -13,9 +13,10 @@ use super::Service;
 use super::body::{Body, Given};
 use super::guard::Caller;
 use super::problem::Problem;
-use super::runs::{Asked, LONGEST, MAX_REASON, Named, Waits, reason_of};
+use super::runs::{Asked, LONGEST, Named, Waits, reason_of};
 use crate::engine::{
-    EngineError, InForce, Mask, VoteRequest, Waiting, change_for, state_of, vote as put_vote, waiting as request_of,
+    EngineError, InForce, MAX_REASON, Mask, VoteRequest, Waiting, change_for, state_of, vote as put_vote,
+    waiting as request_of,
 };
 use crate::journal::{RunFilter, RunOrder, Scope};
 use crate::saga::RunState;

@@ -19,7 +19,8 @@ use super::guard::{Caller, busy, record};
 use super::problem::Problem;
 use crate::document::Source;
 use crate::engine::{
-    Driven, Engine, EngineError, InForce, Mask, RunView, Submit, entries_of, refuse_known_problems, rfc3339, view,
+    Driven, Engine, EngineError, InForce, MAX_REASON, Mask, RunView, Submit, check_reason, entries_of,
+    refuse_known_problems, rfc3339, view,
 };
 use crate::journal::{RunFilter, RunRow, Scope};
 use crate::saga::RunState;
@@ -34,7 +35,6 @@ const LOOKED: usize = 2_000;
 /// The longest time that a request waits for a run.
 pub(super) const LONGEST: u64 = 60;
 const MAX_KEY: usize = 128;
-pub(super) const MAX_REASON: usize = 4 << 10;
 
 /// A submission: a workflow, one call, or an open run.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -127,11 +127,7 @@ pub(super) fn run_of(path: Named<String>) -> Result<RunId, Problem> {
 }
 
 pub(super) fn reason_of(reason: &str) -> Result<&str, Problem> {
-    match reason.len() {
-        _ if reason.trim().is_empty() => Err(Problem::bad_request("bad-reason", "a reason cannot be empty")),
-        0..=MAX_REASON => Ok(reason),
-        _ => Err(Problem::bad_request("bad-reason", format!("a reason has at most {MAX_REASON} bytes"))),
-    }
+    check_reason(reason).map(|()| reason).map_err(|why| Problem::bad_request("bad-reason", why))
 }
 
 impl Service {
@@ -270,7 +266,7 @@ fn run_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     let key = value.to_str().ok().filter(|key| (1..=MAX_KEY).contains(&key.len()));
     let bad =
-        || Problem::bad_request("bad-key", format!("`Idempotency-Key` has 1 to {MAX_KEY} visible ASCII characters"));
+        || Problem::bad_request("bad-key", format!("`Idempotency-Key` has 1 to {MAX_KEY} printable ASCII characters"));
     key.map(|key| Some(key.to_owned())).ok_or_else(bad)
 }
 
